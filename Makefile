@@ -1,0 +1,59 @@
+# make demo | make test | make build | make lint
+# Without a sourced ROS 2, everything (ROS 2 wheels included) is installed into .venv and nowhere else.
+# With a sourced ROS 2, .venv sees the distribution's packages and the build goes to install/.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+COLCON := colcon --log-base log build --cmake-args -DPython3_EXECUTABLE=$(VENV)/bin/python -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
+
+ifdef ROS_DISTRO
+VENV_FLAGS := --system-site-packages
+ROS := $(ROS_DISTRO)
+RUN := . install/setup.bash &&
+BUILD := $(COLCON) --symlink-install
+else
+VENV_FLAGS :=
+ROS := wheels
+RUN :=
+# Installed into the environment itself, so that .venv/bin/alpamayo needs no sourcing.
+BUILD := export AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) PATH=$(VENV)/bin:$$PATH; \
+  $(COLCON) --symlink-install --merge-install --install-base $(VENV)
+endif
+
+.PHONY: build demo test lint bench clean
+build: .venv/built
+
+.venv/environment: requirements.txt wheels/requirements.txt wheels/patch_cmake_exports.sh
+	test -x .venv/bin/python || $(PYTHON) -m venv $(VENV_FLAGS) .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(filter wheels,$(ROS)),-r wheels/requirements.txt)
+	$(if $(filter wheels,$(ROS)),wheels/patch_cmake_exports.sh $(VENV))
+	touch $@
+
+.venv/tf2_msgs: .venv/environment wheels/tf2_msgs/package.xml wheels/tf2_msgs/CMakeLists.txt wheels/tf2_msgs/msg/TFMessage.msg
+	.venv/bin/python -c 'import tf2_msgs.msg' 2>/dev/null || { $(BUILD) --base-paths wheels/tf2_msgs --build-base build; }
+	touch $@
+
+SOURCES := CMakeLists.txt package.xml $(wildcard cmake/* msg/*) $(shell find alpamayo_ros config launch models -type f -not -name '*.pyc')
+.venv/built: .venv/tf2_msgs $(SOURCES)
+	$(BUILD) --base-paths . --build-base build
+	touch $@
+
+demo: build
+	$(RUN) .venv/bin/alpamayo demo --out out/demo
+
+test: lint
+	$(RUN) .venv/bin/pytest
+
+lint: build
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy alpamayo_ros
+
+bench: build
+	$(RUN) .venv/bin/alpamayo bench ros
+
+clean:
+	rm -rf .venv build install log out

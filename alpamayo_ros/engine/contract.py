@@ -1,0 +1,31 @@
+"""What an engine is. Slow and fast engines stand behind this and are proven equal.
+
+Law: `add_frame` and everything that went before are hints. The output depends only on (observation, request); for
+sampled text under speculation, its distribution does. Dropping, repeating or reordering hints changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from alpamayo_ros.types import CameraFrame, ModelOutput, Observation, Request
+
+Weights = Literal["none", "untrained", "trained", "released"]
+
+
+class Engine(Protocol):
+    """One loaded model on one device. Not thread-safe: one caller at a time."""
+
+    weights: Weights
+
+    def add_frame(self, frame: CameraFrame) -> None:
+        """A hint that this frame may be part of a coming observation. May do nothing."""
+
+    def infer(self, observation: Observation, request: Request) -> ModelOutput:
+        """Actions and words for one observation. Raises EngineFailure."""
+
+    def reset(self, epoch: int) -> None:
+        """The clock jumped: forget every frame of earlier epochs."""
+
+    def close(self) -> None:
+        """Give back the device. The engine is unusable afterwards; closing twice is allowed."""

@@ -1,0 +1,186 @@
+"""Input profiles (what a model sees) and rigs (what a vehicle has), read from YAML and checked.
+
+Unknown keys, roles and values are errors: nothing here has a default where a sensor should be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from alpamayo_ros.types import InvalidInput, role_index
+
+Topic = Annotated[str, Field(pattern=r"^/[A-Za-z][A-Za-z0-9_/]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=64)]
+
+
+class _Described(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputProfile(_Described):
+    """What a model expects to see; data that belongs to a bundle, never constants in code."""
+
+    name: Name
+    cameras: dict[str, Literal["required", "optional"]]  # by role
+    frame_offsets_ms: tuple[int, ...]  # relative to t0, oldest first, last one 0
+    image_height: Annotated[int, Field(ge=16, le=4096)]  # pixels after resizing
+    image_width: Annotated[int, Field(ge=16, le=4096)]
+    views: Literal["single_image", "flex", "triplane"]
+    tokens_per_image: Annotated[int, Field(ge=1)]
+    history_steps: Annotated[int, Field(ge=2, le=200)]  # poses at 10 Hz, last one t0
+    horizon_steps: Literal[64]
+    ego_signals: tuple[Literal["steering_angle", "turn_indicator", "acceleration"], ...]
+    navigation: Literal["none", "text"]
+    meta_actions: bool
+
+    @field_validator("cameras")
+    @classmethod
+    def _roles_exist(cls, cameras: dict[str, str]) -> dict[str, str]:
+        ordered = sorted(cameras, key=role_index)
+        if "required" not in cameras.values():
+            raise InvalidInput("cameras: at least one role must be required")
+        return {role: cameras[role] for role in ordered}
+
+    @field_validator("frame_offsets_ms")
+    @classmethod
+    def _offsets_end_at_t0(cls, offsets: tuple[int, ...]) -> tuple[int, ...]:
+        if not offsets or offsets[-1] != 0 or list(offsets) != sorted(set(offsets)):
+            raise InvalidInput(f"frame_offsets_ms: want increasing offsets that end at 0, got {list(offsets)}")
+        return offsets
+
+    @property
+    def required_roles(self) -> tuple[str, ...]:
+        """Roles without which there is no observation, in index order."""
+        return tuple(role for role, need in self.cameras.items() if need == "required")
+
+    @property
+    def offsets_ns(self) -> tuple[int, ...]:
+        """Frame offsets in ns, oldest first."""
+        return tuple(ms * 1_000_000 for ms in self.frame_offsets_ms)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3) of every frame an engine sees."""
+        return (self.image_height, self.image_width, 3)
+
+
+class Mount(_Described):
+    """Nominal place and view of a camera: for simulation, and for checking tf_static and CameraInfo against."""
+
+    xyz_m: tuple[float, float, float]  # base frame
+    yaw_deg: Annotated[float, Field(ge=-180, le=180)]  # of the optical axis, positive left
+    pitch_deg: Annotated[float, Field(ge=-89, le=89)]  # positive looks down
+    hfov_deg: Annotated[float, Field(gt=0, le=220)]
+
+
+class RigCamera(_Described):
+    """One camera of a vehicle."""
+
+    topic: Topic
+    info_topic: Topic
+    transport: Literal["compressed", "raw"]
+    width: Annotated[int, Field(ge=16, le=8192)]  # pixels as published
+    height: Annotated[int, Field(ge=16, le=8192)]
+    rate_hz: Annotated[float, Field(gt=0, le=120)]
+    stamp_offset_ms: Annotated[float, Field(ge=-1000, le=1000)]  # added to the message stamp
+    frame_id: str
+    mount: Mount
+
+    @property
+    def period_ns(self) -> int:
+        """Declared time between two frames, ns."""
+        return round(1e9 / self.rate_hz)
+
+    @property
+    def tolerance_ns(self) -> int:
+        """How far a frame may be from the instant asked for: half a period + 5 ms."""
+        return self.period_ns // 2 + 5_000_000
+
+
+class Odometry(_Described):
+    """Where the ego pose comes from."""
+
+    topic: Topic
+    frame: str
+    rate_hz: Annotated[float, Field(gt=0, le=1000)]
+
+
+class Rig(_Described):
+    """A vehicle's cameras and odometry."""
+
+    name: Name
+    base_frame: str
+    odometry: Odometry
+    anchor: str  # the role whose stamps are t0
+    cameras: dict[str, RigCamera]  # by role, in index order
+
+    @field_validator("cameras")
+    @classmethod
+    def _roles_exist(cls, cameras: dict[str, RigCamera]) -> dict[str, RigCamera]:
+        return {role: cameras[role] for role in sorted(cameras, key=role_index)}
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Rig:
+        if self.anchor not in self.cameras:
+            raise InvalidInput(f"anchor {self.anchor!r} is not among the cameras {', '.join(self.cameras)}")
+        topics = [camera.topic for camera in self.cameras.values()]
+        if len(set(topics)) != len(topics):
+            raise InvalidInput(f"two roles share a topic: {sorted(t for t in topics if topics.count(t) > 1)}")
+        return self
+
+    def check_covers(self, profile: InputProfile) -> None:
+        """Raise InvalidInput when the rig lacks a camera the profile requires, or the profile does not use its anchor."""
+        missing = [role for role in profile.required_roles if role not in self.cameras]
+        if missing:
+            raise InvalidInput(f"rig {self.name} has no {', '.join(missing)}, which profile {profile.name} requires")
+        if self.anchor not in profile.required_roles:
+            raise InvalidInput(f"rig {self.name}: anchor {self.anchor} is not required by profile {profile.name}")
+
+
+def shared_files() -> Path:
+    """The folder with config/, models/, msg/ and launch/: the checkout, or share/alpamayo_ros where installed."""
+    for parent in Path(__file__).resolve().parents:
+        for folder in (parent, parent / "share" / "alpamayo_ros"):
+            if (folder / "package.xml").is_file() and (folder / "config").is_dir():
+                return folder
+    raise FileNotFoundError(f"no share/alpamayo_ros beside {__file__}: is the package installed?")
+
+
+def _read(model: type[_Described], path: Path) -> _Described:
+    if not path.is_file():
+        raise InvalidInput(f"{path}: no such file")
+    try:
+        return model.model_validate(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path}: not YAML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise InvalidInput(f"{path}: {problems}") from error
+
+
+def read_profile(name_or_path: str) -> InputProfile:
+    """Read a profile from a file, or by name from config/profiles. Raises InvalidInput."""
+    profile = _read(InputProfile, _find(name_or_path, "profiles"))
+    assert isinstance(profile, InputProfile)
+    return profile
+
+
+def read_rig(name_or_path: str) -> Rig:
+    """Read a rig from a file, or by name from config/rigs. Raises InvalidInput."""
+    rig = _read(Rig, _find(name_or_path, "rigs"))
+    assert isinstance(rig, Rig)
+    return rig
+
+
+def _find(name_or_path: str, folder: str) -> Path:
+    if name_or_path.endswith((".yaml", ".yml")):
+        return Path(name_or_path)
+    shipped = shared_files() / "config" / folder
+    if not (shipped / f"{name_or_path}.yaml").is_file():
+        names = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+        raise InvalidInput(f"no {folder[:-1]} {name_or_path!r}: want a .yaml file or one of {names}")
+    return shipped / f"{name_or_path}.yaml"
