@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -103,6 +104,11 @@ class CameraFrame:
         role_index(self.role)
         _freeze(self, image=checked("image", self.image, np.uint8, "H", "W", 3))
 
+    @cached_property
+    def crc32(self) -> int:
+        """CRC-32 of the pixels, computed once."""
+        return zlib.crc32(np.ascontiguousarray(self.image).data)
+
 
 @dataclass(frozen=True)
 class EgoPose:
@@ -194,12 +200,9 @@ class Observation:
 
     @property
     def pixels_crc32(self) -> int:
-        """CRC-32 over all pixels: roles by index, frames oldest first."""
-        crc = 0
-        for role in sorted(self.frames, key=role_index):
-            for frame in self.frames[role]:
-                crc = zlib.crc32(np.ascontiguousarray(frame.image).data, crc)
-        return crc
+        """CRC-32 over the CRC-32 (4 bytes, little-endian) of every frame: roles by index, frames oldest first."""
+        crcs = [frame.crc32 for role in sorted(self.frames, key=role_index) for frame in self.frames[role]]
+        return zlib.crc32(np.array(crcs, "<u4").tobytes())
 
 
 def _freeze_mapping(instance: object, name: str) -> None:

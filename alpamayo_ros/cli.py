@@ -1,0 +1,146 @@
+"""The `alpamayo` command. It composes and nothing else: each command imports what it needs inside its function, so that
+`alpamayo --help` answers at once. The last line on stdout is one JSON object with the figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+Figures = dict[str, Any]
+Rig = Annotated[str, arg(metavar="NAME|FILE", help="rig: a name from config/rigs or a .yaml file")]
+Bundle = Annotated[str, arg(metavar="NAME|DIR", help="a built-in engine (kinematic) or a model bundle's folder")]
+Profile = Annotated[str, arg(metavar="NAME|FILE", help="input profile for a built-in engine")]
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command(name="make-bag")
+def make_bag(
+    out: Positional[Path], rig: Rig = "seven_camera", duration_s: float = 20.0, seed: int = 0, overwrite: bool = False
+) -> Figures:
+    """Write a seven-camera MCAP rosbag2 of the driving world."""
+    from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.simulation.bag import make_bag as write
+
+    _make_room(out, overwrite)
+    return dataclasses.asdict(write(out, read_rig(rig), duration_s=duration_s, seed=seed))
+
+
+@app.command
+def doctor(bag: Positional[Path], rig: Rig | None = None, out: Path = Path("out/doctor")) -> Figures:
+    """Say which topic of a bag is which camera, and what is wrong with rates, stamps, types and calibration."""
+    from alpamayo_ros.evaluation.doctor import examine_bag, report, write_contact_sheet
+    from alpamayo_ros.profile import read_rig
+
+    diagnosis = examine_bag(bag, read_rig(rig) if rig else None)
+    print(report(diagnosis))
+    sheet = write_contact_sheet(diagnosis, out)
+    print(f"contact sheet: {sheet}")
+    return {"roles": dict(diagnosis.roles), "problems": list(diagnosis.problems), "files": [str(sheet)]}
+
+
+@app.command
+def replay(
+    bag: Positional[Path], bundle: Bundle = "kinematic", rig: Rig = "seven_camera", profile: Profile = "seven_camera"
+) -> Figures:
+    """Put every window of a bag through the planner, offline and deterministic."""
+    from alpamayo_ros.evaluation.replay import replay_bag
+    from alpamayo_ros.profile import read_rig
+
+    result = replay_bag(bag, read_rig(rig), bundle, profile)
+    for reason, count in result.reasons.most_common(10):
+        print(f"{count:6d} x {reason}")
+    return {
+        "plans": len(result.plans),
+        "rejected": result.rejected,
+        "weights": result.weights,
+        "consistency": result.consistency,
+        "consistency_shuffled": result.consistency_shuffled,
+        "sha256": result.sha256,
+    }
+
+
+@app.command
+def plan(
+    bag: Path,
+    at: Annotated[float, arg(help="seconds after the bag's first message")],
+    bundle: Bundle = "kinematic",
+    rig: Rig = "seven_camera",
+    profile: Profile = "seven_camera",
+    out: Path = Path("out/plan"),
+) -> Figures:
+    """Make one plan from a bag, print it and draw it."""
+    from alpamayo_ros.evaluation.single import plan_once
+    from alpamayo_ros.profile import read_rig
+
+    return plan_once(bag, at, read_rig(rig), bundle, profile, out)
+
+
+@app.command
+def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle = "kinematic") -> Figures:
+    """Make a bag, replay it over DDS into the planner node, record what it says and print a table."""
+    from alpamayo_ros.evaluation.demo import run_demo
+    from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.simulation.bag import make_bag as write
+
+    rig = "seven_camera"
+    _make_room(out / "bag", overwrite=True)
+    _make_room(out / "recording", overwrite=True)
+    write(out / "bag", read_rig(rig), duration_s=duration_s, seed=0)
+    return run_demo(out / "bag", out, rig, bundle)
+
+
+@app.command
+def bench(
+    what: Positional[Literal["ros"]], bag: Path | None = None, duration_s: float = 60.0, out: Path = Path("out/bench")
+) -> Figures:
+    """Measure the figures of docs/performance.md and print them with what they were measured against."""
+    from alpamayo_ros.evaluation.benchmark import bench_ros
+    from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.simulation.bag import make_bag as write
+
+    rig = read_rig("seven_camera")
+    if bag is None:
+        bag = out / "bag"
+        _make_room(bag, overwrite=True)
+        write(bag, rig, duration_s=3.0, seed=0)
+    return {"bench": what, **bench_ros(bag, rig, duration_s, out)}
+
+
+def _make_room(folder: Path, overwrite: bool) -> None:
+    """Make the parents of a folder that must not exist yet; with `overwrite`, delete an older bag there."""
+    import shutil
+
+    from alpamayo_ros.types import InvalidInput
+
+    if folder.exists():
+        if not overwrite:
+            raise InvalidInput(f"{folder} exists: choose another place or pass --overwrite")
+        if not (folder / "metadata.yaml").is_file():
+            raise InvalidInput(f"{folder} exists and is not a bag: it is not deleted")
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def main() -> None:
+    """Entry point: exit status 0 only when the work was done, 2 when the input was refused."""
+    try:
+        figures = app.cli(prog="alpamayo", description="Seven cameras and odometry in, reasoned trajectories out.")
+    except (ValueError, RuntimeError) as error:
+        from alpamayo_ros.types import EngineFailure, InvalidInput, StaleInput
+
+        if not isinstance(error, (InvalidInput, StaleInput, EngineFailure)):
+            raise
+        print(f"alpamayo: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Pictures for people: the trajectory in a camera image and from above, labelled contact sheets, a plan on one page.
+
+Images are uint8 (H, W, 3) RGB; nothing given is modified. Text is ASCII, the only thing OpenCV's fonts draw everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alpamayo_ros.cameras import Camera
+from alpamayo_ros.geometry import apply
+from alpamayo_ros.types import F64, U8, EgoHistory, InvalidInput, Plan, Trajectory
+
+Colour = tuple[int, int, int]
+
+VEHICLE_WIDTH_M = 1.9
+VEHICLE_CORNERS = np.array([[-1.0, -0.95], [-1.0, 0.95], [3.8, 0.95], [3.8, -0.95]])
+"""m, ego frame, whose origin is the rear axle: a passenger car, for scale only."""
+
+RIBBON_STEPS = 256
+RIBBON_STRIPS = 6
+RIBBON_OPACITY = 0.6
+
+SPEED_COLOURS = ((0.0, (226, 60, 50)), (8.0, (245, 190, 50)), (20.0, (60, 205, 110)))
+"""Speed m/s and the colour of a path there, interpolated between: red stands, green drives."""
+
+INK: Colour = (235, 238, 242)
+FAINT: Colour = (150, 158, 168)
+LINE: Colour = (62, 68, 76)
+PAPER: Colour = (24, 27, 32)
+CANDIDATE: Colour = (96, 130, 190)
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT_SCALE = 0.5
+LINE_PX = 22
+MARGIN_PX = 14
+
+CELL_PX = 480
+FRONT_PX = 960
+SUBPIXEL_BITS = 4
+
+
+def overlay(image: U8, camera: Camera, optical_from_ego: F64, trajectory: Trajectory) -> U8:
+    """The image with the trajectory as a ribbon of the vehicle's width on the ground, coloured by speed.
+
+    `optical_from_ego` (4, 4) takes ego_t0 to the camera's optical frame. Raises InvalidInput when the camera is not of the
+    image's size.
+    """
+    if image.shape != (camera.height, camera.width, 3):
+        raise InvalidInput(f"image: want {(camera.height, camera.width, 3)} as its camera, got {image.shape}")
+    # The ribbon is cut into cells so small that dropping those with a corner the lens cannot see clips it well: nothing
+    # wraps around from behind, whatever the lens. Cells may reach one image size beyond the edges.
+    wide = replace(
+        camera, cx=camera.cx + camera.width, cy=camera.cy + camera.height, width=3 * camera.width, height=3 * camera.height
+    )
+    corners, speed_mps = _ribbon(trajectory)
+    uv, visible = wide.project(apply(optical_from_ego, corners.reshape(-1, 3)))
+    pixels = (uv - (camera.width, camera.height)).reshape(*corners.shape[:2], 2)
+    seen = visible.reshape(corners.shape[:2])
+    painted = image.copy()
+    drawable = seen[:-1, :-1] & seen[1:, :-1] & seen[1:, 1:] & seen[:-1, 1:]
+    for i, j in np.argwhere(drawable):
+        cell = np.array([pixels[i, j], pixels[i + 1, j], pixels[i + 1, j + 1], pixels[i, j + 1]])
+        cv2.fillConvexPoly(painted, _fixed(cell), speed_colour(float(speed_mps[i])), lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
+    return np.asarray(cv2.addWeighted(painted, RIBBON_OPACITY, image, 1.0 - RIBBON_OPACITY, 0.0), np.uint8)
+
+
+def birds_eye(trajectory: Trajectory, candidates: Iterable[Trajectory], history: EgoHistory, size: int, metres: float) -> U8:
+    """A square picture from above, `size` px and `metres` m a side: x forward is up, y left is left.
+
+    The chosen trajectory is coloured by speed with a dot each second, candidates are thin, the history is grey.
+    """
+    picture = np.full((size, size, 3), PAPER, np.uint8)
+    scale = size / metres
+    origin = np.array([0.5 * size, 0.75 * size])
+
+    def pixels(xy: F64) -> F64:
+        return origin - scale * np.asarray(xy, np.float64)[:, ::-1]
+
+    _grid(picture, scale, origin, metres)
+    for candidate in candidates:
+        _path(picture, pixels(_from_start(candidate.xyz)[:, :2]), CANDIDATE, 1)
+    _path(picture, pixels(history.xyz[:, :2].astype(np.float64)), FAINT, 2)
+    _vehicle(picture, pixels(VEHICLE_CORNERS))
+    path = pixels(_from_start(trajectory.xyz)[:, :2])
+    for i, speed in enumerate(trajectory.speed_mps):
+        _path(picture, path[i : i + 2], speed_colour(float(speed)), 3)
+    seconds = np.arange(1.0, trajectory.t_s[-1] + 1e-6)
+    whole = [int(np.argmin(np.abs(trajectory.t_s - s))) for s in seconds]
+    for point in path[1:][whole]:
+        cv2.circle(picture, _fixed(point).tolist(), 4 << SUBPIXEL_BITS, INK, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
+    return picture
+
+
+def contact_sheet(images: Mapping[str, U8], labels: Mapping[str, str]) -> U8:
+    """All images in a grid, each above its label (lines separated by a newline, wrapped to the cell).
+
+    Raises InvalidInput when there is no image or one has no label.
+    """
+    if not images or set(images) - set(labels):
+        raise InvalidInput(f"contact sheet: {len(images)} images, without a label: {sorted(set(images) - set(labels))}")
+    texts = {name: wrapped(labels[name], CELL_PX - 2 * MARGIN_PX) for name in images}
+    thumbnails = {name: _fitted(image, CELL_PX, CELL_PX) for name, image in images.items()}
+    tallest = max(len(thumbnail) for thumbnail in thumbnails.values())
+    cell_height = tallest + LINE_PX * max(len(lines) for lines in texts.values()) + MARGIN_PX
+    columns = math.ceil(math.sqrt(len(images)))
+    sheet = np.full((cell_height * math.ceil(len(images) / columns), CELL_PX * columns, 3), PAPER, np.uint8)
+    for place, (name, thumbnail) in enumerate(thumbnails.items()):
+        top, left = cell_height * (place // columns), CELL_PX * (place % columns)
+        height, width = thumbnail.shape[:2]
+        inset = (CELL_PX - width) // 2
+        sheet[top : top + height, left + inset : left + inset + width] = thumbnail
+        write_lines(sheet, texts[name], left + MARGIN_PX, top + tallest + MARGIN_PX // 2)
+        cv2.rectangle(sheet, (left, top), (left + CELL_PX - 1, top + cell_height - 1), LINE)
+    return sheet
+
+
+def plan_picture(front: U8, camera: Camera, optical_from_ego: F64, history: EgoHistory, plan: Plan, weights: str) -> U8:
+    """One page about a plan: the trajectory in the front image and from above, the trace, the decision, whose weights.
+
+    `front` (H, W, 3) is the frame at t0 of `camera`. Raises InvalidInput when the camera is not of the image's size.
+    """
+    scene = _fitted(overlay(front, camera, optical_from_ego, plan.trajectory), FRONT_PX, FRONT_PX)
+    reach_m = float(np.abs(plan.trajectory.xyz).max())
+    metres = next((m for m in (40.0, 60.0, 80.0, 120.0, 160.0, 240.0) if 0.7 * m > reach_m), 320.0)
+    above = birds_eye(plan.trajectory, plan.candidates, history, len(scene), metres)
+    lines = _plan_lines(plan, weights, FRONT_PX + len(scene) - 2 * MARGIN_PX)
+    height = len(scene) + LINE_PX * len(lines) + 2 * MARGIN_PX
+    page = np.full((height, FRONT_PX + len(scene), 3), PAPER, np.uint8)
+    page[: len(scene), :FRONT_PX], page[: len(scene), FRONT_PX:] = scene, above
+    write_lines(page, lines, MARGIN_PX, len(scene) + MARGIN_PX // 2)
+    _speed_legend(page, FRONT_PX + len(scene) - 200, len(scene) - 34)
+    return page
+
+
+def speed_colour(speed_mps: float) -> Colour:
+    """The colour of a path at a speed; reverse is coloured like standing."""
+    speeds = [speed for speed, _ in SPEED_COLOURS]
+    channels = zip(*(colour for _, colour in SPEED_COLOURS), strict=True)
+    red, green, blue = (round(float(np.interp(speed_mps, speeds, channel))) for channel in channels)
+    return red, green, blue
+
+
+def ascii_text(text: str) -> str:
+    """Printable ASCII: every other character becomes '?', white space becomes one space."""
+    return "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split()))
+
+
+def wrapped(text: str, width_px: int, scale: float = TEXT_SCALE) -> list[str]:
+    """Lines of ASCII no wider than `width_px`; newlines stay, words longer than a line are cut."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in ascii_text(paragraph).split(" "):
+            if line and _width(f"{line} {word}", scale) > width_px:
+                lines.append(line)
+                line = ""
+            line = f"{line} {word}" if line else word
+            while _width(line, scale) > width_px:
+                fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or _width(line[:n], scale) <= width_px)
+                lines.append(line[:fits])
+                line = line[fits:]
+        lines.append(line)
+    return lines
+
+
+def write_lines(picture: U8, lines: Iterable[str], left: int, top: int, colour: Colour = INK) -> None:
+    """Write lines of ASCII into a picture, the first one just below `top` px."""
+    for i, line in enumerate(lines):
+        cv2.putText(picture, line, (left, top + LINE_PX * (i + 1) - 6), FONT, TEXT_SCALE, colour, 1, cv2.LINE_AA)
+
+
+def _plan_lines(plan: Plan, weights: str, width_px: int) -> list[str]:
+    trace, decision = plan.reasoning, plan.reasoning.decision
+    lateral = " ".join(part for part in (decision.lateral, decision.direction) if part)
+    actions = "; ".join(f"{a.action} {a.start_s:.1f}-{a.end_s:.1f} s" for a in plan.meta_actions)
+    agrees = {None: "unknown", True: "yes", False: f"NO, {plan.consistent.why_not}"}[plan.consistent.agrees]
+    kind = f"{plan.source}, provisional" if plan.provisional else plan.source
+    text = [
+        f"t0 {plan.t0_ns / 1e9:.3f} s | source: {kind} | weights: {weights.upper()}",
+        f"decision: {decision.longitudinal or '-'} / {lateral or '-'} | consistent with the trajectory: {agrees}",
+        f"motion: {actions or '-'}",
+        f"trace (unverified model output): {trace.text or '-'}",
+    ]
+    return [line for paragraph in text for line in wrapped(paragraph, width_px)]
+
+
+def _ribbon(trajectory: Trajectory) -> tuple[F64, F64]:
+    """Corners (RIBBON_STEPS, RIBBON_STRIPS + 1, 3) m of the ribbon's cells and the speed (RIBBON_STEPS,) m/s of each row."""
+    t_s = np.append(0.0, trajectory.t_s)
+    at_s = np.linspace(0.0, t_s[-1], RIBBON_STEPS)
+    xyz = np.column_stack([np.interp(at_s, t_s, values) for values in _from_start(trajectory.xyz).T])
+    yaw = np.interp(at_s, t_s, np.unwrap(np.append(0.0, trajectory.yaw_rad)))
+    left = np.column_stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)])
+    across_m = np.linspace(0.5, -0.5, RIBBON_STRIPS + 1) * VEHICLE_WIDTH_M
+    corners: F64 = xyz[:, None] + across_m[None, :, None] * left[:, None]
+    return corners, np.interp(at_s, trajectory.t_s, trajectory.speed_mps)
+
+
+def _from_start(xyz: F64) -> F64:
+    """Points of a path with the ego's place at its stamp before them."""
+    return np.vstack([np.zeros((1, 3)), xyz])
+
+
+def _grid(picture: U8, scale: float, origin: F64, metres: float) -> None:
+    size = len(picture)
+    spacing = 10 if metres <= 120 else 50
+    ahead, side = int(0.75 * metres) // spacing, int(0.5 * metres) // spacing
+    for step in range(-side, side + 1):
+        x = round(origin[0] + step * spacing * scale)
+        cv2.line(picture, (x, 0), (x, size - 1), LINE)
+    for step in range(-(int(0.25 * metres) // spacing), ahead + 1):
+        y = round(origin[1] - step * spacing * scale)
+        cv2.line(picture, (0, y), (size - 1, y), LINE)
+        if step and LINE_PX < y < size - 6:
+            cv2.putText(picture, f"{step * spacing} m", (6, y - 5), FONT, 0.42, FAINT, 1, cv2.LINE_AA)
+
+
+def _vehicle(picture: U8, corners: F64) -> None:
+    cv2.fillConvexPoly(picture, _fixed(corners), LINE, cv2.LINE_AA, SUBPIXEL_BITS)
+    _path(picture, np.vstack([corners, corners[:1]]), INK, 1)
+
+
+def _speed_legend(picture: U8, left: int, top: int) -> None:
+    for i in range(120):
+        cv2.line(picture, (left + i, top), (left + i, top + 8), speed_colour(20.0 * i / 119))
+    for text, x in (("0", left - 14), ("20 m/s", left + 126)):
+        cv2.putText(picture, text, (x, top + 9), FONT, 0.42, INK, 1, cv2.LINE_AA)
+
+
+def _path(picture: U8, points: F64, colour: Colour, thickness: int) -> None:
+    cv2.polylines(
+        picture, [_fixed(points)], isClosed=False, color=colour, thickness=thickness, lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS
+    )
+
+
+def _fixed(pixels: F64) -> NDArray[np.int32]:
+    """Pixels as the fixed-point integers OpenCV draws with, kept where 32 bits hold them."""
+    return np.round(np.clip(pixels, -2e4, 2e4) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+
+
+def _fitted(image: U8, width: int, height: int) -> U8:
+    """The image resized to fit a box, its proportions kept."""
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8)
+
+
+def _width(text: str, scale: float) -> int:
+    (width, _), _ = cv2.getTextSize(text, FONT, scale, 1)
+    return int(width)

@@ -1,0 +1,206 @@
+"""The other side of a planner node: publish what a vehicle publishes, collect what the planner says.
+
+Benches, the fault campaign and the simulator use this and nothing else of `nodes`.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
+
+from alpamayo_ros.geometry import quaternion_from_rotation
+from alpamayo_ros.msg import PlanStatus, ReasoningTrace, TrajectoryCandidates, UnicycleTrajectory
+from alpamayo_ros.nodes.messages import time_message
+from alpamayo_ros.profile import Rig, shared_files
+from alpamayo_ros.types import EgoPose
+
+OUTPUTS = {
+    "trajectory": UnicycleTrajectory,
+    "candidates": TrajectoryCandidates,
+    "reasoning": ReasoningTrace,
+    "status": PlanStatus,
+}
+
+
+def executable(node: str) -> Path:
+    """The installed program of one of our nodes. Raises FileNotFoundError where the package was not built."""
+    for parent in Path(__file__).parents:
+        if (program := parent / "lib" / "alpamayo_ros" / node).is_file():
+            return program
+    raise FileNotFoundError(f"no lib/alpamayo_ros/{node} above {__file__}: build the package with `make build` or colcon")
+
+
+def node_environment() -> dict[str, str]:
+    """This process's environment plus what launch/ sets: a Fast DDS segment that holds a burst of seven cameras, and
+    an allocator that keeps large blocks (their cost without: docs/performance.md)."""
+    return {
+        **os.environ,  # noqa: TID251 - a child process inherits its parent's environment
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(shared_files() / "config" / "fastdds_shm.xml"),
+        "MALLOC_MMAP_THRESHOLD_": "1073741824",
+        "MALLOC_TRIM_THRESHOLD_": "4294967295",
+    }
+
+
+@contextmanager
+def node_process(
+    node: str, parameters: Mapping[str, object], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one of our nodes as its own process; at the end interrupt it as Ctrl-C would, kill it after 5 s."""
+    arguments = [text for key, value in parameters.items() for text in ("-p", f"{key}:={_as_yaml(value)}")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [executable(node), "--ros-args", *arguments],
+            env=environment or node_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
+    """Interrupt a process as Ctrl-C would and wait for it; kill it after the grace time."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _as_yaml(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(str, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def client_node(name: str, use_sim_time: bool = False) -> Iterator[Node]:
+    """A plain node in its own rclpy context, shut down at the end."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    parameters = [rclpy.parameter.Parameter("use_sim_time", value=use_sim_time)]
+    node = Node(name, context=context, parameter_overrides=parameters)
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def spin_until(node: Node, done: Callable[[], bool], timeout_s: float) -> bool:
+    """Serve a node's callbacks until `done()` or the timeout; True when done."""
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    deadline = time.monotonic() + timeout_s
+    try:
+        while not done() and time.monotonic() < deadline:
+            executor.spin_once(timeout_sec=0.02)
+    finally:
+        executor.remove_node(node)
+        executor.shutdown()
+    return done()
+
+
+class RigPublisher:
+    """Publishes a rig's camera and odometry topics as a vehicle's drivers would."""
+
+    def __init__(self, node: Node, rig: Rig, clock: bool = False) -> None:
+        self._rig = rig
+        self._cameras = {
+            role: node.create_publisher(CompressedImage, camera.topic, qos_profile_sensor_data)
+            for role, camera in rig.cameras.items()
+        }
+        self._odometry = node.create_publisher(Odometry, rig.odometry.topic, QoSProfile(depth=50))
+        self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
+
+    def subscribers(self) -> int:
+        """The smallest number of subscribers on any camera topic."""
+        return min(publisher.get_subscription_count() for publisher in self._cameras.values())
+
+    def camera(self, role: str, stamp_ns: int, data: bytes, encoding: str = "jpeg") -> None:
+        """Publish one compressed frame."""
+        message = CompressedImage(format=encoding)
+        message.header.stamp = time_message(stamp_ns)
+        message.header.frame_id = self._rig.cameras[role].frame_id
+        message.data = array.array("B", data)  # assigning bytes or an ndarray copies element by element
+        self._cameras[role].publish(message)
+
+    def odometry(self, pose: EgoPose) -> None:
+        """Publish one ego pose as the rig's odometry."""
+        message = Odometry(child_frame_id=self._rig.base_frame)
+        message.header.stamp = time_message(pose.stamp_ns)
+        message.header.frame_id = self._rig.odometry.frame
+        place, turn = message.pose.pose.position, message.pose.pose.orientation
+        place.x, place.y, place.z = pose.position.tolist()
+        turn.x, turn.y, turn.z, turn.w = quaternion_from_rotation(pose.odom_from_ego).tolist()
+        linear, angular = message.twist.twist.linear, message.twist.twist.angular
+        linear.x, linear.y, linear.z = pose.velocity_mps.tolist()
+        angular.x, angular.y, angular.z = pose.angular_rps.tolist()
+        self._odometry.publish(message)
+
+    def clock(self, now_ns: int) -> None:
+        """Publish simulated time; the publisher must have been made with `clock=True`."""
+        if self._clock is None:
+            raise RuntimeError("this RigPublisher was made without a clock")
+        self._clock.publish(Clock(clock=time_message(now_ns)))
+
+
+@dataclass
+class PlanCollector:
+    """Everything a planner published, in order of arrival, with the steady time of receipt in s."""
+
+    node: Node
+    planner: str = "/alpamayo_planner"
+    trajectory: list[Any] = field(default_factory=list)
+    candidates: list[Any] = field(default_factory=list)
+    reasoning: list[Any] = field(default_factory=list)
+    status: list[Any] = field(default_factory=list)
+    order: list[tuple[float, str, Any]] = field(default_factory=list)  # (receipt, output, message)
+    diagnostics: dict[str, Any] = field(default_factory=dict)  # newest DiagnosticStatus by name
+
+    def __post_init__(self) -> None:
+        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
+        for name, kind in OUTPUTS.items():
+            self.node.create_subscription(kind, f"{self.planner}/{name}", self._keeper(name), qos)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._keep_diagnostics, qos)
+
+    def _keeper(self, name: str) -> Callable[[Any], None]:
+        kept = getattr(self, name)
+
+        def keep(message: Any) -> None:
+            kept.append(message)
+            self.order.append((time.monotonic(), name, message))
+
+        return keep
+
+    def _keep_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics.update({status.name: status for status in message.status})
+
+    def values(self, name_ending: str) -> dict[str, str]:
+        """Key-values of the newest diagnostic status whose name ends so; empty when none came yet."""
+        for name, status in self.diagnostics.items():
+            if name.endswith(name_ending):
+                return {pair.key: pair.value for pair in status.values}
+        return {}

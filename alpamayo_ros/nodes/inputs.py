@@ -1,0 +1,141 @@
+"""Subscriptions of the planner node: callbacks check headers and buffer, nothing heavy, nothing dies.
+
+What a message is refused for is kept per topic, with its count, and said in diagnostics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from tf2_msgs.msg import TFMessage
+
+from alpamayo_ros import msg
+from alpamayo_ros.pipeline import decode
+from alpamayo_ros.pipeline.buffers import Buffers
+from alpamayo_ros.types import InvalidInput
+
+IMAGE_TYPE = {"compressed": CompressedImage, "raw": Image}
+SENSOR_DATA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+ODOMETRY = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@dataclass
+class Refusals:
+    """What one topic was refused for since activation."""
+
+    count: int = 0
+    last: str = ""
+
+    def add(self, reason: str) -> None:
+        """Count one refused message."""
+        self.count += 1
+        self.last = reason
+
+
+class Inputs:
+    """The subscriptions of one activation, filling the buffers."""
+
+    def __init__(self, node: Node, buffers: Buffers, on_epoch: Callable[[str], None]) -> None:
+        self._node = node
+        self._buffers = buffers
+        self._on_epoch = on_epoch
+        self.refusals: dict[str, Refusals] = {}  # by topic
+        self.incompatible_qos: dict[str, str] = {}  # topic -> policy
+        self.received_ns: dict[str, tuple[int, int]] = {}  # role -> (stamp of the newest frame, when DDS had it)
+        self.types: dict[str, type] = {}  # topic -> message type subscribed to
+        self._subscriptions = self._subscribe()
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def wrong_types(self) -> Mapping[str, str]:
+        """Topics on which somebody publishes another message type than the rig declares."""
+        found = {}
+        for topic, kind in self.types.items():
+            ours = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+            others = {p.topic_type for p in self._node.get_publishers_info_by_topic(topic)} - {ours}
+            if others:
+                found[topic] = f"published as {', '.join(sorted(others))}, the rig declares {ours}"
+        return found
+
+    def _subscribe(self) -> list[Subscription]:
+        rig = self._buffers.rig
+        cameras = [
+            self._listen(IMAGE_TYPE[rig.cameras[role].transport], rig.cameras[role].topic, self._camera(role), SENSOR_DATA)
+            for role in self._buffers.profile.cameras
+            if role in rig.cameras
+        ]
+        return [
+            *cameras,
+            self._listen(Odometry, rig.odometry.topic, self._odometry, ODOMETRY),
+            self._listen(TFMessage, "/tf_static", self._transforms, LATCHED),
+            self._listen(msg.NavigationCommand, "~/navigation", self._navigation, COMMAND),
+            self._listen(msg.EgoSignals, "~/ego_signals", self._signals, SENSOR_DATA),
+        ]
+
+    def _listen(self, kind: type, topic: str, take: Callable[[Any, Any], None], qos: QoSProfile) -> Subscription:
+        """Subscribe; a message that `take` refuses is counted under its topic and dropped."""
+        resolved = self._node.resolve_topic_name(topic)
+        refusals = self.refusals.setdefault(resolved, Refusals())
+        self.types[resolved] = kind
+
+        def callback(message: Any, info: Mapping[str, int]) -> None:
+            try:
+                take(message, info)
+            except InvalidInput as error:
+                refusals.add(str(error))
+                self._node.get_logger().warning(f"{resolved}: {error}", throttle_duration_sec=1.0)
+
+        def incompatible(event: Any) -> None:
+            self.incompatible_qos[resolved] = str(event.last_policy_kind)
+
+        events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
+        return self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+
+    def _camera(self, role: str) -> Callable[[Any, Mapping[str, int]], None]:
+        camera = self._buffers.rig.cameras[role]
+
+        def take(message: Any, info: Mapping[str, int]) -> None:
+            frame = decode.camera_frame(message, role, camera, self._buffers.epoch)
+            self.received_ns[role] = (frame.stamp_ns, info["received_timestamp"])
+            self._buffers.frames.offer(frame, self._now_ns())
+
+        return take
+
+    def _odometry(self, message: Odometry, _: Any) -> None:
+        rig = self._buffers.rig
+        base_from_child = None
+        if message.child_frame_id != rig.base_frame:
+            base_from_child = self._buffers.transforms.lookup(rig.base_frame, message.child_frame_id)
+        pose = decode.ego_pose(message, rig, base_from_child)
+        if self._buffers.poses.offer(pose) == "jump":
+            self._on_epoch(f"odometry jumped to {pose.stamp_ns} ns")
+            self._buffers.poses.offer(pose)
+
+    def _transforms(self, message: TFMessage, _: Any) -> None:
+        for parent, child, parent_from_child in decode.static_transforms(message):
+            self._buffers.transforms.offer(parent, child, parent_from_child)
+
+    def _navigation(self, message: msg.NavigationCommand, _: Any) -> None:
+        if self._buffers.profile.navigation == "none":
+            raise InvalidInput(f"profile {self._buffers.profile.name} takes no navigation: the command was dropped")
+        self._buffers.navigation = decode.navigation(message)
+
+    def _signals(self, message: msg.EgoSignals, _: Any) -> None:
+        self._buffers.signals = decode.ego_signals(message)
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)

@@ -1,0 +1,323 @@
+"""Values to generated messages and back. Pure conversion: nothing is decided, looked up or published here.
+
+Texts and lists longer than their message allows are cut and say so with "...". Control characters become spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
+from nav_msgs.msg import Path
+from std_msgs.msg import Header
+
+from alpamayo_ros import msg, types
+from alpamayo_ros.engine.contract import Weights
+from alpamayo_ros.geometry import apply, quaternion_from_rotation, rotation_from_quaternion, transform
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.types import F64, EgoPose, InvalidInput, Plan, Trajectory
+
+State = Literal["init", "warmup", "nominal", "degraded", "stopping", "stopped", "silent"]
+Source = Literal["model", "hold", "stop"]
+Level = Literal["ok", "warn", "error", "stale"]
+
+MAX_POINTS, MAX_COMPONENTS, MAX_META_ACTIONS, MAX_ATTRIBUTES, MAX_REASONS = 512, 16, 64, 16, 32
+"""Sizes of the bounded sequences in msg/."""
+
+
+def _codes(message: Any, prefix: str, values: Iterable[str]) -> Mapping[str, int]:
+    return {value: getattr(message, f"{prefix}_{value}".upper()) for value in values}
+
+
+STATE = _codes(msg.PlanStatus, "STATE", get_args(State))
+SOURCE = _codes(msg.UnicycleTrajectory, "SOURCE", get_args(Source))
+LONGITUDINAL = _codes(msg.ReasoningTrace, "LONGITUDINAL", get_args(types.Longitudinal))
+LATERAL = _codes(msg.ReasoningTrace, "LATERAL", get_args(types.Lateral))
+DIRECTION = _codes(msg.ReasoningTrace, "DIRECTION", get_args(types.Direction))
+CATEGORY = _codes(msg.CriticalComponent, "CATEGORY", get_args(types.ComponentCategory))
+AXIS = _codes(msg.MetaAction, "AXIS", ("longitudinal", "lateral"))
+ACTION = {
+    "longitudinal": _codes(msg.MetaAction, "LONGITUDINAL", get_args(types.LongitudinalAction)),
+    "lateral": _codes(msg.MetaAction, "LATERAL", get_args(types.LateralAction)),
+}
+LEVEL = {level: getattr(DiagnosticStatus, level.upper()) for level in get_args(Level)}
+CONSISTENT = _codes(msg.ReasoningTrace, "CONSISTENT", ("unknown", "yes", "no"))
+
+
+class CameraStatus(NamedTuple):
+    """How one camera stood in a cycle."""
+
+    age_ms: float  # newest used frame to t0; NaN when no frame was used
+    sync_error_ms: float  # largest distance of a used frame from the instant asked for; NaN as above
+    dropped: int  # frames refused or lost since activation
+
+
+@dataclass(frozen=True)
+class CycleStatus:
+    """What one cycle has to say about itself, with a plan or without."""
+
+    t0_ns: int
+    epoch: int
+    state: State
+    bundle: str
+    weights: Weights
+    plan_id: int = 0  # 0 when there is no plan
+    source: Source | None = None  # None when nothing is published
+    valid: bool = False
+    reasons: tuple[str, ...] = ()
+    age_ms: float = 0.0  # t0 to this status, ROS clock
+    odometry_extrapolated_ms: float = 0.0
+    cameras: Mapping[str, CameraStatus] = field(default_factory=dict)  # by role
+    stage_ms: Mapping[str, float] = field(default_factory=dict)
+    pixels_crc32: int = 0
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """The health of one part of a node."""
+
+    name: str  # "alpamayo_planner: camera front_wide"
+    level: Level
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+def time_message(stamp_ns: int) -> Time:
+    """Nanoseconds as a time message. Raises InvalidInput for what does not fit (below 0, year 2038 and later)."""
+    if not 0 <= stamp_ns < 2**31 * 1_000_000_000:
+        raise InvalidInput(f"time: want 0 <= ns < 2^31 s, got {stamp_ns} ns")
+    return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+
+
+def trajectory_message(plan: Plan, plan_id: int, ego: EgoPose, rig: Rig) -> msg.UnicycleTrajectory:
+    """The trajectory of a plan in the ego frame at its stamp, with the ego pose at that stamp (never a newer one)."""
+    score = plan.scores[plan.chosen] if plan.scores else 1.0
+    return _trajectory(plan, plan.trajectory, plan.chosen, score, plan_id, ego, rig)
+
+
+def candidates_message(plan: Plan, plan_id: int, ego: EgoPose, rig: Rig) -> msg.TrajectoryCandidates:
+    """Every sample of a plan."""
+    return msg.TrajectoryCandidates(
+        header=_header(plan.t0_ns, rig.base_frame),
+        epoch=plan.epoch,
+        plan_id=plan_id,
+        chosen_index=plan.chosen,
+        candidates=[
+            _trajectory(plan, candidate, index, score, plan_id, ego, rig)
+            for index, (candidate, score) in enumerate(zip(plan.candidates, plan.scores, strict=True))
+        ],
+    )
+
+
+def reasoning_message(plan: Plan, plan_id: int, rig: Rig, latency_ms: float) -> msg.ReasoningTrace:
+    """The Chain of Causation of a plan, and how it agrees with the published trajectory."""
+    trace, decision = plan.reasoning, plan.reasoning.decision
+    agreement = {None: "unknown", True: "yes", False: "no"}[plan.consistent.agrees]
+    return msg.ReasoningTrace(
+        header=_header(plan.t0_ns, rig.base_frame),
+        epoch=plan.epoch,
+        plan_id=plan_id,
+        text=bounded(trace.text, 2048),
+        longitudinal=LONGITUDINAL[decision.longitudinal] if decision.longitudinal else msg.ReasoningTrace.LONGITUDINAL_NONE,
+        lateral=LATERAL[decision.lateral] if decision.lateral else msg.ReasoningTrace.LATERAL_NONE,
+        lateral_direction=DIRECTION[decision.direction] if decision.direction else msg.ReasoningTrace.DIRECTION_NONE,
+        components=_components(trace.components),
+        meta_actions=[_meta_action(action) for action in plan.meta_actions[:MAX_META_ACTIONS]],
+        complete=trace.complete,
+        consistent=CONSISTENT[agreement],
+        why_not=bounded(plan.consistent.why_not, 256) if agreement == "no" else "",
+        tokens=trace.tokens,
+        latency_ms=float(latency_ms),
+    )
+
+
+def status_message(status: CycleStatus, rig: Rig) -> msg.PlanStatus:
+    """A cycle's status; its stamp is t0."""
+    cameras = status.cameras.values()
+    return msg.PlanStatus(
+        header=_header(status.t0_ns, rig.base_frame),
+        epoch=status.epoch,
+        plan_id=status.plan_id,
+        state=STATE[status.state],
+        source=SOURCE[status.source] if status.source else msg.PlanStatus.SOURCE_NONE,
+        valid=status.valid,
+        reasons=_bounded_list(status.reasons, MAX_REASONS, 256),
+        bundle=bounded(status.bundle, 64),
+        weights=status.weights,
+        age_ms=float(status.age_ms),
+        odometry_extrapolated_ms=float(status.odometry_extrapolated_ms),
+        camera_roles=list(status.cameras),
+        camera_age_ms=[camera.age_ms for camera in cameras],
+        sync_error_ms=[camera.sync_error_ms for camera in cameras],
+        camera_dropped=[camera.dropped for camera in cameras],
+        stages=[bounded(stage, 32) for stage in status.stage_ms],
+        stage_ms=list(status.stage_ms.values()),
+        pixels_crc32=status.pixels_crc32,
+    )
+
+
+def path_message(plan: Plan, ego: EgoPose, rig: Rig) -> Path:
+    """The plan's trajectory in the odometry frame through the ego pose at t0; header.stamp is t0."""
+    _check_pose_of(plan, ego)
+    positions = apply(odom_from_ego(ego), plan.trajectory.xyz)
+    turns = _turned(quaternion_from_rotation(ego.odom_from_ego), plan.trajectory.yaw_rad)
+    stamps = [plan.t0_ns + after for after in nanoseconds(plan.trajectory.t_s)]
+    poses = [
+        PoseStamped(header=_header(stamp, rig.odometry.frame), pose=_pose(xyz, xyzw))
+        for stamp, xyz, xyzw in zip(stamps, positions, turns, strict=True)
+    ]
+    return Path(header=_header(plan.t0_ns, rig.odometry.frame), poses=poses)
+
+
+def diagnostics_message(now_ns: int, diagnostics: Iterable[Diagnostic], hardware_id: str = "") -> DiagnosticArray:
+    """Diagnostics for /diagnostics."""
+    return DiagnosticArray(
+        header=_header(now_ns, ""),
+        status=[
+            DiagnosticStatus(
+                level=LEVEL[diagnostic.level],
+                name=diagnostic.name,
+                message=diagnostic.message,
+                hardware_id=hardware_id,
+                values=[KeyValue(key=key, value=value) for key, value in diagnostic.values.items()],
+            )
+            for diagnostic in diagnostics
+        ],
+    )
+
+
+def trajectory_values(message: msg.UnicycleTrajectory) -> Trajectory:
+    """The trajectory inside a message, ego frame at its stamp. Raises InvalidInput for what cannot be one."""
+    points = message.points
+    turns = [p.pose.orientation for p in points]
+    return Trajectory(
+        t_s=np.array([p.time_from_start_ns for p in points], np.float64) * 1e-9,
+        xyz=np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in points], np.float64).reshape(-1, 3),
+        yaw_rad=np.array([np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2)) for q in turns], np.float64),
+        speed_mps=np.array([p.speed_mps for p in points], np.float64),
+        accel_mps2=np.array([p.acceleration_mps2 for p in points], np.float64),
+        curvature_1pm=np.array([p.curvature_1pm for p in points], np.float64),
+    )
+
+
+def pose_matrix(pose: Any) -> F64:
+    """A pose message as a matrix (4, 4) parent_from_child. Raises InvalidInput for a quaternion that is none."""
+    p, q = pose.position, pose.orientation
+    return transform(rotation_from_quaternion(np.array([q.x, q.y, q.z, q.w])), np.array([p.x, p.y, p.z]))
+
+
+def odom_from_ego(ego: EgoPose) -> F64:
+    """The ego pose as a matrix (4, 4)."""
+    return transform(ego.odom_from_ego, ego.position)
+
+
+def nanoseconds(t_s: F64) -> list[int]:
+    """Times after the stamp in s as integer ns; multiples of 0.1 s come out as exact multiples of 100 000 000."""
+    return [round(t * 1e9) for t in t_s.tolist()]
+
+
+def bounded(text: str, limit: int) -> str:
+    """The text without control characters and at most `limit` bytes of UTF-8; a cut ends in "..."."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    encoded = clean.encode()
+    return clean if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "..."
+
+
+def _bounded_list(texts: Sequence[str], count: int, limit: int) -> list[str]:
+    kept = [bounded(text, limit) for text in texts[:count]]
+    if len(texts) > count:
+        kept[-1] = f"... and {len(texts) - count + 1} more"
+    return kept
+
+
+def _header(stamp_ns: int, frame: str) -> Header:
+    return Header(stamp=time_message(stamp_ns), frame_id=frame)
+
+
+def _pose(xyz: F64, xyzw: F64) -> Pose:
+    (x, y, z), (qx, qy, qz, qw) = xyz.tolist(), xyzw.tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+
+
+def _turned(xyzw: F64, yaw_rad: F64) -> F64:
+    """Quaternions (n, 4) of a rotation followed by a yaw about its own z."""
+    (x, y, z, w), s, c = xyzw, np.sin(yaw_rad / 2), np.cos(yaw_rad / 2)
+    return np.stack([x * c + y * s, y * c - x * s, z * c + w * s, w * c - z * s], axis=-1)
+
+
+def _check_pose_of(plan: Plan, ego: EgoPose) -> None:
+    if ego.stamp_ns != plan.t0_ns:
+        raise InvalidInput(f"plan of t0 {plan.t0_ns}: want the ego pose at t0, got the one at {ego.stamp_ns}")
+
+
+def _trajectory(
+    plan: Plan, trajectory: Trajectory, index: int, score: float, plan_id: int, ego: EgoPose, rig: Rig
+) -> msg.UnicycleTrajectory:
+    _check_pose_of(plan, ego)
+    if len(trajectory.t_s) > MAX_POINTS:
+        raise InvalidInput(f"trajectory: want at most {MAX_POINTS} points, got {len(trajectory.t_s)}")
+    pose = _pose(ego.position, quaternion_from_rotation(ego.odom_from_ego))
+    return msg.UnicycleTrajectory(
+        header=_header(plan.t0_ns, rig.base_frame),
+        epoch=plan.epoch,
+        source=SOURCE[plan.source],
+        provisional=plan.provisional,
+        odom_from_ego_t0=PoseStamped(header=_header(plan.t0_ns, rig.odometry.frame), pose=pose),
+        points=_points(trajectory),
+        plan_id=plan_id,
+        sample_index=index,
+        score=float(score),
+    )
+
+
+def _points(trajectory: Trajectory) -> list[msg.TrajectoryPoint]:
+    turns = _turned(np.array([0.0, 0.0, 0.0, 1.0]), trajectory.yaw_rad)
+    rows = zip(
+        nanoseconds(trajectory.t_s),
+        trajectory.xyz,
+        turns,
+        trajectory.speed_mps.tolist(),
+        trajectory.accel_mps2.tolist(),
+        trajectory.curvature_1pm.tolist(),
+        strict=True,
+    )
+    return [
+        msg.TrajectoryPoint(
+            time_from_start_ns=after,
+            pose=_pose(xyz, xyzw),
+            speed_mps=speed,
+            acceleration_mps2=accel,
+            curvature_1pm=curvature,
+            heading_rate_rps=speed * curvature,
+        )
+        for after, xyz, xyzw, speed, accel, curvature in rows
+    ]
+
+
+def _components(components: Sequence[types.CriticalComponent]) -> list[msg.CriticalComponent]:
+    converted = [
+        msg.CriticalComponent(
+            category=CATEGORY[component.category],
+            description=bounded(component.description, 128),
+            attributes=_bounded_list([f"{key}={value}" for key, value in component.attributes], MAX_ATTRIBUTES, 64),
+        )
+        for component in components[:MAX_COMPONENTS]
+    ]
+    if len(components) > MAX_COMPONENTS:
+        converted[-1].description = f"... and {len(components) - MAX_COMPONENTS + 1} more"
+        converted[-1].attributes = []
+    return converted
+
+
+def _meta_action(action: types.MetaAction) -> msg.MetaAction:
+    return msg.MetaAction(
+        axis=AXIS[action.axis],
+        action=ACTION[action.axis][action.action],
+        start_ns=round(action.start_s * 1e9),
+        end_ns=round(action.end_s * 1e9),
+    )

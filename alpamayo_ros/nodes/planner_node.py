@@ -1,0 +1,248 @@
+"""The planner node: seven cameras and odometry in, trajectories and reasoning traces out.
+
+A lifecycle node. configure: read the rig, start the engine process, make the buffers. activate: listen, plan, publish.
+Callbacks only buffer; one planning thread takes the newest t0, so a slow plan skips frames and never queues them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Path
+from rclpy.clock import ClockChange, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from alpamayo_ros import msg
+from alpamayo_ros.dynamics import ActionSpace
+from alpamayo_ros.engine.client import EngineClient
+from alpamayo_ros.engine.loading import bundle_profile
+from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.nodes import health, messages
+from alpamayo_ros.nodes.inputs import Inputs
+from alpamayo_ros.nodes.params import PlannerParams, declare
+from alpamayo_ros.nodes.process import run_node
+from alpamayo_ros.pipeline.buffers import Buffers, ring_slots
+from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
+from alpamayo_ros.pipeline.observe import next_t0
+from alpamayo_ros.pipeline.planner import seed_of
+from alpamayo_ros.profile import Rig, read_rig
+from alpamayo_ros.types import InvalidInput, Request
+
+OUTPUT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@dataclass
+class Loaded:
+    """What configure makes and cleanup frees."""
+
+    rig: Rig
+    ring: FrameRing
+    engine: EngineClient
+    buffers: Buffers
+
+    def close(self) -> None:
+        """Give back the engine process, the decode pool and the shared memory."""
+        self.engine.close()
+        self.buffers.close()
+        self.ring.close()
+
+
+@dataclass
+class Tally:
+    """What the planning thread has done since activation."""
+
+    published: int = 0
+    refused: int = 0
+    last_refusal: str = ""
+    last_t0_ns: int = 0
+    stage_ms: dict[str, list[float]] = field(default_factory=dict)  # newest last, bounded
+
+
+def load(params: PlannerParams) -> Loaded:
+    """Read the rig and the bundle's profile, start the engine process. Raises InvalidInput."""
+    rig = read_rig(params.rig)
+    profile = bundle_profile(params.bundle, params.profile)
+    rig.check_covers(profile)
+    ring = FrameRing(profile.image_shape, ring_slots(profile, rig))
+    engine = EngineClient(
+        params.bundle, profile, ring, deadline_ms=params.deadline_ms, engine_python=params.engine_python or None
+    )
+    buffers = Buffers(profile, rig, ring, threads=params.decode_threads, on_frame=engine.add_frame)
+    return Loaded(rig, ring, engine, buffers)
+
+
+class PlannerNode(LifecycleNode):
+    """See the module; topics and parameters: docs/nodes.md."""
+
+    def __init__(self) -> None:
+        super().__init__("alpamayo_planner")
+        self.params = declare(self, PlannerParams)
+        self._loaded: Loaded | None = None
+        self._inputs: Inputs | None = None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._tally = Tally()
+        self._plan_id = 0
+        self._lateness = health.Lateness(self, self.params.probe_timer_ms) if self.params.probe_timer_ms else None
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load everything; a refusal leaves the node unconfigured with the reason in the log."""
+        try:
+            self._loaded = load(self.params)
+        except InvalidInput as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._status = self.create_lifecycle_publisher(msg.PlanStatus, "~/status", OUTPUT)
+        self._trajectory = self.create_lifecycle_publisher(msg.UnicycleTrajectory, "~/trajectory", OUTPUT)
+        self._candidates = self.create_lifecycle_publisher(msg.TrajectoryCandidates, "~/candidates", OUTPUT)
+        self._reasoning = self.create_lifecycle_publisher(msg.ReasoningTrace, "~/reasoning", OUTPUT)
+        self._path = self.create_lifecycle_publisher(Path, "~/path", OUTPUT)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._health_timer = self.create_timer(1.0, self._publish_health)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen and plan."""
+        assert self._loaded is not None
+        result = super().on_activate(state)
+        self._tally = Tally()
+        self._inputs = Inputs(self, self._loaded.buffers, self._new_epoch)
+        threshold = JumpThreshold(
+            min_forward=Duration(seconds=1), min_backward=Duration(nanoseconds=-100_000_000), on_clock_change=True
+        )
+        self._jump = self.get_clock().create_jump_callback(threshold, post_callback=self._on_clock_jump)
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._plan_until_stopped, name="planning")
+        self._thread.start()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening and planning; nothing is published afterwards."""
+        self._stop_planning()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free what configure made."""
+        self._unload()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state: stop, then free."""
+        self._unload()
+        return TransitionCallbackReturn.SUCCESS
+
+    def destroy_node(self) -> None:
+        """Stop, free, destroy: also when the process is interrupted."""
+        self._unload()
+        super().destroy_node()
+
+    def _unload(self) -> None:
+        self._stop_planning()
+        if self._loaded is not None:
+            self.destroy_timer(self._health_timer)
+            for publisher in (self._status, self._trajectory, self._candidates, self._reasoning, self._path, self._diagnostics):
+                self.destroy_publisher(publisher)
+            self._loaded.close()
+            self._loaded = None
+
+    def _stop_planning(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._jump.unregister()
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+
+    def _on_clock_jump(self, jump: object) -> None:
+        self._new_epoch(f"the clock jumped: {getattr(jump, 'clock_change', ClockChange.ROS_TIME_NO_CHANGE)}")
+
+    def _new_epoch(self, reason: str) -> None:
+        assert self._loaded is not None
+        self._loaded.buffers.new_epoch(reason)
+        self.get_logger().warning(f"epoch {self._loaded.buffers.epoch}: {reason}; buffers emptied")
+
+    def _plan_until_stopped(self) -> None:
+        assert self._loaded is not None
+        buffers, engine = self._loaded.buffers, self._loaded.engine
+        epoch = buffers.epoch
+        while not self._stopping.is_set():
+            buffers.frames.wait_for_change(0.05)
+            if buffers.epoch != epoch:
+                epoch = buffers.epoch
+                engine.reset(epoch)
+                self._tally.last_t0_ns = 0
+            t0_ns = next_t0(buffers, self._tally.last_t0_ns, self.params.max_wait_ms, self.params.max_plan_hz)
+            if t0_ns is not None:
+                self._tally.last_t0_ns = t0_ns
+                self._finish(run_cycle(buffers, t0_ns, engine, self._request(t0_ns), ActionSpace()))
+
+    def _request(self, t0_ns: int) -> Request:
+        p = self.params
+        return Request(p.samples, p.reasoning, p.greedy, p.temperature, p.top_p, p.steps, p.guidance, seed_of(t0_ns, p.seed))
+
+    def _finish(self, cycle: Cycle) -> None:
+        """Publish the cycle's status and, when nothing speaks against it, its plan."""
+        assert self._loaded is not None
+        if self._stopping.is_set():
+            return
+        now_ns = int(self.get_clock().now().nanoseconds)
+        reason = cycle.refused or self._outdated(cycle, now_ns)
+        self._tally.add(cycle, reason)
+        plan_id = 0 if reason else self._plan_id + 1
+        status = health.cycle_status(
+            cycle, reason, plan_id, now_ns, self.params.bundle, self._loaded.engine, self._loaded.buffers
+        )
+        self._status.publish(messages.status_message(status, self._loaded.rig))
+        if not reason:
+            self._plan_id = plan_id
+            self._publish(cycle, plan_id)
+
+    def _outdated(self, cycle: Cycle, now_ns: int) -> str:
+        """Why a finished plan must not be published any more; empty when it may be."""
+        assert self._loaded is not None
+        age_ms = (now_ns - cycle.t0_ns) / 1e6
+        if cycle.epoch != self._loaded.buffers.epoch:
+            return f"the clock jumped while planning: plan of epoch {cycle.epoch}, now {self._loaded.buffers.epoch}"
+        if not -100 <= age_ms <= self.params.max_plan_age_ms:
+            return f"plan is {age_ms:.0f} ms old, limit {self.params.max_plan_age_ms:.0f}"
+        return ""
+
+    def _publish(self, cycle: Cycle, plan_id: int) -> None:
+        assert self._loaded is not None
+        assert cycle.plan is not None
+        assert cycle.observation is not None
+        rig, plan, ego = self._loaded.rig, cycle.plan, cycle.observation.ego_t0
+        self._trajectory.publish(messages.trajectory_message(plan, plan_id, ego, rig))
+        self._reasoning.publish(messages.reasoning_message(plan, plan_id, rig, cycle.stage_ms["infer"]))
+        self._candidates.publish(messages.candidates_message(plan, plan_id, ego, rig))
+        self._path.publish(messages.path_message(plan, ego, rig))
+
+    def _publish_health(self) -> None:
+        assert self._loaded is not None
+        statuses = health.diagnose(self._loaded.buffers, self._loaded.engine, self._inputs, self._tally, self._lateness)
+        self._diagnostics.publish(messages.diagnostics_message(int(self.get_clock().now().nanoseconds), statuses))
+
+
+def start() -> PlannerNode:
+    """The node, active already where `autostart` says so. Raises InvalidInput when it cannot be configured."""
+    node = PlannerNode()
+    if node.params.autostart:
+        if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+            raise InvalidInput(f"not configured: {node.refusal}")
+        node.trigger_activate()
+    return node
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(start)
+
+
+if __name__ == "__main__":
+    main()

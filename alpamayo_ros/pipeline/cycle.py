@@ -1,0 +1,47 @@
+"""One cycle from buffers to a plan or to the reason why not: the same on the vehicle, on a bag and in simulation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from alpamayo_ros.dynamics import ActionSpace
+from alpamayo_ros.engine.contract import Engine
+from alpamayo_ros.pipeline.buffers import Buffers
+from alpamayo_ros.pipeline.observe import observe
+from alpamayo_ros.pipeline.planner import plan
+from alpamayo_ros.types import EngineFailure, InvalidInput, Observation, Plan, Request, StaleInput
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """What became of one t0: a plan, or the reason why there is none."""
+
+    t0_ns: int
+    epoch: int
+    observation: Observation | None
+    plan: Plan | None
+    refused: str = ""  # empty exactly when there is a plan
+    stage_ms: Mapping[str, float] = field(default_factory=dict, compare=False)  # steady clock
+
+
+def run_cycle(buffers: Buffers, t0_ns: int, engine: Engine, request: Request, space: ActionSpace) -> Cycle:
+    """Observe at t0 and plan. What the inputs or the engine refuse ends the cycle with the reason, never with an old plan."""
+    epoch = buffers.epoch
+    started = time.perf_counter()
+    try:
+        observation = observe(buffers, t0_ns)
+    except StaleInput as error:
+        return Cycle(t0_ns, epoch, None, None, str(error), {"observe": _ms_since(started)})
+    observed = {"observe": _ms_since(started)}
+    try:
+        planned = plan(observation, engine, request, space)
+    except (EngineFailure, InvalidInput) as error:
+        return Cycle(t0_ns, epoch, observation, None, str(error), observed | {"total": _ms_since(started)})
+    stages = observed | dict(planned.stage_ms) | {"total": _ms_since(started)}
+    return Cycle(t0_ns, epoch, observation, planned, "", stages)
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3

@@ -1,0 +1,59 @@
+"""Names of engines: what opens, and what is refused in which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine.own_engines import FeatureCache
+
+from alpamayo_ros.engine.kinematic import KinematicEngine
+from alpamayo_ros.engine.loading import bundle_profile, bundle_weights, open_engine
+from alpamayo_ros.profile import shared_files
+from alpamayo_ros.types import InvalidInput
+
+
+def test_the_built_in_engine_opens_with_a_profile_of_choice() -> None:
+    assert isinstance(open_engine("kinematic"), KinematicEngine)
+    assert bundle_profile("kinematic").name == "seven_camera"
+    assert bundle_profile("kinematic", "alpamayo_r1_10b").name == "alpamayo_r1_10b"
+    assert bundle_weights("kinematic") == "none"
+
+
+def test_an_engine_of_ones_own_opens_by_module_and_callable() -> None:
+    assert isinstance(open_engine("engine.own_engines:FeatureCache"), FeatureCache)
+    assert bundle_profile("engine.own_engines:FeatureCache").name == "seven_camera"
+
+
+@pytest.mark.parametrize("name", ["no_such_module:engine", "engine.own_engines:NoSuchEngine"])
+def test_an_engine_of_ones_own_that_is_not_there_is_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}.*(No module named|has no attribute)"):
+        open_engine(name)
+
+
+def test_an_unknown_name_is_answered_with_what_there_is() -> None:
+    for refuse in (open_engine, bundle_profile, bundle_weights):
+        with pytest.raises(InvalidInput, match=r"'kinematik'.*kinematic, package.module:callable, or a bundle folder"):
+            refuse("kinematik")
+
+
+def test_a_bundle_folder_is_refused_with_what_it_needs_and_lacks(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InvalidInput, match=r"safetensors.*lacks profile.yaml, tokenizer.json"):
+        open_engine(str(tmp_path))
+
+
+def test_a_bundle_folder_has_its_own_profile(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"profile\.yaml: no such file"):
+        bundle_profile(str(tmp_path))
+    (tmp_path / "profile.yaml").write_text((shared_files() / "config" / "profiles" / "alpamayo_1_5_10b.yaml").read_text())
+    assert bundle_profile(str(tmp_path)).name == "alpamayo_1_5_10b"
+
+
+def test_opening_the_built_in_engine_imports_numpy_and_nothing_heavier() -> None:
+    program = "import sys, alpamayo_ros.engine.worker; print(*{name.split('.')[0] for name in sys.modules})"
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "numpy" in modules
+    assert not {"pydantic", "yaml", "rclpy", "torch", "cv2", "rosbags", "scipy"} & set(modules)

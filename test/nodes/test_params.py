@@ -1,0 +1,162 @@
+"""ROS parameters: defaults, refusals, descriptors, and the YAML that documents them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+import pytest
+import rclpy
+import yaml
+from nodes.ros_harness import refused
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from alpamayo_ros.nodes.params import PlannerParams, RecorderParams, ReplayParams, VisualizerParams, declare, read
+from alpamayo_ros.profile import shared_files
+from alpamayo_ros.types import InvalidInput, Request
+
+SPECS = [PlannerParams, ReplayParams, RecorderParams, VisualizerParams]
+
+
+@pytest.fixture
+def context() -> Iterator[rclpy.Context]:
+    made = rclpy.Context()
+    rclpy.init(context=made)
+    yield made
+    rclpy.shutdown(context=made)
+
+
+def node_with(context: rclpy.Context, **overrides: object) -> Node:
+    parameters = [Parameter(name, value=value) for name, value in overrides.items()]
+    return Node("tested", context=context, parameter_overrides=parameters)
+
+
+def test_defaults_are_read_when_nothing_is_given() -> None:
+    assert read(PlannerParams, {}) == PlannerParams()
+
+
+def test_given_values_replace_defaults_and_whole_numbers_serve_as_numbers() -> None:
+    params = read(PlannerParams, {"deadline_ms": 250, "bundle": "models/x", "greedy": False})
+    assert params == PlannerParams(deadline_ms=250.0, bundle="models/x", greedy=False)
+    assert type(params.deadline_ms) is float
+
+
+def test_a_misspelt_name_is_refused_with_the_name_that_was_meant() -> None:
+    with pytest.raises(InvalidInput, match=r"unknown parameter 'deadlin_ms', did you mean 'deadline_ms'\?"):
+        read(PlannerParams, {"deadlin_ms": 250.0})
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_all_names() -> None:
+    with pytest.raises(InvalidInput, match="unknown parameter 'qqq': want any of out, topics"):
+        read(RecorderParams, {"out": "x", "qqq": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "want"),
+    [
+        ("deadline_ms", "fast", "deadline_ms: want a number 1..60000, got 'fast'"),
+        ("deadline_ms", 0.0, "deadline_ms: want a number 1..60000, got 0.0"),
+        ("deadline_ms", float("nan"), "deadline_ms: want a number 1..60000, got nan"),
+        ("decode_threads", 2.0, "decode_threads: want a whole number 1..16, got 2.0"),
+        ("decode_threads", True, "decode_threads: want a whole number 1..16, got True"),
+        ("decode_threads", 17, "decode_threads: want a whole number 1..16, got 17"),
+        ("greedy", "yes", "greedy: want true or false, got 'yes'"),
+        ("rig", 7, "rig: want text, got 7"),
+        ("reasoning", "some", "reasoning: want one of none, full, got 'some'"),
+    ],
+)
+def test_a_wrong_type_or_value_is_refused_saying_what_was_expected(name: str, value: object, want: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        read(PlannerParams, {name: value})
+    assert str(error.value) == want
+
+
+def test_a_missing_required_parameter_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="bag: not given, want text"):
+        read(ReplayParams, {})
+
+
+def test_a_list_of_texts_may_be_empty_in_each_of_the_ways_ros_writes_that() -> None:
+    for value in (None, [], [""], ()):
+        assert read(ReplayParams, {"bag": "b", "topics": value}).topics == ()
+    assert read(ReplayParams, {"bag": "b", "topics": ["/a", "/b"]}).topics == ("/a", "/b")
+    with pytest.raises(InvalidInput, match="topics: want a list of texts, got 3"):
+        read(ReplayParams, {"bag": "b", "topics": 3})
+
+
+def test_an_exclusion_that_is_no_regular_expression_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="exclude: want a regular expression"):
+        read(ReplayParams, {"bag": "b", "exclude": "*"})
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_default_is_in_its_own_range(spec: type) -> None:
+    required = {"bag": "x"} if spec is ReplayParams else {"out": "x"} if spec is RecorderParams else {}
+    assert read(spec, asdict(spec(**required))) == spec(**required)
+
+
+def test_the_ranges_of_a_request_are_those_of_the_engine_contract() -> None:
+    for name, low, high in (("samples", 1, 64), ("steps", 1, 100)):
+        for value in (low, high):
+            Request(**{name: getattr(read(PlannerParams, {name: value}), name)})
+        for value in (low - 1, high + 1):
+            with pytest.raises(InvalidInput):
+                read(PlannerParams, {name: value})
+            with pytest.raises(InvalidInput):
+                Request(**{name: value})
+
+
+@pytest.mark.ros
+def test_parameters_are_declared_described_ranged_and_read_only(context: rclpy.Context) -> None:
+    node = node_with(context, deadline_ms=250, use_sim_time=True)
+    assert declare(node, PlannerParams) == PlannerParams(deadline_ms=250.0)
+    for field in fields(PlannerParams):
+        descriptor = node.describe_parameter(field.name)
+        assert descriptor.description
+        assert descriptor.read_only
+        assert node.get_parameter(field.name).value == (250.0 if field.name == "deadline_ms" else field.default)
+    deadline, threads = node.describe_parameters(["deadline_ms", "decode_threads"])
+    assert (deadline.floating_point_range[0].from_value, deadline.floating_point_range[0].to_value) == (1.0, 60_000.0)
+    assert (threads.integer_range[0].from_value, threads.integer_range[0].to_value) == (1, 16)
+    [result] = node.set_parameters([Parameter("deadline_ms", value=300.0)])
+    assert not result.successful
+    node.destroy_node()
+
+
+@pytest.mark.ros
+def test_nothing_is_declared_when_one_parameter_is_refused(context: rclpy.Context) -> None:
+    node = node_with(context, deadline_ms=250.0, decode_treads=3)
+    with pytest.raises(InvalidInput, match="did you mean 'decode_threads'"):
+        declare(node, PlannerParams)
+    assert not node.has_parameter("deadline_ms")
+    node.destroy_node()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["-p", "rat:=2.0"], "replay_node: unknown parameter 'rat', did you mean 'rate'?"),
+        (["-p", "bag:=x", "-p", "rate:=1000.0"], "replay_node: rate: want a number 0.01..100, got 1000.0"),
+        ([], "replay_node: bag: not given, want text (rosbag2 folder or file to play)"),
+        (["--params-file", "/does/not/exist"], "replay_node: RCLError: failed to initialize rcl"),
+    ],
+)
+def test_a_node_that_refuses_its_parameters_exits_with_one_clear_line(arguments: list[str], line: str) -> None:
+    status, last_line = refused("replay_node", *arguments)
+    assert status == 1
+    assert last_line.startswith(line)
+
+
+def test_the_shipped_yaml_shows_every_default_with_a_comment() -> None:
+    path = shared_files() / "config" / "planner.yaml"
+    shown = yaml.safe_load(path.read_text())
+    sections = {"/**/alpamayo_planner": PlannerParams, "/**/alpamayo_visualizer": VisualizerParams}
+    assert set(shown) == set(sections)
+    for node, spec in sections.items():
+        assert shown[node]["ros__parameters"] == asdict(spec())
+    for line in path.read_text().splitlines():
+        name = line.split("#")[0].strip().partition(":")[0]
+        if name in asdict(PlannerParams()) | asdict(VisualizerParams()):
+            assert "# " in line, f"no comment: {line}"
