@@ -171,8 +171,7 @@ def read_bag(
         for connection in connections:
             _check_definition(path, connection)
         found: Counter[str] = Counter()
-        # rosbags takes "no connections" for "all of them".
-        parts = [part.messages(connections, start_ns, stop_ns) for part in _parts(reader) if connections]
+        parts = [part.messages(connections, start_ns, stop_ns) for part in _parts(reader)]
         for connection, log_ns, cdr in heapq.merge(*parts, key=lambda item: item[1]):
             found[connection.topic] += 1
             yield Record(connection.topic, connection.msgtype, log_ns, cdr)

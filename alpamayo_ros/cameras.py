@@ -281,7 +281,9 @@ def resized(camera: Camera, width: int, height: int) -> Camera:
         return replace(camera, fx=camera.fx * across, fy=camera.fy * down, cx=cx, cy=cy, width=width, height=height)
     if not np.isclose(across, down, rtol=1e-9):
         raise InvalidInput(f"f-theta: {camera.width} x {camera.height} to {width} x {height} px would stretch the image")
-    return replace(camera, coefficients=tuple(c * across for c in camera.coefficients), cx=cx, cy=cy, width=width, height=height)
+    return replace(
+        camera, coefficients=tuple(c * across for c in camera.coefficients), cx=cx, cy=cy, width=width, height=height
+    )
 
 
 def base_from_optical(mount: Mount) -> F64:

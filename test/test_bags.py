@@ -208,6 +208,7 @@ def test_both_storages_are_read_as_folder_and_as_single_file(tmp_path: Path, plu
     (storage,) = (p for p in (tmp_path / "bag").iterdir() if p.suffix in (".mcap", ".db3"))
     for path in (tmp_path / "bag", storage):
         assert [r.log_ns for r in read_bag(path)] == [10, 20, 30]
+        assert list(read_bag(path, topics=[])) == []
         assert sorted(bag_topics(path)) == ["/t10", "/t20", "/t30"]
 
 

@@ -61,15 +61,17 @@ class Link:
             self._socket.send(packet)
 
     def _listen(self) -> None:
+        heartbeat_s = time.monotonic()
         try:
             while True:
-                if select.select([self._socket], [], [], wire.HEARTBEAT_S)[0]:
+                if select.select([self._socket], [], [], max(0.0, heartbeat_s - time.monotonic()))[0]:
                     packet = self._socket.recv(wire.MAX_BYTES)
                     if not packet:
                         break
                     self.inbox.put(wire.decode(packet))
-                else:
+                if time.monotonic() >= heartbeat_s:
                     self._send_heartbeat()
+                    heartbeat_s = time.monotonic() + wire.HEARTBEAT_S
         except (BrokenPipeError, ConnectionResetError):
             pass  # as an end of file
         os._exit(0)  # not sys.exit: the main thread may hang in the engine

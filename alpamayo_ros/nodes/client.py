@@ -123,6 +123,20 @@ def spin_until(node: Node, done: Callable[[], bool], timeout_s: float) -> bool:
     return done()
 
 
+def odometry_message(pose: EgoPose, rig: Rig) -> Odometry:
+    """An ego pose as the odometry of a rig."""
+    message = Odometry(child_frame_id=rig.base_frame)
+    message.header.stamp = time_message(pose.stamp_ns)
+    message.header.frame_id = rig.odometry.frame
+    place, turn = message.pose.pose.position, message.pose.pose.orientation
+    place.x, place.y, place.z = pose.position.tolist()
+    turn.x, turn.y, turn.z, turn.w = quaternion_from_rotation(pose.odom_from_ego).tolist()
+    linear, angular = message.twist.twist.linear, message.twist.twist.angular
+    linear.x, linear.y, linear.z = pose.velocity_mps.tolist()
+    angular.x, angular.y, angular.z = pose.angular_rps.tolist()
+    return message
+
+
 class RigPublisher:
     """Publishes a rig's camera and odometry topics as a vehicle's drivers would."""
 
@@ -149,15 +163,10 @@ class RigPublisher:
 
     def odometry(self, pose: EgoPose) -> None:
         """Publish one ego pose as the rig's odometry."""
-        message = Odometry(child_frame_id=self._rig.base_frame)
-        message.header.stamp = time_message(pose.stamp_ns)
-        message.header.frame_id = self._rig.odometry.frame
-        place, turn = message.pose.pose.position, message.pose.pose.orientation
-        place.x, place.y, place.z = pose.position.tolist()
-        turn.x, turn.y, turn.z, turn.w = quaternion_from_rotation(pose.odom_from_ego).tolist()
-        linear, angular = message.twist.twist.linear, message.twist.twist.angular
-        linear.x, linear.y, linear.z = pose.velocity_mps.tolist()
-        angular.x, angular.y, angular.z = pose.angular_rps.tolist()
+        self.odometry_message(odometry_message(pose, self._rig))
+
+    def odometry_message(self, message: Odometry) -> None:
+        """Publish an odometry message as it is, right or wrong."""
         self._odometry.publish(message)
 
     def clock(self, now_ns: int) -> None:

@@ -19,12 +19,14 @@ from std_msgs.msg import Header
 from alpamayo_ros import msg, types
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.geometry import apply, quaternion_from_rotation, rotation_from_quaternion, transform
+from alpamayo_ros.pipeline.decode import stamp_ns
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import F64, EgoPose, InvalidInput, Plan, Trajectory
 
+__all__ = ["stamp_ns"]  # the way back of time_message
+
 State = Literal["init", "warmup", "nominal", "degraded", "stopping", "stopped", "silent"]
 Source = Literal["model", "hold", "stop"]
-Level = Literal["ok", "warn", "error", "stale"]
 
 MAX_POINTS, MAX_COMPONENTS, MAX_META_ACTIONS, MAX_ATTRIBUTES, MAX_REASONS = 512, 16, 64, 16, 32
 """Sizes of the bounded sequences in msg/."""
@@ -45,7 +47,6 @@ ACTION = {
     "longitudinal": _codes(msg.MetaAction, "LONGITUDINAL", get_args(types.LongitudinalAction)),
     "lateral": _codes(msg.MetaAction, "LATERAL", get_args(types.LateralAction)),
 }
-LEVEL = {level: getattr(DiagnosticStatus, level.upper()) for level in get_args(Level)}
 CONSISTENT = _codes(msg.ReasoningTrace, "CONSISTENT", ("unknown", "yes", "no"))
 
 
@@ -77,14 +78,17 @@ class CycleStatus:
     pixels_crc32: int = 0
 
 
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
 @dataclass(frozen=True)
 class Diagnostic:
     """The health of one part of a node."""
 
-    name: str  # "alpamayo_planner: camera front_wide"
-    level: Level
+    name: str  # "camera front_wide"
+    level: bytes  # OK, WARN or ERROR
     message: str
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str]
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -174,14 +178,16 @@ def path_message(plan: Plan, ego: EgoPose, rig: Rig) -> Path:
     return Path(header=_header(plan.t0_ns, rig.odometry.frame), poses=poses)
 
 
-def diagnostics_message(now_ns: int, diagnostics: Iterable[Diagnostic], hardware_id: str = "") -> DiagnosticArray:
-    """Diagnostics for /diagnostics."""
+def diagnostics_message(
+    now_ns: int, diagnostics: Iterable[Diagnostic], node_name: str = "alpamayo_planner", hardware_id: str = ""
+) -> DiagnosticArray:
+    """Diagnostics for /diagnostics, each named "node_name: name"."""
     return DiagnosticArray(
         header=_header(now_ns, ""),
         status=[
             DiagnosticStatus(
-                level=LEVEL[diagnostic.level],
-                name=diagnostic.name,
+                level=diagnostic.level,
+                name=f"{node_name}: {diagnostic.name}",
                 message=diagnostic.message,
                 hardware_id=hardware_id,
                 values=[KeyValue(key=key, value=value) for key, value in diagnostic.values.items()],

@@ -103,8 +103,6 @@ class VisualizerParams:
     )
     overlay_role: Annotated[str, About("camera whose picture gets the overlay; empty is the rig's anchor")] = ""
     overlay_quality: Annotated[int, About("JPEG quality of the overlay", 1, 100)] = 80
-    ribbon_width_m: Annotated[float, About("width of the drawn trajectory, m", 0.1, 5)] = 1.8
-    max_speed_mps: Annotated[float, About("speed at the fast end of the colours, m/s", 1, 100)] = 20.0
 
 
 def declare(node: Node, spec: type[T]) -> T:

@@ -70,6 +70,7 @@ class _Studio:
     static: Scene
     seed: int
     start_ns: int
+    lenses: dict[str, Pinhole]  # by role
     noise: dict[tuple[int, int], _Noise]  # by (width, height)
 
 
@@ -82,7 +83,8 @@ def make_bag(out: Path, rig: Rig, duration_s: float = 20.0, seed: int = 0) -> Ma
         raise InvalidInput(f"seed: want 0 <= seed < 10000, got {seed}")
     start_ns = (EPOCH_S + 1000 * seed) * _SECOND_NS
     world = make_world(seed, duration_s)
-    studio = _Studio(rig, world, static_scene(world), seed, start_ns, _noises(rig, seed))
+    lenses = {role: nominal_camera(camera) for role, camera in rig.cameras.items()}
+    studio = _Studio(rig, world, static_scene(world), seed, start_ns, lenses, _noises(rig, seed))
     schedule = _schedule(rig, duration_s, start_ns)
     windows = [list(window) for _, window in groupby(schedule, lambda due: (due.log_ns - start_ns) // _WINDOW_NS)]
     with BagWriter(out) as bag, ThreadPoolExecutor(2) as pool:
@@ -112,13 +114,13 @@ def _samples(rate_hz: float, duration_s: float, start_ns: int) -> Iterator[tuple
 
 def _write(bag: BagWriter, studio: _Studio, due: _Due, images: Iterator[Any]) -> None:
     rig = studio.rig
-    ego = _ego(studio, due.exposure_ns)
     if not due.role:
-        bag.write(rig.odometry.topic, "nav_msgs/msg/Odometry", due.log_ns, _odometry(rig, ego, due.exposure_ns))
+        odometry = _odometry(rig, _ego(studio, due.exposure_ns), due.exposure_ns)
+        bag.write(rig.odometry.topic, "nav_msgs/msg/Odometry", due.log_ns, odometry)
         return
     camera = rig.cameras[due.role]
     kind = "CompressedImage" if camera.transport == "compressed" else "Image"
-    info = _camera_info(camera, nominal_camera(camera), _stamp_ns(camera, due))
+    info = _camera_info(camera, studio.lenses[due.role], _stamp_ns(camera, due))
     bag.write(camera.info_topic, "sensor_msgs/msg/CameraInfo", due.log_ns, info)
     bag.write(camera.topic, f"sensor_msgs/msg/{kind}", due.log_ns, next(images))
 
@@ -144,7 +146,7 @@ def _image(studio: _Studio, scene: Scene, due: _Due) -> Any:
     camera = studio.rig.cameras[due.role]
     ego = _ego(studio, due.exposure_ns)
     odom_from_ego = transform(rotation_z(float(ego.yaw_rad[0])), ego.xyz[0])
-    clean = render(scene, nominal_camera(camera), odom_from_ego @ base_from_optical(camera.mount))
+    clean = render(scene, studio.lenses[due.role], odom_from_ego @ base_from_optical(camera.mount))
     rng = np.random.default_rng([studio.seed, role_index(due.role), due.frame])
     pixels = _noisy(clean, studio.noise[camera.width, camera.height], rng)
     header = _header(_stamp_ns(camera, due), camera.frame_id)

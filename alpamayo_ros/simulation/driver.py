@@ -91,7 +91,7 @@ def drive(
         if v <= 0.0:
             v, a = 0.0, 0.0
         step = (before + v) / 2 / MOTION_HZ
-        s += step * _between(centre_per_lane, (s + step / 2) / _GRID_M)
+        s += step * _between(centre_per_lane, (s + step / 2 * centre_per_lane[here]) / _GRID_M)  # midpoint rule
     return Motion(np.arange(len(wish_mps)) / MOTION_HZ, along, speed, accel)
 
 

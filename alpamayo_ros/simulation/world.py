@@ -62,7 +62,7 @@ class Road:
         """
         xy, heading, curvature = self._samples
         index = np.clip(np.asarray(along_m) / _SAMPLE_M, 0, len(xy) - 1).astype(np.int64)
-        ahead = along_m - index * _SAMPLE_M
+        ahead: F64 = np.asarray(along_m - index * _SAMPLE_M, np.float64)
         yaw, halfway = _turned(heading[index], curvature[index], self.curvature_1pm(along_m), ahead)
         centre = xy[index] + np.stack([ahead * np.cos(halfway), ahead * np.sin(halfway)], axis=-1)
         return centre + left_m * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1), yaw
@@ -297,10 +297,4 @@ def _make_scenery(rng: np.random.Generator, road: Road) -> tuple[Scenery, ...]:
             if rng.random() < 0.5:
                 size = (float(rng.uniform(6, 8.5)), float(rng.uniform(6, 9)), float(rng.uniform(4, 13)))
                 scenery.append(Scenery("building", along_m, house_m, *size, colour=_grey(rng, 120, 215)))
-    # The road bends: what stands beside one stretch may stand on another.
-    middle, _ = road.place(np.arange(0.0, road.length_m, 3.0), _MIDDLE_M)
-    return tuple(s for s in scenery if _distance_m(road.place(s.along_m, s.left_m)[0], middle) > 10.0 + s.width_m / 2)
-
-
-def _distance_m(xy: F64, line: F64) -> float:
-    return float(np.hypot(*(line - xy).T).min())
+    return tuple(scenery)

@@ -100,11 +100,18 @@ class Puppet(FeatureCache):
         time.sleep(0.5)
         return "late"
 
+    def late_with_gil(self, request: Request) -> str:
+        ctypes.PyDLL(None).usleep(500_000)
+        return "late"
+
     def crash(self, request: Request) -> str:
         os._exit(3)
 
     def bug(self, request: Request) -> str:
         raise ZeroDivisionError("a bug in the engine")
+
+    def refuse_politely(self, request: Request) -> str:
+        return "no"
 
     def refuse(self, request: Request) -> str:
         raise EngineFailure("out of luck")

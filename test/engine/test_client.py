@@ -158,6 +158,15 @@ def test_another_interpreter_runs_this_package_with_its_own_numpy(ring: FrameRin
         assert "pydantic" not in told(client, "modules").split()
 
 
+def test_the_child_does_not_import_from_the_working_directory(
+    ring: FrameRing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('this is not numpy')")
+    monkeypatch.chdir(tmp_path)
+    with EngineClient("kinematic", PROFILE, ring, PATIENT_MS) as client:
+        assert client.alive
+
+
 # Refusals, which the process survives
 
 
@@ -214,9 +223,13 @@ def test_a_client_that_cannot_work_is_refused(ring: FrameRing) -> None:
         ("engine.own_engines:dies_opening", "status 1: .*ValueError: no such weights"),
     ],
 )
-def test_an_engine_that_does_not_open_says_why_and_is_not_started_again(ring: FrameRing, bundle: str, words: str) -> None:
+def test_an_engine_that_does_not_open_says_why_and_is_not_started_again(
+    ring: FrameRing, bundle: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(EngineFailure, match=words):
         EngineClient(bundle, PROFILE, ring, PATIENT_MS)
+    processes = {record.args[0] for record in caplog.records if isinstance(record.args, tuple)}
+    assert len(processes) <= 1  # each process that prints a traceback is logged with its id
 
 
 def test_an_engine_that_is_not_ready_in_time_is_killed(ring: FrameRing) -> None:
@@ -308,13 +321,11 @@ def test_a_hang_is_a_failure_at_the_deadline_and_the_engine_comes_back(hasty: En
 
 
 def test_a_late_answer_is_never_taken_for_the_next_one(hasty: EngineClient) -> None:
-    for stamp_ns in (3 * SECOND, 4 * SECOND):
-        with pytest.raises(EngineFailure, match="deadline"):
-            told(hasty, "late", stamp_ns)
-        hasty.wait_ready(10.0)
-    with EngineClient(PUPPET, PROFILE, FrameRing(PROFILE.image_shape, 24), PATIENT_MS) as patient:
-        assert told(patient, "late") == "late"
-        assert told(patient) == usual(observation())
+    with pytest.raises(EngineFailure, match="deadline"):
+        told(hasty, "late")  # would be answered 0.2 s later
+    hasty.wait_ready(10.0)
+    time.sleep(0.3)
+    assert told(hasty, "refuse_politely") == "no"
 
 
 def test_ten_thousand_hints_to_a_stopped_process_block_nothing(hasty: EngineClient, ring: FrameRing) -> None:
@@ -333,22 +344,36 @@ def test_ten_thousand_hints_to_a_stopped_process_block_nothing(hasty: EngineClie
 def test_a_process_stopped_while_idle_is_noticed_by_its_silence(ring: FrameRing) -> None:
     with EngineClient(PUPPET, PROFILE, ring, PATIENT_MS, limits=Limits(silence_s=0.3)) as client:
         os.kill(pid_of(client), signal.SIGSTOP)
-        assert soon(lambda: client.restarts == 1 and client.alive)
-        assert client.last_failure.startswith("silent for 0.")
+        assert soon(lambda: client.restarts >= 1)
+        assert client.last_failure.startswith("silent for ")
+        client.wait_ready(10.0)
 
 
 def test_an_engine_that_hangs_on_a_hint_is_noticed_while_idle(ring: FrameRing) -> None:
     with EngineClient(PUPPET, PROFILE, ring, PATIENT_MS, limits=Limits(silence_s=0.3)) as client:
         hint = frame("front_wide", 0, 0, ring)
         client.add_frame(hint)
-        assert soon(lambda: client.restarts == 1 and client.alive)
+        assert soon(lambda: client.restarts >= 1)
         assert client.last_failure.endswith("ms on a hint, the engine's process was killed")
+        client.wait_ready(10.0)
 
 
-def test_a_busy_engine_is_not_taken_for_a_hung_one(ring: FrameRing) -> None:
-    with EngineClient(PUPPET, PROFILE, ring, PATIENT_MS, limits=Limits(silence_s=0.2)) as client:
-        assert told(client, "late") == "late"  # takes 0.5 s
+@pytest.mark.parametrize("say", ["late", "late_with_gil"])
+def test_a_busy_engine_is_not_taken_for_a_hung_one(ring: FrameRing, say: str) -> None:
+    with EngineClient(PUPPET, PROFILE, ring, PATIENT_MS, limits=Limits(silence_s=0.4)) as client:
+        assert told(client, say) == "late"  # takes 0.5 s, with the GIL without a heartbeat
         assert client.restarts == 0
+
+
+def test_an_idle_engine_that_hears_hints_all_the_time_still_sends_heartbeats(ring: FrameRing) -> None:
+    with EngineClient(PUPPET, PROFILE, ring, PATIENT_MS, limits=Limits(silence_s=1.0)) as client:
+        hint = frame("front_wide", 1, 0, ring)
+        until = time.monotonic() + 1.4
+        while time.monotonic() < until:
+            client.add_frame(hint)
+            time.sleep(0.01)
+        assert client.restarts == 0
+        assert told(client) == usual(observation())
 
 
 def test_a_talkative_engine_does_not_block_on_its_words(puppet: EngineClient) -> None:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -22,23 +22,23 @@ from rclpy.qos import QoSProfile
 from alpamayo_ros.nodes.client import executable, node_environment, stop
 
 
-def _claim_domain() -> tuple[int, IO[bytes]]:
+def _claim_domain() -> int:
     """A domain id nobody else on this machine tests in; held by a file lock as long as this process lives.
 
     Above 101 the UDP ports of a domain overlap with those the kernel gives to clients.
     """
     for domain in range(1, 102):
-        lock = (Path(tempfile.gettempdir()) / f"alpamayo_ros_test_domain_{domain}").open("wb")
+        lock = os.open(Path(tempfile.gettempdir()) / f"alpamayo_ros_test_domain_{domain}", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            os.close(lock)
             continue
-        return domain, lock
+        return domain
     raise RuntimeError("all 101 DDS domains are in use by tests")
 
 
-DOMAIN, _LOCK = _claim_domain()
+DOMAIN = _claim_domain()
 os.environ.update(  # noqa: TID251 - rclpy reads its domain from there, and so do the nodes that tests start
     ROS_DOMAIN_ID=str(DOMAIN), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", ROS_LOG_DIR=tempfile.mkdtemp(prefix="ros_log_")
 )

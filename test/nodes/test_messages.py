@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
+from nodes import ros_harness  # noqa: F401 - first: it imports what the generated messages need, without the warnings
 from rclpy.serialization import deserialize_message, serialize_message
 
 from alpamayo_ros import msg, types
@@ -282,8 +283,8 @@ def test_a_cycle_without_a_plan_has_no_source_and_its_reasons() -> None:
 
 
 def test_diagnostics_carry_their_level_and_values() -> None:
-    diagnostics = [Diagnostic("planner: odometry", "warn", "slow", {"rate_hz": "42.0"}), Diagnostic("planner: cpu", "ok", "")]
-    message = sent(messages.diagnostics_message(T0, diagnostics, hardware_id=RIG.name))
+    diagnostics = [Diagnostic("odometry", messages.WARN, "slow", {"rate_hz": "42.0"}), Diagnostic("cpu", messages.OK, "", {})]
+    message = sent(messages.diagnostics_message(T0, diagnostics, "planner", RIG.name))
     first, second = message.status
     assert message.header.stamp == messages.time_message(T0)
     assert (first.level, first.name, first.message, first.hardware_id) == (

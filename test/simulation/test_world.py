@@ -79,11 +79,11 @@ def test_the_drive_is_a_unicycle(worlds: list[World], seed: int) -> None:
     between = (ego.yaw_rad[1:] + ego.yaw_rad[:-1]) / 2
     speed = (ego.speed_mps[1:] + ego.speed_mps[:-1]) / 2
     step = np.diff(ego.xyz[:, :2], axis=0) / dt
-    # The chord of 10 ms is shorter than the arc, and the metres are integrated by the midpoint rule: both below 1e-6.
-    np.testing.assert_allclose(np.cos(between) * step[:, 0] + np.sin(between) * step[:, 1], speed, atol=1e-4)
+    # A kink of the curvature (0.0015 1/m per m) inside 0.1 m of the driver's table: 9 m/s x 5.25 m x 0.1 m x 0.0015 / 8.
+    np.testing.assert_allclose(np.cos(between) * step[:, 0] + np.sin(between) * step[:, 1], speed, atol=1e-3)
     np.testing.assert_allclose(-np.sin(between) * step[:, 0] + np.cos(between) * step[:, 1], 0.0, atol=1e-4)
     yaw_rate = (ego.yaw_rate_rps[1:] + ego.yaw_rate_rps[:-1]) / 2
-    np.testing.assert_allclose(np.diff(ego.yaw_rad) / dt, yaw_rate, atol=1e-4)
+    np.testing.assert_allclose(np.diff(ego.yaw_rad) / dt, yaw_rate, atol=2e-4)  # such a kink between two states
     moving = ego.speed_mps[1:] > 0  # a car that comes to a stand within a step brakes for a part of it only
     np.testing.assert_allclose((np.diff(ego.speed_mps) / dt)[moving], ego.accel_mps2[1:][moving], atol=1e-6)
     assert (ego.xyz[:, 2] == 0).all()

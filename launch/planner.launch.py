@@ -1,0 +1,84 @@
+"""The planner node; with `rviz:=true` also what shows it, with `record:=FOLDER` also a recording of every topic."""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+
+HERE = Path(__file__).parent
+FROM_FILE = "; empty: what params_file says"
+
+# The Autoware Foundation's package of the same name publishes here (message types stay ours).
+REMAPPINGS = {
+    "none": [],
+    "autoware": [("~/trajectory", "/alpamayo/predicted_trajectory"), ("~/reasoning", "/alpamayo/reasoning")],
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Arguments: `ros2 launch alpamayo_ros planner.launch.py --show-args`."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of our nodes"),
+            DeclareLaunchArgument("rig", default_value="", description="name from config/rigs or .yaml file" + FROM_FILE),
+            DeclareLaunchArgument("bundle", default_value="", description="built-in engine or bundle folder" + FROM_FILE),
+            DeclareLaunchArgument(
+                "params_file", default_value=str(HERE.parent / "config" / "planner.yaml"), description="parameters of our nodes"
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time", default_value="false", choices=["true", "false"], description="follow /clock"
+            ),
+            DeclareLaunchArgument(
+                "autostart", default_value="", choices=["", "true", "false"], description="activate at start" + FROM_FILE
+            ),
+            DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
+            DeclareLaunchArgument("rviz", default_value="false", choices=["true", "false"], description="visualizer and RViz"),
+            DeclareLaunchArgument(
+                "compat", default_value="none", choices=list(REMAPPINGS), description="topic names of another stack"
+            ),
+            DeclareLaunchArgument("record", default_value="", description="folder to record every topic in; empty: do not"),
+            include("environment"),
+            OpaqueFunction(function=nodes),
+            include("visualization", condition=IfCondition(LaunchConfiguration("rviz"))),
+        ]
+    )
+
+
+def include(name: str, condition: IfCondition | None = None) -> IncludeLaunchDescription:
+    """Another launch file of this folder; it sees the same arguments."""
+    return IncludeLaunchDescription(PythonLaunchDescriptionSource(str(HERE / f"{name}.launch.py")), condition=condition)
+
+
+def nodes(context: LaunchContext) -> list[Node]:
+    """The planner, and the recorder where a folder is named."""
+    given = {
+        name: LaunchConfiguration(name).perform(context) for name in ("namespace", "rig", "bundle", "params_file", "log_level")
+    }
+    flags = {name: LaunchConfiguration(name).perform(context) for name in ("use_sim_time", "autostart")}
+    record = LaunchConfiguration("record").perform(context)
+    settings = {name: given[name] for name in ("rig", "bundle") if given[name]}
+    settings |= {name: flag == "true" for name, flag in flags.items() if flag}
+    planner = Node(
+        package="alpamayo_ros",
+        executable="planner_node",
+        name="alpamayo_planner",
+        namespace=given["namespace"],
+        parameters=[given["params_file"], settings],
+        remappings=REMAPPINGS[LaunchConfiguration("compat").perform(context)],
+        ros_arguments=["--log-level", given["log_level"]],
+        output="screen",
+    )
+    recorder = Node(
+        package="alpamayo_ros",
+        executable="recorder_node",
+        name="alpamayo_recorder",
+        namespace=given["namespace"],
+        parameters=[{"out": record, "use_sim_time": flags["use_sim_time"] == "true"}],
+        output="screen",
+    )
+    return [planner, recorder] if record else [planner]
