@@ -49,11 +49,11 @@ class EngineClient:
         self._keeper = Keeper(lambda: EngineProcess(bundle, ring, engine_python), limits)
         self._close = weakref.finalize(self, self._keeper.close)
         try:
-            self.wait_ready(limits.ready_timeout_s + 1.0)  # the keeper's own limit comes first, with its reason
+            self._keeper.wait_ready(limits.ready_timeout_s + 1.0)  # the keeper's own limit comes first, with its reason
+            self.weights = _known_weights(self._keeper.weights)
         except EngineFailure:
             self.close()
             raise
-        self.weights = _known_weights(self._keeper.weights)
 
     def __enter__(self) -> EngineClient:
         return self

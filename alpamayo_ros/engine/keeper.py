@@ -131,6 +131,8 @@ class Keeper:
             return self._lost(f"cannot start the engine's process: {error}")
         with self._changed:
             self.process = process
+        if self._closing.is_set():  # close() may have looked for a process a moment ago
+            process.kill("the engine was closed")
         self._listen(process)
         return self._lost(process.finish())
 

@@ -40,20 +40,23 @@ _GRACE_MS = 200  # between closing its socket and its end
 class EngineProcess:
     """A running engine process. `send` and `kill` may be called from any thread, `receive` and `finish` from one.
 
-    The kernel kills the process when the thread that made this object ends. Raises OSError when it cannot be started.
+    The kernel kills the process when the thread that made this object ends. Raises OSError when it cannot be started,
+    InvalidInput when the ring is closed.
     """
 
     def __init__(self, bundle: str, ring: FrameRing, python: str) -> None:
+        ring_fd = ring.fd
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(0.0)
-        arguments = json.dumps([bundle, theirs.fileno(), ring.fd, ring.image_shape, ring.slots, os.getpid()])
+        arguments = json.dumps([bundle, theirs.fileno(), ring_fd, ring.image_shape, ring.slots, os.getpid()])
         try:
             self._process = subprocess.Popen(
                 [python or sys.executable, "-c", _START, str(Path(__file__).parents[1]), arguments],
-                pass_fds=(theirs.fileno(), ring.fd),
+                pass_fds=(theirs.fileno(), ring_fd),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                bufsize=0,
                 start_new_session=True,  # a group of its own: killed as one, and not by the terminal's Ctrl-C
             )
         except OSError:
@@ -113,8 +116,7 @@ class EngineProcess:
             ended.poll(_GRACE_MS)
         with self._lock:
             self._finished = True  # nobody sends or kills from here on
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        os.killpg(self._process.pid, signal.SIGKILL)
         status = self._process.wait()
         self._hear_words()
         self._socket.close()
@@ -123,15 +125,18 @@ class EngineProcess:
         return self._killed_because or self._obituary(status)
 
     def _hear_words(self) -> None:
-        words = self._output.read()
+        try:
+            words = os.read(self._output.fileno(), 1 << 16)  # all that a pipe holds
+        except BlockingIOError:
+            return
         if words:
             self._last_words = (self._last_words + words)[-_LAST_WORDS:]
             _LOG.warning("engine %d: %s", self.pid, words.decode(errors="replace").rstrip())  # seen without configuration
-        elif words == b"":
-            with suppress(KeyError):
+        else:
+            with suppress(KeyError):  # closed, and so for ever readable
                 self._poll.unregister(self._output.fileno())
 
     def _obituary(self, status: int) -> str:
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was killed by signal {-status} ({signal.strsignal(-status)})" if status < 0 else f"ended with status {status}"
         lines = [line.strip() for line in self._last_words.decode(errors="replace").splitlines() if line.strip()]
         return f"the engine's process {how}" + (f": {' | '.join(lines[-3:])}" if lines else "")

@@ -62,7 +62,9 @@ def _run_live(bag: Path, rig: Rig, window: _Window | None, out: Path, probe_time
                 raise InvalidInput(f"the planner node did not start in {PLANNER_READY_S} s: see {out / 'planner.log'}")
             pids = {name: int(collector.values("engine")[f"{name}_pid"]) for name in ("node", "engine")}
             subscriber = CompressedSubscriber(node, rig, baseline.take) if baseline else None
-            with node_process("replay_node", {"bag": bag.resolve(), "wait_for_subscribers_s": 10.0}, out / "replay.log") as replay:
+            with node_process(
+                "replay_node", {"bag": bag.resolve(), "wait_for_subscribers_s": 10.0}, out / "replay.log"
+            ) as replay:
                 meter = CpuMeter(pids | {"publisher": replay.pid})
                 spin_until(node, lambda: replay.poll() is not None, 600.0)
                 cores = meter.cores()
@@ -70,5 +72,10 @@ def _run_live(bag: Path, rig: Rig, window: _Window | None, out: Path, probe_time
         counts = {role: collector.values(f"camera {role}") for role in rig.cameras}
         del subscriber
         return Live(
-            collector.status, collector.trajectory, counts, collector.values("planner"), cores, baseline.ready_ms if baseline else []
+            collector.status,
+            collector.trajectory,
+            counts,
+            collector.values("planner"),
+            cores,
+            baseline.ready_ms if baseline else [],
         )

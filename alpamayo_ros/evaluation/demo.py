@@ -48,9 +48,7 @@ def run_demo(bag: Path, out: Path, rig_name: str, bundle: str) -> dict[str, Any]
     return figures | {"offline_equal": same, "files": [str(picture), str(recording)]}
 
 
-def _drive(
-    node: Any, collector: PlanCollector, bag: Path, recording: Path, out: Path, planner: dict[str, object]
-) -> None:
+def _drive(node: Any, collector: PlanCollector, bag: Path, recording: Path, out: Path, planner: dict[str, object]) -> None:
     """Start planner and recorder, replay the bag into them, stop them; the collector holds what came out."""
     topics = [f"{PLANNER}/{name}" for name in (*OUTPUTS, "path")] + ["/diagnostics"]
     with ExitStack() as running:
@@ -105,7 +103,16 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
 
 def _print_table(figures: dict[str, Any]) -> None:
     table = Table("figure", "value", title="seven cameras -> planner node -> trajectories, over DDS")
-    for name in ("camera_messages_in", "camera_messages_lost", "odometry_in", "plans", "points", "refused", "consistent", "weights"):
+    for name in (
+        "camera_messages_in",
+        "camera_messages_lost",
+        "odometry_in",
+        "plans",
+        "points",
+        "refused",
+        "consistent",
+        "weights",
+    ):
         table.add_row(name.replace("_", " "), str(figures[name]))
     table.add_row("largest sync error", f"{figures['sync_error_ms_max']:.1f} ms")
     rows = {"t0 to published (ROS clock)": figures["age_ms"]} | {f"stage {k}": v for k, v in figures["stage_ms"].items()}

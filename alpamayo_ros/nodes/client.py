@@ -151,7 +151,7 @@ class RigPublisher:
 
     def subscribers(self) -> int:
         """The smallest number of subscribers on any camera topic."""
-        return min(publisher.get_subscription_count() for publisher in self._cameras.values())
+        return min(int(publisher.get_subscription_count()) for publisher in self._cameras.values())
 
     def camera(self, role: str, stamp_ns: int, data: bytes, encoding: str = "jpeg") -> None:
         """Publish one compressed frame."""

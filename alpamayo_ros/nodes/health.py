@@ -13,6 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from alpamayo_ros.engine.client import EngineClient
+from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.nodes.inputs import Inputs
 from alpamayo_ros.nodes.messages import ERROR, OK, WARN, CameraStatus, CycleStatus, Diagnostic, State
 from alpamayo_ros.pipeline.buffers import Buffers
@@ -62,7 +63,7 @@ class Lateness:
 
 
 def cycle_status(
-    cycle: Cycle, reason: str, plan_id: int, now_ns: int, bundle: str, engine: EngineClient, buffers: Buffers, warm: bool
+    cycle: Cycle, reason: str, plan_id: int, now_ns: int, bundle: str, weights: Weights, buffers: Buffers, warm: bool
 ) -> CycleStatus:
     """The status of one cycle; `reason` is empty when its plan is published."""
     observation = cycle.observation
@@ -71,7 +72,7 @@ def cycle_status(
         epoch=cycle.epoch,
         state=_state(reason, observation, buffers, warm),
         bundle=bundle,
-        weights=engine.weights,
+        weights=weights,
         plan_id=plan_id,
         source=None if reason else "model",
         valid=not reason,

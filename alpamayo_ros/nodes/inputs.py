@@ -109,7 +109,11 @@ class Inputs:
         camera = self._buffers.rig.cameras[role]
 
         def take(message: Any, info: Mapping[str, int]) -> None:
-            frame = decode.camera_frame(message, role, camera, self._buffers.epoch)
+            try:
+                frame = decode.camera_frame(message, role, camera, self._buffers.epoch)
+            except InvalidInput as error:
+                self._buffers.frames.refuse(role, str(error))
+                raise
             self.received_ns[role] = (frame.stamp_ns, info["received_timestamp"])
             self._buffers.frames.offer(frame, self._now_ns())
 

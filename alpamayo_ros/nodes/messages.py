@@ -19,11 +19,9 @@ from std_msgs.msg import Header
 from alpamayo_ros import msg, types
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.geometry import apply, quaternion_from_rotation, rotation_from_quaternion, transform
-from alpamayo_ros.pipeline.decode import stamp_ns
+from alpamayo_ros.pipeline.decode import stamp_ns as stamp_ns  # noqa: PLC0414 - the way back of time_message
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import F64, EgoPose, InvalidInput, Plan, Trajectory
-
-__all__ = ["stamp_ns"]  # the way back of time_message
 
 State = Literal["init", "warmup", "nominal", "degraded", "stopping", "stopped", "silent"]
 Source = Literal["model", "hold", "stop"]

@@ -7,11 +7,13 @@ Callbacks only buffer; one planning thread takes the newest t0, so a slow plan s
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Path
-from rclpy.clock import ClockChange, JumpThreshold
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -30,7 +32,7 @@ from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
 from alpamayo_ros.pipeline.observe import next_t0
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.types import InvalidInput, Request
+from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
 OUTPUT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -51,31 +53,18 @@ class Loaded:
         self.ring.close()
 
 
-@dataclass
-class Tally:
-    """What the planning thread has done since activation."""
-
-    published: int = 0
-    refused: int = 0
-    last_refusal: str = ""
-    last_t0_ns: int = 0
-    stage_ms: dict[str, list[float]] = field(default_factory=dict)  # newest last, bounded
-
-
 def load(params: PlannerParams) -> Loaded:
     """Read the rig and the bundle's profile, start the engine process. Raises InvalidInput."""
     rig = read_rig(params.rig)
     profile = bundle_profile(params.bundle, params.profile)
     rig.check_covers(profile)
     ring = FrameRing(profile.image_shape, ring_slots(profile, rig))
-    engine = EngineClient(
-        params.bundle, profile, ring, deadline_ms=params.deadline_ms, engine_python=params.engine_python or None
-    )
+    engine = EngineClient(params.bundle, profile, ring, deadline_ms=params.deadline_ms, engine_python=params.engine_python)
     buffers = Buffers(profile, rig, ring, threads=params.decode_threads, on_frame=engine.add_frame)
     return Loaded(rig, ring, engine, buffers)
 
 
-class PlannerNode(LifecycleNode):
+class PlannerNode(LifecycleNode):  # type: ignore[misc]
     """See the module; topics and parameters: docs/nodes.md."""
 
     def __init__(self) -> None:
@@ -85,16 +74,18 @@ class PlannerNode(LifecycleNode):
         self._inputs: Inputs | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._tally = Tally()
+        self._tally = health.Tally()
         self._plan_id = 0
+        self.refusal = ""  # why the last configure failed
         self._lateness = health.Lateness(self, self.params.probe_timer_ms) if self.params.probe_timer_ms else None
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_configure(self, _: LifecycleState) -> TransitionCallbackReturn:
         """Load everything; a refusal leaves the node unconfigured with the reason in the log."""
         try:
             self._loaded = load(self.params)
-        except InvalidInput as error:
-            self.get_logger().error(str(error))
+        except (InvalidInput, EngineFailure) as error:
+            self.refusal = str(error)
+            self.get_logger().error(self.refusal)
             return TransitionCallbackReturn.FAILURE
         self._status = self.create_lifecycle_publisher(msg.PlanStatus, "~/status", OUTPUT)
         self._trajectory = self.create_lifecycle_publisher(msg.UnicycleTrajectory, "~/trajectory", OUTPUT)
@@ -109,7 +100,7 @@ class PlannerNode(LifecycleNode):
         """Listen and plan."""
         assert self._loaded is not None
         result = super().on_activate(state)
-        self._tally = Tally()
+        self._tally = health.Tally()
         self._inputs = Inputs(self, self._loaded.buffers, self._new_epoch)
         threshold = JumpThreshold(
             min_forward=Duration(seconds=1), min_backward=Duration(nanoseconds=-100_000_000), on_clock_change=True
@@ -125,12 +116,12 @@ class PlannerNode(LifecycleNode):
         self._stop_planning()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_cleanup(self, _: LifecycleState) -> TransitionCallbackReturn:
         """Free what configure made."""
         self._unload()
         return TransitionCallbackReturn.SUCCESS
 
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_shutdown(self, _: LifecycleState) -> TransitionCallbackReturn:
         """From any state: stop, then free."""
         self._unload()
         return TransitionCallbackReturn.SUCCESS
@@ -159,27 +150,28 @@ class PlannerNode(LifecycleNode):
             self._inputs.close()
             self._inputs = None
 
-    def _on_clock_jump(self, jump: object) -> None:
-        self._new_epoch(f"the clock jumped: {getattr(jump, 'clock_change', ClockChange.ROS_TIME_NO_CHANGE)}")
+    def _on_clock_jump(self, jump: Any) -> None:
+        self._new_epoch(f"the ROS clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s ({jump.clock_change.name})")
 
     def _new_epoch(self, reason: str) -> None:
         assert self._loaded is not None
-        self._loaded.buffers.new_epoch(reason)
-        self.get_logger().warning(f"epoch {self._loaded.buffers.epoch}: {reason}; buffers emptied")
+        epoch = self._loaded.buffers.new_epoch()
+        self.get_logger().warning(f"epoch {epoch}: {reason}; buffers emptied")
 
     def _plan_until_stopped(self) -> None:
+        """The planning thread: always the newest t0 whose turn has come, one plan at a time."""
         assert self._loaded is not None
         buffers, engine = self._loaded.buffers, self._loaded.engine
-        epoch = buffers.epoch
+        epoch, last_t0_ns = buffers.epoch, 0
+        max_wait_ns = round(self.params.max_wait_ms * 1e6)
         while not self._stopping.is_set():
-            buffers.frames.wait_for_change(0.05)
+            buffers.frames.wait_for_change(0.02)
             if buffers.epoch != epoch:
-                epoch = buffers.epoch
+                epoch, last_t0_ns = buffers.epoch, 0
                 engine.reset(epoch)
-                self._tally.last_t0_ns = 0
-            t0_ns = next_t0(buffers, self._tally.last_t0_ns, self.params.max_wait_ms, self.params.max_plan_hz)
+            t0_ns = next_t0(buffers, last_t0_ns, time.monotonic_ns(), max_wait_ns, self.params.max_plan_hz)
             if t0_ns is not None:
-                self._tally.last_t0_ns = t0_ns
+                last_t0_ns = t0_ns
                 self._finish(run_cycle(buffers, t0_ns, engine, self._request(t0_ns), ActionSpace()))
 
     def _request(self, t0_ns: int) -> Request:
@@ -196,7 +188,14 @@ class PlannerNode(LifecycleNode):
         self._tally.add(cycle, reason)
         plan_id = 0 if reason else self._plan_id + 1
         status = health.cycle_status(
-            cycle, reason, plan_id, now_ns, self.params.bundle, self._loaded.engine, self._loaded.buffers
+            cycle,
+            reason,
+            plan_id,
+            now_ns,
+            self.params.bundle,
+            self._loaded.engine.weights,
+            self._loaded.buffers,
+            self._plan_id > 0,
         )
         self._status.publish(messages.status_message(status, self._loaded.rig))
         if not reason:
@@ -225,8 +224,9 @@ class PlannerNode(LifecycleNode):
 
     def _publish_health(self) -> None:
         assert self._loaded is not None
-        statuses = health.diagnose(self._loaded.buffers, self._loaded.engine, self._inputs, self._tally, self._lateness)
-        self._diagnostics.publish(messages.diagnostics_message(int(self.get_clock().now().nanoseconds), statuses))
+        now_ns = int(self.get_clock().now().nanoseconds)
+        statuses = health.diagnose(self._loaded.buffers, self._loaded.engine, self._inputs, self._tally, self._lateness, now_ns)
+        self._diagnostics.publish(messages.diagnostics_message(now_ns, statuses, self.get_name(), self._loaded.rig.name))
 
 
 def start() -> PlannerNode:

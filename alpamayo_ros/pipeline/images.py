@@ -98,9 +98,7 @@ def check_raw(encoding: str, height: int, width: int, step: int, data: memoryvie
     if (raw.channels == 2 and width % 2) or (raw.extra_rows and (width % 2 or height % 2)):
         raise InvalidInput(f"{encoding} of {width}x{height}: the subsampled colours need an even size")
     if step < width * raw.channels:
-        raise InvalidInput(
-            f"{encoding} of {width}x{height}: step {step} is below the {width * raw.channels} bytes of a row"
-        )
+        raise InvalidInput(f"{encoding} of {width}x{height}: step {step} is below the {width * raw.channels} bytes of a row")
     want = step * round(height * (1 + raw.extra_rows))
     if len(data) != want:
         raise InvalidInput(f"{encoding} of {width}x{height}, step {step}: want {want} bytes, got {len(data)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from engine.contract_checks import check_hints_never_matter
@@ -41,10 +40,7 @@ def test_hints_never_matter_in_process(engine: type[Engine], observations: list[
 
 
 @pytest.mark.parametrize("bundle", ["kinematic", "engine.own_engines:FeatureCache"])
-def test_hints_never_matter_in_a_child_process(
-    bundle: str, observations: list[Observation], ring: FrameRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+def test_hints_never_matter_in_a_child_process(bundle: str, observations: list[Observation], ring: FrameRing) -> None:
     check_hints_never_matter(lambda: EngineClient(bundle, PROFILE, ring, 10_000.0), observations, examples=8)
 
 
@@ -54,10 +50,7 @@ def test_the_check_finds_an_engine_whose_hints_matter(broken: type[Engine], obse
         check_hints_never_matter(broken, observations)
 
 
-def test_hints_do_reach_the_engine_in_its_process(
-    observations: list[Observation], ring: FrameRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+def test_hints_do_reach_the_engine_in_its_process(observations: list[Observation], ring: FrameRing) -> None:
     with EngineClient("engine.own_engines:CacheWithoutStamp", PROFILE, ring, 10_000.0) as client:
         misled = observations[0].frames["front_wide"][0]
         client.add_frame(misled)

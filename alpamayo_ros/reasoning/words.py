@@ -64,6 +64,7 @@ is following, whatever the lead stops for; a verb of slowing or stopping is deci
 lead, road.
 """
 
+_ABORT = r"\b(?:abort|cancel|discontinue|call off|break off)\b|^(?:return|move back) (?:to|into)|^re-?center"
 _NUDGE = r"\b(?:nudge|straddle|veer|steer around|shift (?:slightly )?(?:to the )?(?:left|right))\b"
 _OUT_OF_LANE = (
     r"(?:\bstraddle|\bout of (?:the |our |its )?lane"
@@ -79,19 +80,13 @@ _TURN = (
     r"\bturn (?:to the )?(?:left|right|around)\b|^(?:left|right|u-) ?turn\b"
     r"|\b(?:make|complete|perform|take|start|begin|execute|proceed with)\b(?: \w+){0,4}?[ -]turn\b"
 )
-_LANE_CHANGE = (
-    r"(?:^|\band |\bthen |, )(?:change (?:\w+ )?lanes?\b|lane change\b|change (?:left|right)\b"
-    r"|(?:change|move) (?:\w+ )?(?:to|into) (?:the |a )?(?:\w+ )?lane\b)"
-)
+_TO_LANE = r"(?:change|move) (?:\w+ )?(?:to|into) (?:the |a )?(?:\w+ )?lane\b|change (?:\w+ )?lanes?\b|change (?:left|right)\b"
+_LANE_CHANGE = rf"(?:^|\band |\bthen |, )(?:{_TO_LANE}|(?:(?:make|perform) a )?(?:left |right )?lane change\b)"
 _ENTER = r"^(?:take|enter) the (?:\w+ ){0,3}?(?:on-|off-)?(?:ramp|exit|lane|highway)\b"
 _MERGE_SPLIT = rf"(?:^|\band )(?:merge|split)\b|^(?:diverge|exit)\b|{_ENTER}"
 
 LATERAL: tuple[tuple[Lateral, str, str], ...] = (
-    (
-        "maneuver_abort",
-        r"\b(?:abort|cancel|discontinue|call off|break off)\b|^(?:return|move back) (?:to|into)|^re-?center",
-        "",
-    ),
+    ("maneuver_abort", _ABORT, ""),
     ("lane_keeping", rf"^(?:keep|maintain|stay|hold|remain|continue){_LANE_PLACE}|^(?:keep|stay) (?:right|left)\b", ""),
     ("pull_over", _PULL_OVER, ""),
     ("out_of_lane_nudge", _NUDGE, _OUT_OF_LANE),
@@ -114,8 +109,8 @@ _ADJECTIVES: dict[ComponentCategory, str] = {
     "yield_stop_control": "all-way",
     "odd_constraint": "heavy|dense",
     "routing_intent": "upcoming|left|right|left-hand|right-hand",
-    "critical_object": "slow|slower|slowing|slow-moving|stopped|parked|double-parked|lead|leading|oncoming|crossing|cross-traffic"
-    "|merging|braking|white|black|red|blue|grey|gray|silver|dark|yellow|green",
+    "critical_object": "slow|slower|slowing|slow-moving|stopped|parked|double-parked|lead|leading|oncoming|crossing"
+    "|cross-traffic|merging|braking|white|black|red|blue|grey|gray|silver|dark|yellow|green",
     "road_event": "sharp|gentle|tight|left|right|rightward|leftward|left-hand|right-hand|narrow|downhill|uphill|curving|curvy",
     "lane": "left|right|same|current|adjacent|opposite|ego|open|through|bike|main|closed",
 }
@@ -129,14 +124,18 @@ _NOUNS: dict[ComponentCategory, str] = {
     "|route|destination",
     "critical_object": rf"{_VEHICLE}|pedestrians?(?! cross(?:ing|walk)s?\b)|pedestrians?(?= crossing (?:the|from|in)\b)"
     "|cyclists?|bicycles?|child(?:ren)?|animals?|debris|bollards?|trash bins?|workers?",
-    "road_event": "turn|curves?|curvature|bend|speed (?:bump|hump)|bump|hump|grade|roundabout|ramp|intersection|junction|crosswalk"
-    "|pedestrian crossing|crossing island|traffic island|narrow road|curv(?:y|ing) road|parking aisle|aisle",
+    "road_event": "turn|curves?|curvature|bend|speed (?:bump|hump)|bump|hump|grade|roundabout|ramp|intersection|junction"
+    "|crosswalk|pedestrian crossing|crossing island|traffic island|narrow road|curv(?:y|ing) road|parking aisle|aisle",
     "lane": "lanes?(?: lines?| markings?)?|shoulder|curb|roadway|road|path",
 }
 COMPONENTS = {
-    category: re.compile(rf"(?<!\bno )\b(?:(?:{_ADJECTIVES[category]}) )*(?:{nouns})\b") for category, nouns in _NOUNS.items()
+    category: re.compile(rf"(?P<absent>\b(?:no|without) )?\b(?:(?:{_ADJECTIVES[category]}) )*(?:{nouns})\b")
+    for category, nouns in _NOUNS.items()
 }
-"""Category -> adjectives and noun, tried in order: words that one category took are not seen by the next."""
+"""Category -> adjectives and noun, with a "no" before them in the group `absent`.
+
+Tried in order: words that one category took are not seen by the next.
+"""
 
 _SIDES = (("side", "left", r"\bleft"), ("side", "right", r"\bright"))
 
