@@ -15,7 +15,9 @@ from rich.table import Table
 from alpamayo_ros.bags import bag_span, bag_topics
 from alpamayo_ros.evaluation.single import draw_plan, plan_at
 from alpamayo_ros.nodes.client import OUTPUTS, PlanCollector, client_node, node_process, spin_until
-from alpamayo_ros.profile import Rig, read_profile, read_rig
+from alpamayo_ros.pipeline.cycle import Cycle
+from alpamayo_ros.pipeline.decode import stamp_ns
+from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import EngineFailure
 
 PLANNER = "/alpamayo_planner"
@@ -39,8 +41,8 @@ def run_demo(bag: Path, out: Path, rig_name: str, bundle: str) -> dict[str, Any]
     _print_table(figures)
     middle = collector.trajectory[len(collector.trajectory) // 2]
     picture = out / "plan.jpg"
-    cycle = plan_at(bag, _stamp_ns(middle), rig, bundle, "seven_camera")
-    draw_plan(bag, cycle, rig, figures["weights"], picture)
+    cycle, weights = plan_at(bag, stamp_ns(middle.header.stamp), rig, bundle, "seven_camera")
+    draw_plan(bag, cycle, rig, weights, picture)
     same = _same_points(middle, cycle)
     print(f"offline plan of the same t0 {'has the same points' if same else 'DIFFERS'}")
     for what, path in {"picture": picture, "recording": recording, "logs": out}.items():
@@ -59,7 +61,8 @@ def _drive(node: Any, collector: PlanCollector, bag: Path, recording: Path, out:
 
         planning = start("planner_node", planner)
         start("recorder_node", {"out": recording, "topics": topics})
-        _expect(spin_until(node, lambda: bool(collector.values("engine")), READY_S), planning, out / "planner.log")
+        ready = spin_until(node, lambda: bool(collector.values("engine")) or planning.poll() is not None, READY_S)
+        _expect(ready, planning, out / "planner.log")
         replaying = start("replay_node", {"bag": bag, "wait_for_subscribers_s": 10.0})
         length_s = (bag_span(bag)[1] - bag_span(bag)[0]) / 1e9
         done = spin_until(node, lambda: replaying.poll() is not None, length_s * 2 + 30)
@@ -123,11 +126,9 @@ def _print_table(figures: dict[str, Any]) -> None:
         print(f"refused: {reason}")
 
 
-def _stamp_ns(message: Any) -> int:
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
-
-
-def _same_points(message: Any, cycle: Any) -> bool:
+def _same_points(message: Any, cycle: Cycle) -> bool:
     published = np.array([(p.pose.position.x, p.pose.position.y, p.speed_mps) for p in message.points])
+    if cycle.plan is None:
+        return False
     planned = cycle.plan.trajectory
     return bool(np.array_equal(published, np.column_stack([planned.xyz[:, :2], planned.speed_mps])))

@@ -18,7 +18,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros import msg
-from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Buffers
 from alpamayo_ros.types import InvalidInput
 
@@ -45,7 +44,7 @@ class Refusals:
 class Inputs:
     """The subscriptions of one activation, filling the buffers."""
 
-    def __init__(self, node: Node, buffers: Buffers, on_epoch: Callable[[str], None]) -> None:
+    def __init__(self, node: Node, buffers: Buffers, on_epoch: Callable[[], None]) -> None:
         self._node = node
         self._buffers = buffers
         self._on_epoch = on_epoch
@@ -106,40 +105,24 @@ class Inputs:
         return self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
 
     def _camera(self, role: str) -> Callable[[Any, Mapping[str, int]], None]:
-        camera = self._buffers.rig.cameras[role]
-
         def take(message: Any, info: Mapping[str, int]) -> None:
-            try:
-                frame = decode.camera_frame(message, role, camera, self._buffers.epoch)
-            except InvalidInput as error:
-                self._buffers.frames.refuse(role, str(error))
-                raise
-            self.received_ns[role] = (frame.stamp_ns, info["received_timestamp"])
-            self._buffers.frames.offer(frame, self._now_ns())
+            self._buffers.take_image(message, role, self._now_ns())
+            self.received_ns[role] = (self._buffers.frames.newest_ns(role) or 0, info["received_timestamp"])
 
         return take
 
     def _odometry(self, message: Odometry, _: Any) -> None:
-        rig = self._buffers.rig
-        base_from_child = None
-        if message.child_frame_id != rig.base_frame:
-            base_from_child = self._buffers.transforms.lookup(rig.base_frame, message.child_frame_id)
-        pose = decode.ego_pose(message, rig, base_from_child)
-        if self._buffers.poses.offer(pose) == "jump":
-            self._on_epoch(f"odometry jumped to {pose.stamp_ns} ns")
-            self._buffers.poses.offer(pose)
+        if self._buffers.take_odometry(message, self._now_ns()) == "jump":
+            self._on_epoch()
 
     def _transforms(self, message: TFMessage, _: Any) -> None:
-        for parent, child, parent_from_child in decode.static_transforms(message):
-            self._buffers.transforms.offer(parent, child, parent_from_child)
+        self._buffers.take_transforms(message)
 
     def _navigation(self, message: msg.NavigationCommand, _: Any) -> None:
-        if self._buffers.profile.navigation == "none":
-            raise InvalidInput(f"profile {self._buffers.profile.name} takes no navigation: the command was dropped")
-        self._buffers.navigation = decode.navigation(message)
+        self._buffers.take_navigation(message)
 
     def _signals(self, message: msg.EgoSignals, _: Any) -> None:
-        self._buffers.signals = decode.ego_signals(message)
+        self._buffers.take_signals(message)
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)

@@ -13,7 +13,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Path
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -93,7 +93,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._reasoning = self.create_lifecycle_publisher(msg.ReasoningTrace, "~/reasoning", OUTPUT)
         self._path = self.create_lifecycle_publisher(Path, "~/path", OUTPUT)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._health_timer = self.create_timer(1.0, self._publish_health)
+        # On the steady clock: simulated time may stand still, and that must be said too.
+        self._health_timer = self.create_timer(1.0, self._publish_health, clock=Clock(clock_type=ClockType.STEADY_TIME))
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -101,7 +102,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         assert self._loaded is not None
         result = super().on_activate(state)
         self._tally = health.Tally()
-        self._inputs = Inputs(self, self._loaded.buffers, self._new_epoch)
+        self._inputs = Inputs(self, self._loaded.buffers, self._say_epoch)
         threshold = JumpThreshold(
             min_forward=Duration(seconds=1), min_backward=Duration(nanoseconds=-100_000_000), on_clock_change=True
         )
@@ -151,12 +152,14 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             self._inputs = None
 
     def _on_clock_jump(self, jump: Any) -> None:
-        self._new_epoch(f"the ROS clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s ({jump.clock_change.name})")
-
-    def _new_epoch(self, reason: str) -> None:
         assert self._loaded is not None
-        epoch = self._loaded.buffers.new_epoch()
-        self.get_logger().warning(f"epoch {epoch}: {reason}; buffers emptied")
+        self._loaded.buffers.new_epoch(f"ROS clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s ({jump.clock_change.name})")
+        self._say_epoch()
+
+    def _say_epoch(self) -> None:
+        assert self._loaded is not None
+        buffers = self._loaded.buffers
+        self.get_logger().warning(f"epoch {buffers.epoch}: {buffers.epoch_reason}; buffers emptied")
 
     def _plan_until_stopped(self) -> None:
         """The planning thread: always the newest t0 whose turn has come, one plan at a time."""

@@ -1,78 +1,150 @@
-"""Everything that arrived and may still be used, of one epoch."""
+"""Everything a vehicle said lately, by kind; what an observation is made from."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-import numpy as np
-
-from alpamayo_ros.geometry import inverse
-from alpamayo_ros.pipeline.frames import FrameBuffer, Ring, ring_slots
-from alpamayo_ros.pipeline.poses import PoseBuffer
+from alpamayo_ros.pipeline import decode
+from alpamayo_ros.pipeline.frames import MAX_FUTURE_NS, Counts, FrameBuffer, Ring, ring_slots
+from alpamayo_ros.pipeline.poses import Offered, PoseBuffer, SignalBuffer, Transforms
 from alpamayo_ros.profile import InputProfile, Rig
-from alpamayo_ros.types import F64, CameraFrame, EgoSignals, Navigation
+from alpamayo_ros.types import CameraFrame, EgoPose, EgoSignals, InvalidInput, Navigation
 
-__all__ = ["Buffers", "FrameBuffer", "PoseBuffer", "Transforms", "ring_slots"]
+__all__ = ["Buffers", "Counts", "FrameBuffer", "PoseBuffer", "SignalBuffer", "Snapshot", "Transforms", "ring_slots"]
+
+_RATE_SLACK = 1.05  # a period may be this much longer than the profile's frame spacing
 
 
-class Transforms:
-    """The static transforms of a vehicle (/tf_static)."""
+@dataclass(frozen=True)
+class Snapshot:
+    """What the buffers held at one instant, all of one epoch."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._steps: dict[str, dict[str, F64]] = {}  # frame -> neighbour -> frame_from_neighbour
-
-    def offer(self, parent: str, child: str, parent_from_child: F64) -> None:
-        """Take one transform; a newer one between the same frames replaces the older."""
-        with self._lock:
-            self._steps.setdefault(parent, {})[child] = parent_from_child
-            self._steps.setdefault(child, {})[parent] = inverse(parent_from_child)
-
-    def lookup(self, target: str, source: str) -> F64 | None:
-        """target_from_source (4, 4) along the shortest chain, None when the frames are not connected."""
-        with self._lock:
-            found: dict[str, F64] = {target: np.eye(4)}
-            waiting = [target]
-            while waiting and source not in found:
-                frame = waiting.pop(0)
-                for neighbour, step in self._steps.get(frame, {}).items():
-                    if neighbour not in found:
-                        found[neighbour] = found[frame] @ step
-                        waiting.append(neighbour)
-            return found.get(source)
+    epoch: int
+    frames: Mapping[str, tuple[CameraFrame, ...]]  # by role, oldest first
+    poses: tuple[EgoPose, ...]
+    navigation: Navigation | None
+    signals: EgoSignals | None
 
 
 class Buffers:
-    """Frames, poses and latched inputs. Callbacks fill it, the planning thread reads it; every part locks for itself."""
+    """One place per kind of input. Callbacks fill it, a planning thread reads it; any thread may call any method.
+
+    `take_*` are the whole way of a message from a callback, a bag or a simulator into the buffers. Raises InvalidInput
+    when the rig lacks what the profile needs.
+    """
 
     def __init__(
         self,
         profile: InputProfile,
         rig: Rig,
         ring: Ring,
-        threads: int,
-        on_frame: Callable[[CameraFrame], None] | None = None,
+        threads: int = 2,
+        on_frame: Callable[[CameraFrame], object] | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         rig.check_covers(profile)
+        check_rates(profile, rig)
         self.profile = profile
         self.rig = rig
-        self.frames = FrameBuffer(profile, rig, ring, threads, on_frame)
-        self.poses = PoseBuffer(profile)
+        self.frames = FrameBuffer(profile, rig, ring, threads, on_frame, clock_ns)
+        self.poses = PoseBuffer(profile.history_steps, self.frames.changed)
+        self.signals = SignalBuffer()
         self.transforms = Transforms()
-        self.navigation: Navigation | None = None
-        self.signals: EgoSignals | None = None
-        self.epoch = 0
+        self.navigation: Navigation | None = None  # latched until it expires
+        self.epoch_reason = ""  # why the current epoch began
+        self._epoch_lock = threading.Lock()
 
-    def new_epoch(self) -> int:
-        """The clock or the vehicle jumped: forget everything but the static transforms. Returns the new epoch."""
-        self.epoch += 1
-        self.frames.clear(self.epoch)
-        self.poses.clear()
-        self.navigation = None
-        self.signals = None
-        return self.epoch
+    @property
+    def epoch(self) -> int:
+        """Rises by one at every jump of the clock or of the pose; nothing of an earlier epoch is used."""
+        return self.frames.epoch
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Cameras that both the profile and the rig have, in index order."""
+        return tuple(role for role in self.profile.cameras if role in self.rig.cameras)
+
+    def take_image(self, msg: Any, role: str, now_ns: int) -> None:
+        """A camera message (see `decode.camera_frame`). Raises InvalidInput, after counting it."""
+        try:
+            frame = decode.camera_frame(msg, role, self.rig.cameras[role], self.epoch)
+        except InvalidInput as error:
+            self.frames.refuse(role, str(error))
+            raise
+        self.frames.offer(frame, now_ns)
+
+    def take_odometry(self, msg: Any, now_ns: int) -> Offered:
+        """An odometry message (see `decode.ego_pose`). After a "jump" it is the first pose of a new epoch.
+
+        Raises InvalidInput.
+        """
+        base_from_child = None
+        if msg.child_frame_id != self.rig.base_frame:
+            base_from_child = self.transforms.lookup(self.rig.base_frame, msg.child_frame_id)
+        pose = decode.ego_pose(msg, self.rig, base_from_child)
+        if pose.stamp_ns > now_ns + MAX_FUTURE_NS:
+            ahead_ms, limit_ms = (pose.stamp_ns - now_ns) / 1e6, MAX_FUTURE_NS / 1e6
+            raise InvalidInput(f"odometry: stamp {ahead_ms:.0f} ms ahead of the clock, limit {limit_ms:.0f}")
+        newest = self.poses.newest()
+        outcome = self.poses.offer(pose)
+        if outcome == "jump" and newest is not None:
+            ahead_s = (pose.stamp_ns - newest.stamp_ns) / 1e9
+            self.new_epoch(f"odometry jumped by {ahead_s:.3f} s from {newest.position.round(2)} to {pose.position.round(2)} m")
+            self.poses.offer(pose)
+        return outcome
+
+    def take_transforms(self, msg: Any) -> None:
+        """A /tf_static message. Raises InvalidInput."""
+        for parent, child, parent_from_child in decode.static_transforms(msg):
+            self.transforms.offer(parent, child, parent_from_child)
+
+    def take_navigation(self, msg: Any) -> None:
+        """A navigation command, kept until it expires or another comes. Raises InvalidInput."""
+        if self.profile.navigation == "none":
+            raise InvalidInput(f"profile {self.profile.name} takes no navigation: the command was dropped")
+        self.navigation = decode.navigation(msg)
+
+    def take_signals(self, msg: Any) -> None:
+        """Ego signals. Raises InvalidInput."""
+        self.signals.offer(decode.ego_signals(msg))
+
+    def new_epoch(self, reason: str = "") -> int:
+        """Time or place jumped: forget everything but /tf_static, which holds at all times. Returns the new epoch."""
+        with self._epoch_lock:
+            self.epoch_reason = reason
+            self.navigation = None
+            self.poses.clear()
+            self.signals.clear()
+            self.frames.clear(self.epoch + 1)
+            return self.epoch
+
+    def snapshot(self, t0_ns: int) -> Snapshot:
+        """What is here now, all of one epoch, and which command and signals count at t0."""
+        with self._epoch_lock:
+            command = self.navigation
+            return Snapshot(
+                epoch=self.epoch,
+                frames={role: self.frames.ready(role) for role in self.roles},
+                poses=self.poses.poses(),
+                navigation=command if command is not None and command.expires_ns > t0_ns else None,
+                signals=self.signals.at(t0_ns) if self.profile.ego_signals else None,
+            )
 
     def close(self) -> None:
-        """End the decode threads."""
+        """End the decode threads. Closing twice is allowed."""
         self.frames.close()
+
+
+def check_rates(profile: InputProfile, rig: Rig) -> None:
+    """Raise InvalidInput when a camera is too slow for the profile's frames: one frame would stand for two instants."""
+    spacing_ms = min((b - a for a, b in pairwise(profile.frame_offsets_ms)), default=None)
+    for role, camera in rig.cameras.items():
+        if role in profile.cameras and spacing_ms and camera.period_ns > spacing_ms * 1e6 * _RATE_SLACK:
+            raise InvalidInput(
+                f"rig {rig.name}: {role} at {camera.rate_hz:g} Hz is too slow for frames {spacing_ms} ms apart ({profile.name})"
+            )

@@ -7,7 +7,7 @@ import time
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from alpamayo_ros.pipeline.images import pixels_into
@@ -18,13 +18,15 @@ MAX_FUTURE_NS = 100_000_000
 """A stamp further ahead of the clock than this is refused."""
 
 MAX_LAG_NS = 200_000_000
-"""How far a t0 may lie behind a camera's newest frame, besides one period: the time spent waiting for other cameras."""
+"""How far a t0 may lie behind a camera's newest frame, besides one period: the time spent waiting for other inputs."""
+
+_FINGERPRINT_BYTES = 4096
 
 
 class Ring(Protocol):
     """Where decoded pixels live: `engine.ring.FrameRing`."""
 
-    def write(self, role: str, stamp_ns: int, epoch: int, fill: Callable[[U8], None]) -> CameraFrame | None:
+    def write(self, role: str, stamp_ns: int, epoch: int, fill: Callable[[U8], object]) -> CameraFrame | None:
         """Let `fill` draw into a free slot; None when there is none. What `fill` raises passes through."""
 
 
@@ -33,102 +35,116 @@ class Counts:
     """What became of one camera's messages since the start."""
 
     received: int = 0
-    decoded: int = 0
+    decoded: int = 0  # pictures drawn, each once ever
     duplicate: int = 0  # the stamp was there already, and so was the picture
     conflicting: int = 0  # the stamp was there already, with another picture; the first one is kept
     late: int = 0  # older than the window on arrival
-    refused: int = 0  # header or pixels cannot be believed
+    refused: int = 0  # header, stamp or pixels cannot be believed
     dropped: int = 0  # good, but the window, the ring or the epoch left it behind
     missing: int = 0  # frames that the gaps between stamps have room for: lost before they came here
     decode_ns: int = 0  # CPU time of decoding and resizing
     reason: str = ""  # of the last refusal or drop
 
+    def refuse(self, reason: str) -> None:
+        """Count a frame that cannot be believed."""
+        self.refused += 1
+        self.reason = reason
+
+    def drop(self, reason: str) -> None:
+        """Count a good frame that cannot be used."""
+        self.dropped += 1
+        self.reason = reason
+
+
+def window_ns(profile: InputProfile, camera: RigCamera) -> int:
+    """How long a frame of this camera can enter an observation, counted back from the camera's newest frame."""
+    return -profile.offsets_ns[0] + camera.tolerance_ns + camera.period_ns + MAX_LAG_NS
+
+
+def window_frames(profile: InputProfile, camera: RigCamera) -> int:
+    """Most frames that a window holds at the declared rate, jitter included."""
+    return window_ns(profile, camera) // camera.period_ns + 2
+
+
+def ring_slots(profile: InputProfile, rig: Rig, threads: int = 2) -> int:
+    """Slots of the frame ring: every camera's window, one observation that the engine still reads, and what is being drawn."""
+    used = [camera for role, camera in rig.cameras.items() if role in profile.cameras]
+    return sum(window_frames(profile, camera) + len(profile.offsets_ns) for camera in used) + max(threads, 1)
+
 
 @dataclass
 class _Camera:
-    """One camera's frames. `stamps` are all frames accepted in the window, whatever became of them."""
+    """One camera's frames, by stamp. `stamps` are all frames accepted in the window, whatever became of them."""
 
-    camera: RigCamera
+    rig: RigCamera
     window_ns: int
     capacity: int
     stamps: list[int] = field(default_factory=list)
     fingerprints: dict[int, int] = field(default_factory=dict)
     pending: dict[int, EncodedFrame] = field(default_factory=dict)
-    ready: dict[int, tuple[CameraFrame, int]] = field(default_factory=dict)  # frame and when it was ready, buffer's clock
+    decoding: set[int] = field(default_factory=set)
+    ready: dict[int, CameraFrame] = field(default_factory=dict)
+    ready_ns: dict[int, int] = field(default_factory=dict)  # when, on the buffer's clock
     counts: Counts = field(default_factory=Counts)
 
-    def missing_between(self, before: int, after: int) -> int:
-        """Frames that a gap has room for; one period and a half is jitter."""
-        periods = (after - before) / self.camera.period_ns
+    def place(self, encoded: EncodedFrame) -> None:
+        """Take a frame into window and queue, in stamp order."""
+        stamp = encoded.stamp_ns
+        at = bisect_left(self.stamps, stamp)
+        older, newer = self.stamps[max(at - 1, 0) : at], self.stamps[at : at + 1]
+        gaps = [(a, stamp) for a in older] + [(stamp, b) for b in newer]
+        # A frame that comes late fills the gap that was counted when its successor came.
+        filled = [(a, b) for a in older for b in newer]
+        self.counts.missing += sum(self._room(*gap) for gap in gaps) - sum(self._room(*gap) for gap in filled)
+        self.stamps.insert(at, stamp)
+        self.fingerprints[stamp] = _fingerprint(encoded)
+        self.pending[stamp] = encoded
+        self._trim()
+
+    def may_come(self, first_ns: int, last_ns: int) -> bool:
+        """Whether a frame stamped in [first, last] may still get ready: it is queued, or the camera is not past it."""
+        queued = any(first_ns <= stamp <= last_ns for stamp in (*self.pending, *self.decoding))
+        return queued or not self.stamps or self.stamps[-1] < last_ns
+
+    def clear(self) -> None:
+        """Forget every frame; the counts stay."""
+        for stored in (self.stamps, self.fingerprints, self.pending, self.decoding, self.ready, self.ready_ns):
+            stored.clear()
+
+    def _room(self, before_ns: int, after_ns: int) -> int:
+        """Frames that fit between two stamps; up to one period and a half it is jitter."""
+        periods = (after_ns - before_ns) / self.rig.period_ns
         return round(periods) - 1 if periods > 1.5 else 0
 
-    def add(self, encoded: EncodedFrame) -> None:
-        """Take a frame in stamp order into the window and the queue."""
-        stamp = encoded.stamp_ns
-        place = bisect_left(self.stamps, stamp)
-        older, newer = self.stamps[place - 1 : place], self.stamps[place : place + 1]
-        self.counts.missing += sum(self.missing_between(a, stamp) for a in older)
-        self.counts.missing += sum(self.missing_between(stamp, b) for b in newer)
-        self.counts.missing -= sum(self.missing_between(a, b) for a in older for b in newer)
-        self.stamps.insert(place, stamp)
-        self.fingerprints[stamp] = fingerprint(encoded)
-        self.pending[stamp] = encoded
-        self.trim()
-
-    def trim(self) -> None:
-        """Forget what is older than the window, and the oldest of more frames than the declared rate explains."""
-        oldest = max(self.stamps[-1] - self.window_ns, self.stamps[-self.capacity :][0])
-        crowded = len(self.stamps) > self.capacity
-        gone = bisect_left(self.stamps, oldest)
+    def _trim(self) -> None:
+        """Forget what left the window, and the oldest when there are more frames than the declared rate explains."""
+        if len(self.stamps) > self.capacity:
+            span_s = (self.stamps[-1] - self.stamps[0]) / 1e9
+            self.counts.reason = f"{len(self.stamps)} frames in {span_s:.2f} s, the rig declares {self.rig.rate_hz:g} Hz"
+        left = bisect_left(self.stamps, self.stamps[-1] - self.window_ns)
+        gone = max(left, len(self.stamps) - self.capacity)
         for stamp in self.stamps[:gone]:
             del self.fingerprints[stamp]
             self.ready.pop(stamp, None)
+            self.ready_ns.pop(stamp, None)
             if self.pending.pop(stamp, None):
-                self.drop("left the window before it was decoded")
+                self.counts.drop("left the window before its turn to be decoded")
         del self.stamps[:gone]
-        if crowded:
-            span_s, rate_hz = (self.stamps[-1] - oldest) / 1e9, self.camera.rate_hz
-            self.counts.reason = f"more than {self.capacity} frames in {span_s:.2f} s, the rig declares {rate_hz:g} Hz"
-
-    def refuse(self, reason: str) -> None:
-        self.counts.refused += 1
-        self.counts.reason = reason
-
-    def drop(self, reason: str) -> None:
-        self.counts.dropped += 1
-        self.counts.reason = reason
-
-    def clear(self) -> None:
-        for stored in (self.stamps, self.fingerprints, self.pending, self.ready):
-            stored.clear()
 
 
-def fingerprint(encoded: EncodedFrame) -> int:
-    """Tells two payloads of one stamp apart; cheap enough for a callback."""
-    return zlib.crc32(encoded.data)
-
-
-def ring_slots(profile: InputProfile, rig: Rig) -> int:
-    """Slots of the frame ring: every frame of every window kept here, and two windows that plans in progress hold."""
-    kept = sum(
-        _capacity(rig.cameras[role], _window_ns(profile, rig.cameras[role])) for role in profile.cameras if role in rig.cameras
-    )
-    return kept + 2 * len(profile.cameras) * len(profile.frame_offsets_ms)
-
-
-def _window_ns(profile: InputProfile, camera: RigCamera) -> int:
-    return -profile.offsets_ns[0] + camera.tolerance_ns + camera.period_ns + MAX_LAG_NS
-
-
-def _capacity(camera: RigCamera, window_ns: int) -> int:
-    return window_ns // camera.period_ns + 3
+def _fingerprint(encoded: EncodedFrame) -> int:
+    """CRC-32 of the middle of the bytes: any earlier change moves a compressed picture's middle; a raw one's is sampled."""
+    data = memoryview(encoded.data)
+    middle = max(0, len(data) // 2 - _FINGERPRINT_BYTES // 2)
+    return zlib.crc32(data[middle : middle + _FINGERPRINT_BYTES], len(data))
 
 
 class FrameBuffer:
-    """Frames of all cameras of a profile, from callback to observation.
+    """The frames of all cameras a profile uses. `offer` is for callbacks; `threads` threads decode, the newest frame first.
 
-    `offer` queues; `threads` decode the newest queued frame first (0: `offer` decodes at once, for offline use). After a
-    stall, frames that left the window before their turn are dropped, counted, and never decoded.
+    With 0 threads `offer` decodes before it returns: the same frames in the same order every time. `on_frame` hears of
+    every frame that got ready, in the thread that decoded it; it must not raise. `clock_ns` says when: the steady clock
+    on a vehicle, message time offline. Any thread may call any method; one thread may wait for changes.
     """
 
     def __init__(
@@ -136,152 +152,182 @@ class FrameBuffer:
         profile: InputProfile,
         rig: Rig,
         ring: Ring,
-        threads: int,
-        on_frame: Callable[[CameraFrame], None] | None = None,
+        threads: int = 2,
+        on_frame: Callable[[CameraFrame], object] | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.epoch = 0
+        self.changed = threading.Event()
+        self._used = frozenset(profile.cameras)
+        self._cameras = {
+            role: _Camera(camera, window_ns(profile, camera), window_frames(profile, camera))
+            for role, camera in rig.cameras.items()
+        }
         self._ring = ring
         self._on_frame = on_frame
-        self._changed = threading.Condition()
-        self._epoch = 0
-        self._closing = False
-        self._cameras = {
-            role: _Camera(camera, window := _window_ns(profile, camera), _capacity(camera, window))
-            for role, camera in rig.cameras.items()
-            if role in profile.cameras
-        }
-        self._threads = [threading.Thread(target=self._decode_until_closed, name="decode", daemon=True) for _ in range(threads)]
+        self._clock_ns = clock_ns
+        self._closed = False
+        self._work = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._decode_until_closed, name=f"decode-{i}", daemon=True) for i in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 
-    @property
-    def counts(self) -> dict[str, Counts]:
-        """What became of each camera's messages, by role."""
-        return {role: camera.counts for role, camera in self._cameras.items()}
-
     def offer(self, encoded: EncodedFrame, now_ns: int) -> None:
-        """Take one frame. Raises InvalidInput when its stamp is ahead of `now_ns`; anything else is counted."""
-        camera = self._cameras[encoded.role]
-        with self._changed:
-            camera.counts.received += 1
-            if encoded.stamp_ns > now_ns + MAX_FUTURE_NS:
-                ahead_ms = (encoded.stamp_ns - now_ns) / 1e6
-                camera.refuse(
-                    text := f"{encoded.role}: stamp is {ahead_ms:.0f} ms in the future, limit {MAX_FUTURE_NS / 1e6:.0f}"
-                )
-                raise InvalidInput(text)
-            if not self._accepts(camera, encoded):
-                return
-            camera.add(encoded)
-            self._changed.notify_all()
-        if not self._threads:
-            while self._decode_newest():
-                pass
+        """Take a frame into the queue, or count why not. `now_ns` is the clock of the stamps.
+
+        Raises InvalidInput for a camera the profile does not use, or, after counting it, for a stamp in the future.
+        """
+        if encoded.role not in self._used or encoded.role not in self._cameras:
+            raise InvalidInput(f"{encoded.role}: not a camera of both rig and profile")
+        if encoded.stamp_ns > now_ns + MAX_FUTURE_NS:
+            ahead_ms, limit_ms = (encoded.stamp_ns - now_ns) / 1e6, MAX_FUTURE_NS / 1e6
+            refusal = f"{encoded.role}: stamp {ahead_ms:.0f} ms ahead of the clock, limit {limit_ms:.0f}"
+            self.refuse(encoded.role, refusal)
+            raise InvalidInput(refusal)
+        with self._work:
+            self._accept(self._cameras[encoded.role], encoded)
+            self._work.notify()
+        while not self._threads and (job := self._take()):
+            self._decode(*job)
 
     def refuse(self, role: str, reason: str) -> None:
-        """Count a message whose header was refused before it became a frame."""
-        with self._changed:
+        """Count a message that was refused before it could be offered."""
+        with self._work:
             self._cameras[role].counts.received += 1
-            self._cameras[role].refuse(reason)
+            self._cameras[role].counts.refuse(reason)
+
+    def ready(self, role: str) -> tuple[CameraFrame, ...]:
+        """The decoded frames of a camera, oldest first."""
+        with self._work:
+            camera = self._cameras[role]
+            return tuple(camera.ready[stamp] for stamp in camera.stamps if stamp in camera.ready)
+
+    def ready_since(self, role: str, stamp_ns: int) -> int | None:
+        """When a frame got ready, ns of the buffer's clock; None when it is not (any more)."""
+        with self._work:
+            return self._cameras[role].ready_ns.get(stamp_ns)
+
+    def may_come(self, role: str, first_ns: int, last_ns: int) -> bool:
+        """Whether a frame stamped in [first, last] may still get ready: it is queued, or the camera is not past it."""
+        with self._work:
+            return self._cameras[role].may_come(first_ns, last_ns)
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What became of the messages of every camera of the rig, as of now."""
+        with self._work:
+            return {role: replace(camera.counts) for role, camera in self._cameras.items()}
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait to be decoded."""
+        with self._work:
+            return sum(len(camera.pending) for camera in self._cameras.values())
 
     def newest_ns(self, role: str) -> int | None:
-        """Stamp of a camera's newest accepted frame, ready or not."""
-        with self._changed:
+        """Stamp of the newest frame accepted from a camera."""
+        with self._work:
             stamps = self._cameras[role].stamps
             return stamps[-1] if stamps else None
 
     def rate_hz(self, role: str) -> float:
-        """Frames per second of the stamps in the window; 0 with fewer than two."""
-        with self._changed:
-            stamps = self._cameras[role].stamps
-            return (len(stamps) - 1) * 1e9 / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+        """Measured rate of a camera over its window; 0 with fewer than two frames."""
+        with self._work:
+            return measured_rate_hz(self._cameras[role].stamps)
 
-    def ready(self) -> dict[str, list[tuple[CameraFrame, int]]]:
-        """One consistent look: each camera's decoded frames in stamp order, with the steady time at which each was ready, ns."""
-        with self._changed:
-            return {role: [camera.ready[s] for s in sorted(camera.ready)] for role, camera in self._cameras.items()}
-
-    def wait_for_change(self, timeout_s: float) -> None:
-        """Wait until a frame is ready, the epoch changes, the buffer closes, or the timeout."""
-        with self._changed:
-            self._changed.wait(timeout_s)
+    def wait_for_change(self, timeout_s: float) -> bool:
+        """Wait until something came since the last call returned; False when nothing did. For one thread."""
+        happened = self.changed.wait(timeout_s)
+        self.changed.clear()
+        return happened
 
     def clear(self, epoch: int) -> None:
-        """Forget all frames; frames of other epochs are dropped from now on, also those being decoded."""
-        with self._changed:
-            self._epoch = epoch
+        """Forget every frame and start an epoch; a frame that is being decoded now will be dropped."""
+        with self._work:
+            self.epoch = epoch
             for camera in self._cameras.values():
                 camera.clear()
-            self._changed.notify_all()
+        self.changed.set()
 
     def close(self) -> None:
-        """End the decode threads. Closing twice is allowed."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        """End the decode threads after their current frame. Closing twice is allowed."""
+        with self._work:
+            self._closed = True
+            self._work.notify_all()
         for thread in self._threads:
             thread.join()
-        for camera in self._cameras.values():
-            camera.clear()
 
-    def _accepts(self, camera: _Camera, encoded: EncodedFrame) -> bool:
-        if encoded.epoch != self._epoch:
-            camera.drop(f"of epoch {encoded.epoch}, now {self._epoch}")
-            return False
-        if encoded.stamp_ns in camera.fingerprints:
-            if camera.fingerprints[encoded.stamp_ns] == fingerprint(encoded):
-                camera.counts.duplicate += 1
-            else:
-                camera.counts.conflicting += 1
-            return False
-        if camera.stamps and encoded.stamp_ns < camera.stamps[-1] - camera.window_ns:
-            camera.counts.late += 1
-            return False
-        return True
+    def _accept(self, camera: _Camera, encoded: EncodedFrame) -> None:
+        counts, stamp = camera.counts, encoded.stamp_ns
+        counts.received += 1
+        if encoded.epoch != self.epoch:
+            counts.drop(f"of epoch {encoded.epoch}, now is {self.epoch}")
+        elif stamp in camera.fingerprints:
+            same = camera.fingerprints[stamp] == _fingerprint(encoded)
+            counts.duplicate += same
+            counts.conflicting += not same
+        elif camera.stamps and stamp < camera.stamps[-1] - camera.window_ns:
+            counts.late += 1
+            counts.reason = f"{(camera.stamps[-1] - stamp) / 1e6:.0f} ms late, the window is {camera.window_ns / 1e6:.0f}"
+        else:
+            camera.place(encoded)
+
+    def _take(self) -> tuple[_Camera, EncodedFrame] | None:
+        """The newest frame of all queues: after a stall, what can be planned on soonest comes first."""
+        with self._work:
+            newest = [(max(camera.pending), camera) for camera in self._cameras.values() if camera.pending]
+            if not newest:
+                return None
+            stamp, camera = max(newest, key=lambda pair: pair[0])
+            camera.decoding.add(stamp)
+            return camera, camera.pending.pop(stamp)
 
     def _decode_until_closed(self) -> None:
-        while not self._closing:
-            if not self._decode_newest():
-                with self._changed:
-                    if not self._closing and not any(c.pending for c in self._cameras.values()):
-                        self._changed.wait(0.5)
+        while True:
+            with self._work:
+                while not self._closed and not any(camera.pending for camera in self._cameras.values()):
+                    self._work.wait()
+                if self._closed:
+                    return
+                job = self._take()
+            if job:
+                self._decode(*job)
 
-    def _decode_newest(self) -> bool:
-        """Decode the newest frame in the queue; False when there is none."""
-        with self._changed:
-            queued = [frame for camera in self._cameras.values() for frame in camera.pending.values()]
-            if not queued:
-                return False
-            encoded = max(queued, key=lambda frame: frame.stamp_ns)
-            del self._cameras[encoded.role].pending[encoded.stamp_ns]
-        started_ns = time.thread_time_ns()
-        frame, refused = self._decoded(encoded)
-        self._finish(encoded, frame, refused, time.thread_time_ns() - started_ns)
-        return True
-
-    def _decoded(self, encoded: EncodedFrame) -> tuple[CameraFrame | None, str]:
-        """The frame in the ring, or None and why its pixels were refused (empty: no slot was free)."""
+    def _decode(self, camera: _Camera, encoded: EncodedFrame) -> None:
+        started = time.thread_time_ns()
+        frame, refusal = None, ""
         try:
-            return self._ring.write(
-                encoded.role, encoded.stamp_ns, encoded.epoch, lambda pixels: pixels_into(encoded, pixels)
-            ), ""
+            frame = self._ring.write(encoded.role, encoded.stamp_ns, encoded.epoch, lambda pixels: pixels_into(encoded, pixels))
         except InvalidInput as error:
-            return None, str(error)
-
-    def _finish(self, encoded: EncodedFrame, frame: CameraFrame | None, refused: str, cpu_ns: int) -> None:
-        camera = self._cameras[encoded.role]
-        with self._changed:
-            camera.counts.decode_ns += cpu_ns
-            if refused:
-                camera.refuse(refused)
-            elif frame is None:
-                camera.drop("no slot of the frame ring is free")
-            elif encoded.epoch != self._epoch or encoded.stamp_ns not in camera.fingerprints:
-                camera.counts.decoded += 1
-                camera.drop("left the window while it was decoded")
-                frame = None
-            else:
-                camera.counts.decoded += 1
-                camera.ready[encoded.stamp_ns] = (frame, time.monotonic_ns())
-                self._changed.notify_all()
-        if frame is not None and self._on_frame is not None:
+            refusal = str(error)
+        with self._work:
+            camera.counts.decode_ns += time.thread_time_ns() - started
+            is_kept = self._store(camera, encoded, frame, refusal)
+        if is_kept and frame is not None and self._on_frame is not None:
             self._on_frame(frame)
+        self.changed.set()
+
+    def _store(self, camera: _Camera, encoded: EncodedFrame, frame: CameraFrame | None, refusal: str) -> bool:
+        counts, stamp, is_current = camera.counts, encoded.stamp_ns, encoded.epoch == self.epoch
+        if is_current:
+            camera.decoding.discard(stamp)
+        counts.decoded += frame is not None
+        if refusal:
+            counts.refuse(refusal)
+        elif frame is None:
+            counts.drop("no free slot in the frame ring")
+        elif not is_current:
+            counts.drop(f"of epoch {encoded.epoch}, now is {self.epoch}")
+        elif stamp not in camera.fingerprints:
+            counts.drop("left the window while it was decoded")
+        else:
+            camera.ready[stamp], camera.ready_ns[stamp] = frame, self._clock_ns()
+            return True
+        return False
+
+
+def measured_rate_hz(stamps: list[int]) -> float:
+    """Mean rate of increasing stamps in ns; 0 with fewer than two."""
+    return (len(stamps) - 1) * 1e9 / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0

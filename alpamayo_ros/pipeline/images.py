@@ -141,7 +141,8 @@ def _jpeg_pixels(data: memoryview, encoded: EncodedFrame, out: U8) -> U8:
 def _reduced_size(height: int, width: int, out_height: int, out_width: int) -> tuple[int, int]:
     """The exact size of the largest reduction by a power of two, at most 8, that does not go below `out`.
 
-    Anything between would make the decoder choose an odd scale such as 3/8, which has no fast path.
+    Anything between would make the decoder choose an odd scale such as 3/8, which has no fast path. A size that the divisor
+    does not divide is stretched by less than one of the reduced pixels.
     """
     for divisor in (8, 4, 2):
         reduced = (-(-height // divisor), -(-width // divisor))

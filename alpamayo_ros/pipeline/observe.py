@@ -1,115 +1,160 @@
-"""Buffers to observation: which instant to plan for, and exactly what was seen then."""
+"""From the buffers to an observation: which t0, and what a model sees at it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 
 from alpamayo_ros.pipeline.buffers import Buffers
-from alpamayo_ros.pipeline.poses import pose_at
+from alpamayo_ros.pipeline.poses import MAX_EXTRAPOLATION_NS, pose_at
 from alpamayo_ros.types import STEP_S, CameraFrame, EgoHistory, EgoPose, Observation, StaleInput
 
-Ready = Mapping[str, Sequence[tuple[CameraFrame, int]]]
+STEP_NS = round(STEP_S * 1e9)
+
+TWIST_TOLERANCE_MPS, TWIST_TOLERANCE_SHARE = 0.5, 0.1
+"""How far the speed that the poses imply may be from the speed that the twists say."""
+
+_TWIST_CHECK_STEPS = 5  # of 0.1 s
 
 
 def next_t0(buffers: Buffers, after_ns: int, now_ns: int, max_wait_ns: int, max_plan_hz: float) -> int | None:
-    """The stamp of the newest anchor frame to plan for now, or None to wait.
+    """Stamp of the newest anchor frame after `after_ns` that no other input need be waited for; None when there is none.
 
-    An anchor frame's turn has come when every required role has a ready frame within tolerance of it, or when it has been
-    ready for `max_wait_ns`. `now_ns` is on the clock by which frames became ready (steady). Anchors at or before
-    `after_ns`, or closer behind it than `max_plan_hz` allows (less half a period of jitter), had their turn.
+    Waiting ends when every instant of every required camera and the odometry are covered or cannot be any more, or when
+    the anchor frame has been ready for `max_wait_ns`; `now_ns` is on the clock of the frame buffer. t0s are 1/max_plan_hz
+    apart, half a period of the anchor camera less for its jitter. After a new epoch the caller starts again at 0.
     """
-    ready, anchor = buffers.frames.ready(), buffers.rig.anchor
-    # A stamp jitters by up to half a period: without this slack a 10 Hz camera would be planned for at 5 Hz.
-    shortest_ns = round(1e9 / max_plan_hz) - buffers.rig.cameras[anchor].period_ns // 2
-    for frame, ready_ns in reversed(ready[anchor]):
+    anchor = buffers.rig.anchor
+    spacing_ns = round(1e9 / max_plan_hz) - buffers.rig.cameras[anchor].period_ns // 2
+    earliest_ns = after_ns + max(spacing_ns, 1)
+    for frame in reversed(buffers.frames.ready(anchor)):
         t0_ns = frame.stamp_ns
-        if t0_ns <= after_ns or (after_ns and t0_ns < after_ns + shortest_ns):
+        if t0_ns < earliest_ns:
             return None
-        if now_ns - ready_ns >= max_wait_ns or not _waiting_for(buffers, ready, t0_ns):
+        since_ns = buffers.frames.ready_since(anchor, t0_ns)
+        if since_ns is not None and (now_ns - since_ns >= max_wait_ns or not _worth_waiting(buffers, t0_ns)):
             return t0_ns
     return None
 
 
-def _waiting_for(buffers: Buffers, ready: Ready, t0_ns: int) -> list[str]:
-    return [role for role in buffers.profile.required_roles if _nearest(buffers, ready, role, t0_ns) is None]
+def _worth_waiting(buffers: Buffers, t0_ns: int) -> bool:
+    newest = buffers.poses.newest()
+    if newest is None or newest.stamp_ns + MAX_EXTRAPOLATION_NS < t0_ns:
+        return True
+    return any(_frame_may_come(buffers, role, t0_ns) for role in buffers.profile.required_roles)
 
 
-def _nearest(buffers: Buffers, ready: Ready, role: str, stamp_ns: int) -> CameraFrame | None:
-    """The ready frame nearest to an instant, None when there is none within tolerance; the earlier one of two as near."""
-    frame = min((f for f, _ in ready[role]), key=lambda f: abs(f.stamp_ns - stamp_ns), default=None)
-    tolerance_ns = buffers.rig.cameras[role].tolerance_ns
-    return frame if frame is not None and abs(frame.stamp_ns - stamp_ns) <= tolerance_ns else None
+def _frame_may_come(buffers: Buffers, role: str, t0_ns: int) -> bool:
+    """Whether one of the role's frames for this t0 is not there, but may still come."""
+    ready, tolerance_ns = buffers.frames.ready(role), buffers.rig.cameras[role].tolerance_ns
+    for offset_ns in buffers.profile.offsets_ns:
+        instant_ns = t0_ns + offset_ns
+        frame = nearest(ready, instant_ns)
+        is_there = frame is not None and abs(frame.stamp_ns - instant_ns) <= tolerance_ns
+        if not is_there and buffers.frames.may_come(role, instant_ns - tolerance_ns, instant_ns + tolerance_ns):
+            return True
+    return False
 
 
 def observe(buffers: Buffers, t0_ns: int) -> Observation:
-    """What was seen at t0: for each camera and frame offset the nearest frame, and poses at exact steps of 0.1 s.
+    """What a model sees at t0: the nearest frames of every camera and an ego history at exact steps of 0.1 s.
 
-    Raises StaleInput that names everything that is missing, with the numbers.
+    A function of what the buffers hold. Optional cameras are in it when all their frames are within tolerance.
+    Raises StaleInput that names every problem with its numbers.
     """
-    epoch, ready, poses = buffers.epoch, buffers.frames.ready(), buffers.poses.snapshot()
-    frames, missing = _frames(buffers, ready, t0_ns)
-    try:
-        ego_t0, extrapolated_ms = pose_at(poses, t0_ns)
-        history = _history(poses, ego_t0, buffers.profile.history_steps)
-    except StaleInput as error:
-        missing.append(str(error))
-    if missing:
-        raise StaleInput("; ".join(missing))
-    offsets = buffers.profile.offsets_ns
-    navigation, signals = buffers.navigation, buffers.signals
+    snapshot = buffers.snapshot(t0_ns)
+    problems: list[str] = []
+    frames: dict[str, tuple[CameraFrame, ...]] = {}
+    for role, ready in snapshot.frames.items():
+        picked, problem = _pick(role, ready, buffers, t0_ns)
+        if not problem:
+            frames[role] = picked
+        elif role in buffers.profile.required_roles:
+            problems.append(problem)
+    poses, extrapolated_ms, problem = _poses(snapshot.poses, t0_ns, buffers.profile.history_steps)
+    if problem:
+        problems.append(problem)
+    if problems:
+        raise StaleInput("; ".join(problems))
     return Observation(
         stamp_ns=t0_ns,
-        epoch=epoch,
+        epoch=snapshot.epoch,
         frames=frames,
-        history=history,
-        ego_t0=ego_t0,
-        navigation=navigation if navigation is not None and navigation.expires_ns > t0_ns else None,
-        signals=signals if signals is not None and signals.stamp_ns <= t0_ns else None,
-        sync_error_ms={
-            role: tuple((f.stamp_ns - t0_ns - offset) / 1e6 for f, offset in zip(row, offsets, strict=True))
-            for role, row in frames.items()
-        },
+        history=_history(poses),
+        ego_t0=poses[-1],
+        navigation=snapshot.navigation,
+        signals=snapshot.signals,
+        sync_error_ms={role: _sync_error_ms(picked, buffers.profile.offsets_ns, t0_ns) for role, picked in frames.items()},
         odometry_extrapolated_ms=extrapolated_ms,
     )
 
 
-def _frames(buffers: Buffers, ready: Ready, t0_ns: int) -> tuple[dict[str, tuple[CameraFrame, ...]], list[str]]:
-    """Each camera's frames for the window, and what required cameras lack; optional cameras that lack any are left out."""
-    frames, missing = {}, []
-    for role, need in buffers.profile.cameras.items():
-        if role not in buffers.rig.cameras:
-            continue
-        instants = [t0_ns + offset for offset in buffers.profile.offsets_ns]
-        row = [_nearest(buffers, ready, role, instant) for instant in instants]
-        found = tuple(frame for frame in row if frame is not None)
-        if len(found) == len(row):
-            frames[role] = found
-        elif need == "required":
-            lacking = [instant for instant, frame in zip(instants, row, strict=True) if frame is None]
-            missing.append(_lack(buffers, ready, role, lacking[-1], t0_ns))
-    return frames, missing
+def nearest(frames: Sequence[CameraFrame], instant_ns: int) -> CameraFrame | None:
+    """The frame whose stamp is nearest to an instant, the older one of two; None of none. Frames are in stamp order."""
+    at = bisect_left(frames, instant_ns, key=lambda frame: frame.stamp_ns)
+    return min(frames[max(at - 1, 0) : at + 1], key=lambda frame: abs(frame.stamp_ns - instant_ns), default=None)
 
 
-def _lack(buffers: Buffers, ready: Ready, role: str, instant_ns: int, t0_ns: int) -> str:
-    limit_ms = buffers.rig.cameras[role].tolerance_ns / 1e6
-    wanted = "t0" if instant_ns == t0_ns else f"t0 - {(t0_ns - instant_ns) / 1e6:.0f} ms"
-    stamps = [frame.stamp_ns for frame, _ in ready[role]]
-    if not stamps:
-        return f"{role}: no frame yet, want one within {limit_ms:.0f} ms of {wanted}"
-    nearest = min(stamps, key=lambda stamp: abs(stamp - instant_ns))
-    which = "newest" if nearest == stamps[-1] else "oldest" if nearest == stamps[0] else "nearest"
-    off_ms = (nearest - instant_ns) / 1e6
-    return f"{role}: {which} frame {abs(off_ms):.0f} ms {'after' if off_ms > 0 else 'before'} {wanted}, limit {limit_ms:.0f}"
+def _pick(role: str, ready: Sequence[CameraFrame], buffers: Buffers, t0_ns: int) -> tuple[tuple[CameraFrame, ...], str]:
+    """A camera's frames for every offset, or the problem."""
+    tolerance_ns = buffers.rig.cameras[role].tolerance_ns
+    picked: list[CameraFrame] = []
+    for offset_ns in reversed(buffers.profile.offsets_ns):
+        frame = nearest(ready, t0_ns + offset_ns)
+        if frame is None:
+            return (), f"{role}: no frames"
+        is_anchor = offset_ns == 0 and role == buffers.rig.anchor  # its stamp is t0
+        problem = _misfit(role, frame, t0_ns, offset_ns, 0 if is_anchor else tolerance_ns)
+        if problem:
+            return (), problem
+        if picked and frame is picked[-1]:
+            return (), f"{role}: one frame is the nearest to two instants, the earlier t0{offset_ns / 1e6:+.0f} ms"
+        picked.append(frame)
+    return tuple(reversed(picked)), ""
 
 
-def _history(poses: tuple[EgoPose, ...], ego_t0: EgoPose, steps: int) -> EgoHistory:
-    """Poses at t0 - (N-1) * 0.1 s ... t0 in ego_t0, computed in float64."""
-    step_ns = round(STEP_S * 1e9)
-    instants = [ego_t0.stamp_ns - k * step_ns for k in range(steps - 1, 0, -1)]
-    path = [pose_at(poses, instant)[0] for instant in instants] + [ego_t0]
-    ego_from_odom = ego_t0.odom_from_ego.T
-    xyz = np.stack([ego_from_odom @ (pose.position - ego_t0.position) for pose in path])
-    rot = np.stack([ego_from_odom @ pose.odom_from_ego for pose in path])
-    return EgoHistory(ego_t0.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
+def _misfit(role: str, frame: CameraFrame, t0_ns: int, offset_ns: int, tolerance_ns: int) -> str:
+    error_ns = frame.stamp_ns - t0_ns - offset_ns
+    if abs(error_ns) <= tolerance_ns:
+        return ""
+    instant = "t0" if offset_ns == 0 else f"t0{offset_ns / 1e6:+.0f} ms"
+    which, side = ("newest" if offset_ns == 0 else "nearest", "before") if error_ns < 0 else ("nearest", "after")
+    return f"{role}: {which} frame {abs(error_ns) / 1e6:.0f} ms {side} {instant}, limit {tolerance_ns / 1e6:.0f}"
+
+
+def _poses(known: Sequence[EgoPose], t0_ns: int, steps: int) -> tuple[list[EgoPose], float, str]:
+    """Poses at exact steps up to t0, by how much the last one is extrapolated, or the problem."""
+    poses: list[EgoPose] = []
+    extrapolated_ms = 0.0
+    try:
+        for step in range(steps - 1, -1, -1):
+            pose, extrapolated_ms = pose_at(known, t0_ns - step * STEP_NS)
+            poses.append(pose)
+    except StaleInput as error:
+        return [], 0.0, f"{error} (t0{-step * STEP_S:+.1f} s)"
+    return poses, extrapolated_ms, _contradiction(poses[-1 - _TWIST_CHECK_STEPS :])
+
+
+def _contradiction(poses: Sequence[EgoPose]) -> str:
+    """Poses that do not move as their twists say: a frozen or wrongly scaled source, which no model can see through."""
+    seconds = (len(poses) - 1) * STEP_S
+    implied = float(np.linalg.norm(poses[-1].position - poses[0].position)) / seconds
+    said = float(np.mean([np.linalg.norm(pose.velocity_mps) for pose in poses]))
+    limit = TWIST_TOLERANCE_MPS + TWIST_TOLERANCE_SHARE * said
+    if abs(implied - said) <= limit:
+        return ""
+    return f"odometry: poses of {seconds:.1f} s imply {implied:.2f} m/s, twists say {said:.2f} m/s, limit {limit:.2f} apart"
+
+
+def _history(poses: Sequence[EgoPose]) -> EgoHistory:
+    t0 = poses[-1]
+    ego_t0_from_odom = t0.odom_from_ego.T
+    xyz = (np.stack([pose.position for pose in poses]) - t0.position) @ t0.odom_from_ego
+    rot = ego_t0_from_odom @ np.stack([pose.odom_from_ego for pose in poses])
+    return EgoHistory(t0.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
+
+
+def _sync_error_ms(frames: Sequence[CameraFrame], offsets_ns: Sequence[int], t0_ns: int) -> tuple[float, ...]:
+    return tuple((frame.stamp_ns - t0_ns - offset_ns) / 1e6 for frame, offset_ns in zip(frames, offsets_ns, strict=True))

@@ -1,153 +1,222 @@
-"""Ego poses by time: kept as measured, interpolated at exact instants, extrapolated by 50 ms at most."""
+"""Ego poses over time, ego signals over time, and where frames sit on the vehicle."""
 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from alpamayo_ros.geometry import rotation_z, slerp
-from alpamayo_ros.profile import InputProfile
-from alpamayo_ros.types import STEP_S, EgoPose, StaleInput
-
-MAX_GAP_NS = 200_000_000
-"""Poses further apart are not interpolated between."""
-
-MAX_EXTRAPOLATION_NS = 50_000_000
-"""How far past the newest pose its measured twist is trusted."""
-
-BACK_NS, FORWARD_NS = 100_000_000, 1_000_000_000
-"""A stamp this far behind or ahead of the newest one means that the clock jumped."""
-
-TELEPORT_M, TELEPORT_RAD = 0.5, 0.3
-"""More than this from one pose to the next, beyond what the speed explains, is another place, not motion."""
-
-SLACK_NS = 2_000_000_000
+from alpamayo_ros import geometry
+from alpamayo_ros.pipeline.frames import measured_rate_hz
+from alpamayo_ros.types import F64, EgoPose, EgoSignals, InvalidInput, StaleInput
 
 Offered = Literal["kept", "late", "duplicate", "jump"]
+"""kept: the newest now. late: out of order, in its place. duplicate: its stamp was there, dropped. jump: not taken."""
+
+BACKWARD_JUMP_NS = 100_000_000
+FORWARD_JUMP_NS = 1_000_000_000
+"""A stamp further behind or ahead of the newest one than this is another time, not another pose."""
+
+TELEPORT_M, TELEPORT_RAD = 0.5, 0.3
+"""Beyond what speed and yaw rate explain, a motion between two poses larger than this is another place."""
+
+MAX_GAP_NS = 200_000_000
+"""Between two poses further apart than this nothing is interpolated."""
+
+MAX_EXTRAPOLATION_NS = 50_000_000
+"""Past the newest pose, its twist is believed for this long."""
+
+MAX_SIGNALS_AGE_NS = 500_000_000
+
+_KEPT_PAST_HISTORY_NS = 2_000_000_000
+_MAX_RATE_HZ = 1000  # as in profile.Odometry: bounds the memory, whatever comes
 
 
 class PoseBuffer:
-    """Poses of one epoch in stamp order, as many as the profile's history needs and two seconds more."""
+    """Ego poses in stamp order, enough for an ego history and 2 s. Any thread may call any method."""
 
-    def __init__(self, profile: InputProfile) -> None:
-        self._span_ns = round((profile.history_steps - 1) * STEP_S * 1e9) + MAX_GAP_NS + SLACK_NS
+    def __init__(self, history_steps: int, changed: threading.Event | None = None) -> None:
+        self._span_ns = (history_steps - 1) * 100_000_000 + _KEPT_PAST_HISTORY_NS
+        self._limit = self._span_ns * _MAX_RATE_HZ // 1_000_000_000
+        self._changed = changed or threading.Event()
         self._lock = threading.Lock()
-        self._stamps: list[int] = []
         self._poses: list[EgoPose] = []
 
     def offer(self, pose: EgoPose) -> Offered:
-        """Take one pose. "jump": the clock or the vehicle jumped; nothing was kept, the caller starts a new epoch."""
+        """Take a pose into its place. After "jump" the caller starts a new epoch, and may offer the pose again."""
         with self._lock:
-            if not self._poses:
-                self._insert(0, pose)
-                return "kept"
-            ahead_ns = pose.stamp_ns - self._stamps[-1]
-            if ahead_ns < -BACK_NS or ahead_ns > FORWARD_NS or (ahead_ns > 0 and _teleported(self._poses[-1], pose)):
-                return "jump"
-            place = bisect_left(self._stamps, pose.stamp_ns)
-            if place < len(self._stamps) and self._stamps[place] == pose.stamp_ns:
-                return "duplicate"
-            self._insert(place, pose)
-            return "kept" if ahead_ns > 0 else "late"
+            outcome = self._place(pose)
+        self._changed.set()
+        return outcome
 
-    def at(self, stamp_ns: int) -> tuple[EgoPose, float]:
-        """The pose at an instant and by how many ms it was extrapolated. Raises StaleInput."""
-        return pose_at(self.snapshot(), stamp_ns)
-
-    def snapshot(self) -> tuple[EgoPose, ...]:
-        """All poses, in stamp order."""
+    def poses(self) -> tuple[EgoPose, ...]:
+        """All poses, oldest first."""
         with self._lock:
             return tuple(self._poses)
 
     def newest(self) -> EgoPose | None:
-        """The pose with the newest stamp."""
+        """The newest pose."""
         with self._lock:
             return self._poses[-1] if self._poses else None
 
+    def at(self, stamp_ns: int) -> tuple[EgoPose, float]:
+        """Pose and twist at an instant, and by how many ms they are extrapolated. Raises StaleInput (see `pose_at`)."""
+        return pose_at(self.poses(), stamp_ns)
+
     def rate_hz(self) -> float:
-        """Poses per second of stamps; 0 with fewer than two."""
-        with self._lock:
-            if len(self._stamps) < 2:
-                return 0.0
-            return (len(self._stamps) - 1) * 1e9 / (self._stamps[-1] - self._stamps[0])
+        """Measured rate over what is kept; 0 with fewer than two poses."""
+        return measured_rate_hz([pose.stamp_ns for pose in self.poses()])
 
     def clear(self) -> None:
-        """Forget all poses."""
+        """Forget every pose."""
         with self._lock:
-            self._stamps.clear()
             self._poses.clear()
 
-    def _insert(self, place: int, pose: EgoPose) -> None:
-        self._stamps.insert(place, pose.stamp_ns)
-        self._poses.insert(place, pose)
-        gone = bisect_left(self._stamps, self._stamps[-1] - self._span_ns)
-        del self._stamps[:gone], self._poses[:gone]
+    def _place(self, pose: EgoPose) -> Offered:
+        if not self._poses:
+            self._poses.append(pose)
+            return "kept"
+        ahead_ns = pose.stamp_ns - self._poses[-1].stamp_ns
+        if not -BACKWARD_JUMP_NS <= ahead_ns <= FORWARD_JUMP_NS:
+            return "jump"
+        at = bisect_left(self._poses, pose.stamp_ns, key=_stamp)
+        if at < len(self._poses) and self._poses[at].stamp_ns == pose.stamp_ns:
+            return "duplicate"
+        if at and _teleports(self._poses[at - 1], pose):
+            return "jump"
+        self._poses.insert(at, pose)
+        first = bisect_left(self._poses, self._poses[-1].stamp_ns - self._span_ns, key=_stamp)
+        del self._poses[: max(first, len(self._poses) - self._limit)]
+        return "kept" if ahead_ns > 0 else "late"
 
 
-def pose_at(poses: tuple[EgoPose, ...], stamp_ns: int) -> tuple[EgoPose, float]:
-    """The pose at an instant, between its neighbours of `poses` (in stamp order), and the ms it was extrapolated.
+def _stamp(pose: EgoPose) -> int:
+    return pose.stamp_ns
 
-    Raises StaleInput: no poses, before the first, in a gap, or too far past the last.
+
+def _teleports(before: EgoPose, after: EgoPose) -> bool:
+    dt_s = (after.stamp_ns - before.stamp_ns) / 1e9
+    speed = max(np.linalg.norm(before.velocity_mps), np.linalg.norm(after.velocity_mps))
+    yaw_rate = max(abs(before.angular_rps[2]), abs(after.angular_rps[2]))
+    moved_m = np.linalg.norm(after.position - before.position)
+    turned_rad = abs(geometry.yaw_of(before.odom_from_ego.T @ after.odom_from_ego))
+    return bool(moved_m > speed * dt_s + TELEPORT_M or turned_rad > yaw_rate * dt_s + TELEPORT_RAD)
+
+
+def pose_at(poses: Sequence[EgoPose], stamp_ns: int) -> tuple[EgoPose, float]:
+    """Pose and twist at an instant between poses in stamp order, and by how many ms they are extrapolated (else 0).
+
+    Position: cubic Hermite with the measured velocities; rotation: slerp; twist: linear. Past the newest pose at most
+    50 ms at its constant twist. Raises StaleInput: no poses, before the oldest, too far past the newest, a gap over 0.2 s.
     """
     if not poses:
         raise StaleInput("odometry: no pose yet")
-    place = bisect_left(poses, stamp_ns, key=lambda pose: pose.stamp_ns)
-    if place == len(poses):
-        return _extrapolated(poses[-1], stamp_ns)
-    after = poses[place]
-    if after.stamp_ns == stamp_ns:
-        return after, 0.0
-    if place == 0:
-        early_ms = (after.stamp_ns - stamp_ns) / 1e6
-        raise StaleInput(f"odometry: the oldest pose is {early_ms:.0f} ms after the instant asked for")
-    before = poses[place - 1]
-    if after.stamp_ns - before.stamp_ns > MAX_GAP_NS:
-        gap_ms = (after.stamp_ns - before.stamp_ns) / 1e6
-        raise StaleInput(f"odometry: gap of {gap_ms:.0f} ms, limit {MAX_GAP_NS / 1e6:.0f}")
-    return _between(before, after, stamp_ns), 0.0
+    at = bisect_right(poses, stamp_ns, key=_stamp)
+    if at == 0:
+        raise StaleInput(f"odometry: oldest pose {(poses[0].stamp_ns - stamp_ns) / 1e6:.0f} ms after the instant asked for")
+    before = poses[at - 1]
+    past_ns = stamp_ns - before.stamp_ns
+    if past_ns == 0:
+        return before, 0.0
+    if at == len(poses):
+        if past_ns > MAX_EXTRAPOLATION_NS:
+            limit_ms = MAX_EXTRAPOLATION_NS / 1e6
+            raise StaleInput(f"odometry: newest pose {past_ns / 1e6:.0f} ms before the instant asked for, limit {limit_ms:.0f}")
+        return _extrapolate(before, stamp_ns), past_ns / 1e6
+    gap_ns = poses[at].stamp_ns - before.stamp_ns
+    if gap_ns > MAX_GAP_NS:
+        raise StaleInput(f"odometry: a gap of {gap_ns / 1e6:.0f} ms, limit {MAX_GAP_NS / 1e6:.0f}")
+    return _between(before, poses[at], stamp_ns), 0.0
 
 
 def _between(before: EgoPose, after: EgoPose, stamp_ns: int) -> EgoPose:
-    """Cubic Hermite through both poses with their measured velocities; rotation by slerp, twist linear."""
-    seconds = (after.stamp_ns - before.stamp_ns) / 1e9
-    f = (stamp_ns - before.stamp_ns) / 1e9 / seconds
-    v0, v1 = before.odom_from_ego @ before.velocity_mps, after.odom_from_ego @ after.velocity_mps
-    position = (
-        (2 * f**3 - 3 * f**2 + 1) * before.position
-        + (f**3 - 2 * f**2 + f) * seconds * v0
-        + (3 * f**2 - 2 * f**3) * after.position
-        + (f**3 - f**2) * seconds * v1
-    )
+    dt_s = (after.stamp_ns - before.stamp_ns) / 1e9
+    u = (stamp_ns - before.stamp_ns) / 1e9 / dt_s
+    step = after.position - before.position
+    slope0 = before.odom_from_ego @ before.velocity_mps * dt_s
+    slope1 = after.odom_from_ego @ after.velocity_mps * dt_s
+    # Cubic Hermite as the straight line plus what the slopes differ from it.
+    bend = u * (1 - u) * ((1 - u) * (slope0 - step) - u * (slope1 - step))
     return EgoPose(
         stamp_ns,
-        position,
-        slerp(before.odom_from_ego, after.odom_from_ego, f),
-        (1 - f) * before.velocity_mps + f * after.velocity_mps,
-        (1 - f) * before.angular_rps + f * after.angular_rps,
+        before.position + u * step + bend,
+        geometry.slerp(before.odom_from_ego, after.odom_from_ego, u),
+        (1 - u) * before.velocity_mps + u * after.velocity_mps,
+        (1 - u) * before.angular_rps + u * after.angular_rps,
     )
 
 
-def _extrapolated(newest: EgoPose, stamp_ns: int) -> tuple[EgoPose, float]:
-    ahead_ns = stamp_ns - newest.stamp_ns
-    if ahead_ns > MAX_EXTRAPOLATION_NS:
-        raise StaleInput(f"odometry: newest pose {ahead_ns / 1e6:.0f} ms before t0, limit {MAX_EXTRAPOLATION_NS / 1e6:.0f}")
-    seconds = ahead_ns / 1e9
-    yaw_rad = float(newest.angular_rps[2]) * seconds
-    halfway = newest.odom_from_ego @ rotation_z(yaw_rad / 2)
-    position = newest.position + halfway @ newest.velocity_mps * seconds
-    turned = newest.odom_from_ego @ rotation_z(yaw_rad)
-    return EgoPose(stamp_ns, position, turned, newest.velocity_mps, newest.angular_rps), ahead_ns / 1e6
+def _extrapolate(pose: EgoPose, stamp_ns: int) -> EgoPose:
+    """Constant speed and yaw rate: along the mean heading of the step, an arc's chord to second order."""
+    dt_s = (stamp_ns - pose.stamp_ns) / 1e9
+    turned_rad = float(pose.angular_rps[2]) * dt_s
+    moved = geometry.rotation_z(turned_rad / 2) @ pose.velocity_mps * dt_s
+    return EgoPose(
+        stamp_ns,
+        pose.position + pose.odom_from_ego @ moved,
+        pose.odom_from_ego @ geometry.rotation_z(turned_rad),
+        pose.velocity_mps,
+        pose.angular_rps,
+    )
 
 
-def _teleported(before: EgoPose, after: EgoPose) -> bool:
-    seconds = (after.stamp_ns - before.stamp_ns) / 1e9
-    speed_mps = max(float(np.linalg.norm(before.velocity_mps)), float(np.linalg.norm(after.velocity_mps)))
-    moved_m = float(np.linalg.norm(after.position - before.position))
-    # Angle of the rotation between the two poses, from its trace.
-    cosine = (np.trace(before.odom_from_ego.T @ after.odom_from_ego) - 1) / 2
-    turned_rad = float(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    turn_rate_rps = max(float(np.linalg.norm(before.angular_rps)), float(np.linalg.norm(after.angular_rps)))
-    return moved_m > speed_mps * seconds + TELEPORT_M or turned_rad > turn_rate_rps * seconds + TELEPORT_RAD
+class SignalBuffer:
+    """The newest ego signals, by stamp. Any thread may call any method."""
+
+    def __init__(self) -> None:
+        self._signals: deque[EgoSignals] = deque(maxlen=1024)
+
+    def offer(self, signals: EgoSignals) -> None:
+        """Keep a measurement."""
+        self._signals.append(signals)
+
+    def at(self, stamp_ns: int) -> EgoSignals | None:
+        """The newest measurement not after an instant and at most 0.5 s before it."""
+        known = [s for s in tuple(self._signals) if 0 <= stamp_ns - s.stamp_ns <= MAX_SIGNALS_AGE_NS]
+        return max(known, key=lambda s: s.stamp_ns, default=None)
+
+    def clear(self) -> None:
+        """Forget every measurement."""
+        self._signals.clear()
+
+
+class Transforms:
+    """Rigid frames of /tf_static. Any thread may call any method."""
+
+    MAX_FRAMES = 1000
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parents: dict[str, tuple[str, F64]] = {}  # child -> (parent, parent_from_child)
+
+    def offer(self, parent: str, child: str, parent_from_child: F64) -> None:
+        """Take a transform (4, 4); a child has one parent, the last one said. Raises InvalidInput for too many frames."""
+        with self._lock:
+            if child not in self._parents and len(self._parents) >= self.MAX_FRAMES:
+                raise InvalidInput(f"tf_static: {child!r} is one more than {self.MAX_FRAMES} frames")
+            self._parents[child] = (parent, parent_from_child)
+
+    def lookup(self, target: str, source: str) -> F64 | None:
+        """`target_from_source` (4, 4), or None when no chain of transforms connects the two."""
+        with self._lock:
+            up_from_target, up_from_source = self._ancestors(target), self._ancestors(source)
+        for frame, frame_from_source in up_from_source.items():
+            if frame in up_from_target:
+                return geometry.inverse(up_from_target[frame]) @ frame_from_source
+        return None
+
+    def _ancestors(self, frame: str) -> dict[str, F64]:
+        """`ancestor_from_frame` of the frame and its ancestors, nearest first; a cycle is walked once."""
+        found = {frame: np.eye(4)}
+        ancestor_from_frame = found[frame]
+        while frame in self._parents:
+            frame, parent_from_child = self._parents[frame]
+            if frame in found:
+                break
+            ancestor_from_frame = parent_from_child @ ancestor_from_frame
+            found[frame] = ancestor_from_frame
+        return found
