@@ -100,17 +100,17 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 def bench(
     what: Positional[Literal["ros"]], bag: Path | None = None, duration_s: float = 60.0, out: Path = Path("out/bench")
 ) -> Figures:
-    """Measure the figures of docs/performance.md and print them with what they were measured against."""
+    """Measure the figures of docs/performance.md, with the public node's way beside them in the same run."""
     from alpamayo_ros.evaluation.benchmark import bench_ros
-    from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.profile import read_profile, read_rig
     from alpamayo_ros.simulation.bag import make_bag as write
 
     rig = read_rig("seven_camera")
     if bag is None:
         bag = out / "bag"
         _make_room(bag, overwrite=True)
-        write(bag, rig, duration_s=3.0, seed=0)
-    return {"bench": what, **bench_ros(bag, rig, duration_s, out)}
+        write(bag, rig, duration_s=duration_s, seed=0)
+    return {"bench": what, **bench_ros(bag, rig, read_profile("seven_camera"), out)}
 
 
 def _make_room(folder: Path, overwrite: bool) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
+from rclpy.clock import Clock as RosClock
+from rclpy.clock import ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
@@ -27,7 +29,7 @@ from sensor_msgs.msg import CompressedImage
 
 from alpamayo_ros.geometry import quaternion_from_rotation
 from alpamayo_ros.msg import PlanStatus, ReasoningTrace, TrajectoryCandidates, UnicycleTrajectory
-from alpamayo_ros.nodes.messages import time_message
+from alpamayo_ros.nodes.messages import stamp_ns, time_message
 from alpamayo_ros.profile import Rig, shared_files
 from alpamayo_ros.types import EgoPose
 
@@ -174,6 +176,21 @@ class RigPublisher:
         if self._clock is None:
             raise RuntimeError("this RigPublisher was made without a clock")
         self._clock.publish(Clock(clock=time_message(now_ns)))
+
+
+def subscribe_cameras(node: Node, rig: Rig, take: Callable[[str, int, bytes, int, int], None]) -> None:
+    """Call `take(role, stamp_ns, data, received_ns, now_ns)` for every compressed image; both times on the system clock."""
+    system = RosClock(clock_type=ClockType.SYSTEM_TIME)
+
+    def listener(role: str) -> Callable[[Any, Mapping[str, int]], None]:
+        def listen(message: Any, info: Mapping[str, int]) -> None:
+            now_ns = int(system.now().nanoseconds)
+            take(role, stamp_ns(message.header.stamp), bytes(message.data), info["received_timestamp"], now_ns)
+
+        return listen
+
+    for role, camera in rig.cameras.items():
+        node.create_subscription(CompressedImage, camera.topic, listener(role), qos_profile_sensor_data)
 
 
 @dataclass

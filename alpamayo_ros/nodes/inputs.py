@@ -60,6 +60,12 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
+    def last_received_ns(self, t0_ns: int) -> int | None:
+        """When DDS had the last of the cameras' messages of this t0, system clock; None when the newest are of another."""
+        cameras = self._buffers.rig.cameras
+        of_t0 = [ns for role, (stamp, ns) in self.received_ns.items() if abs(stamp - t0_ns) <= cameras[role].tolerance_ns]
+        return max(of_t0) if len(of_t0) == len(self.received_ns) else None
+
     def wrong_types(self) -> Mapping[str, str]:
         """Topics on which somebody publishes another message type than the rig declares."""
         found = {}

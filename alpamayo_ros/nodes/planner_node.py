@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -72,6 +72,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self.params = declare(self, PlannerParams)
         self._loaded: Loaded | None = None
         self._inputs: Inputs | None = None
+        self._system_clock = Clock(clock_type=ClockType.SYSTEM_TIME)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._tally = health.Tally()
@@ -187,6 +188,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         if self._stopping.is_set():
             return
         now_ns = int(self.get_clock().now().nanoseconds)
+        cycle = self._with_readiness(cycle)
         reason = cycle.refused or self._outdated(cycle, now_ns)
         self._tally.add(cycle, reason)
         plan_id = 0 if reason else self._plan_id + 1
@@ -204,6 +206,15 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         if not reason:
             self._plan_id = plan_id
             self._publish(cycle, plan_id)
+
+    def _with_readiness(self, cycle: Cycle) -> Cycle:
+        """Add the time from the last camera message of this t0 (when DDS had it) to the finished observation."""
+        received_ns = self._inputs.last_received_ns(cycle.t0_ns) if self._inputs else None
+        if received_ns is None or cycle.plan is None:
+            return cycle
+        since_ms = (int(self._system_clock.now().nanoseconds) - received_ns) / 1e6
+        ready_ms = since_ms - cycle.stage_ms["total"] + cycle.stage_ms["observe"]
+        return replace(cycle, stage_ms={**cycle.stage_ms, "ready": ready_ms})
 
     def _outdated(self, cycle: Cycle, now_ns: int) -> str:
         """Why a finished plan must not be published any more; empty when it may be."""

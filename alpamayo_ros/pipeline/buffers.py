@@ -11,7 +11,7 @@ from typing import Any
 
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.frames import MAX_FUTURE_NS, Counts, FrameBuffer, Ring, ring_slots
-from alpamayo_ros.pipeline.poses import Offered, PoseBuffer, SignalBuffer, Transforms
+from alpamayo_ros.pipeline.poses import MAX_GAP_NS, Offered, PoseBuffer, SignalBuffer, Transforms
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.types import CameraFrame, EgoPose, EgoSignals, InvalidInput, Navigation
 
@@ -141,7 +141,10 @@ class Buffers:
 
 
 def check_rates(profile: InputProfile, rig: Rig) -> None:
-    """Raise InvalidInput when a camera is too slow for the profile's frames: one frame would stand for two instants."""
+    """Raise InvalidInput when a rig can never be healthy: one frame would stand for two instants, or odometry is all gaps."""
+    if rig.odometry.rate_hz * MAX_GAP_NS < 1e9:
+        limit_hz = 1e9 / MAX_GAP_NS
+        raise InvalidInput(f"rig {rig.name}: odometry at {rig.odometry.rate_hz:g} Hz is too slow, want {limit_hz:g} Hz or more")
     spacing_ms = min((b - a for a, b in pairwise(profile.frame_offsets_ms)), default=None)
     for role, camera in rig.cameras.items():
         if role in profile.cameras and spacing_ms and camera.period_ns > spacing_ms * 1e6 * _RATE_SLACK:

@@ -32,10 +32,10 @@ class Ring(Protocol):
 
 @dataclass
 class Counts:
-    """What became of one camera's messages since the start."""
+    """What became of one camera's messages since the start; each message has one fate, or is queued."""
 
     received: int = 0
-    decoded: int = 0  # pictures drawn, each once ever
+    decoded: int = 0  # got ready
     duplicate: int = 0  # the stamp was there already, and so was the picture
     conflicting: int = 0  # the stamp was there already, with another picture; the first one is kept
     late: int = 0  # older than the window on arrival
@@ -108,6 +108,8 @@ class _Camera:
 
     def clear(self) -> None:
         """Forget every frame; the counts stay."""
+        for _ in self.pending:
+            self.counts.drop("the epoch ended before its turn to be decoded")
         for stored in (self.stamps, self.fingerprints, self.pending, self.decoding, self.ready, self.ready_ns):
             stored.clear()
 
@@ -313,7 +315,6 @@ class FrameBuffer:
         counts, stamp, is_current = camera.counts, encoded.stamp_ns, encoded.epoch == self.epoch
         if is_current:
             camera.decoding.discard(stamp)
-        counts.decoded += frame is not None
         if refusal:
             counts.refuse(refusal)
         elif frame is None:
@@ -324,6 +325,7 @@ class FrameBuffer:
             counts.drop("left the window while it was decoded")
         else:
             camera.ready[stamp], camera.ready_ns[stamp] = frame, self._clock_ns()
+            counts.decoded += 1
             return True
         return False
 

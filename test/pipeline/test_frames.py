@@ -1,0 +1,321 @@
+"""Frames are decoded once, newest first, kept while a window can use them, and every other fate is counted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pipeline.vehicle import MS, SECOND, TWO_CAMERAS, Clock, CountingRing, T, encoded, jpeg, rig
+
+from alpamayo_ros.pipeline.frames import Counts, FrameBuffer, ring_slots, window_frames, window_ns
+from alpamayo_ros.types import U8, CameraFrame, InvalidInput
+
+FRONT, REAR = "front_wide", "rear_tele"
+WINDOW_NS = window_ns(TWO_CAMERAS, rig().cameras[FRONT])
+CAPACITY = window_frames(TWO_CAMERAS, rig().cameras[FRONT])
+
+
+def inline(ring: CountingRing | None = None, **more: object) -> FrameBuffer:
+    return FrameBuffer(TWO_CAMERAS, rig(), ring or CountingRing(), 0, **more)  # type: ignore[arg-type]
+
+
+def offer(buffer: FrameBuffer, ms: float, role: str = FRONT, epoch: int = 0, data: bytes | None = None) -> None:
+    buffer.offer(encoded(role, T + round(ms * MS), epoch, data), T + 3600 * SECOND)
+
+
+def ready_ms(buffer: FrameBuffer, role: str = FRONT) -> list[float]:
+    return [(frame.stamp_ns - T) / MS for frame in buffer.ready(role)]
+
+
+def test_a_frame_is_decoded_and_ready() -> None:
+    heard: list[CameraFrame] = []
+    clock = Clock()
+    buffer = inline(on_frame=heard.append, clock_ns=clock)
+    offer(buffer, 0, data=jpeg(7))
+    (frame,) = buffer.ready(FRONT)
+    assert (frame.role, frame.stamp_ns, frame.epoch) == (FRONT, T, 0)
+    assert heard == [frame]
+    assert buffer.ready_since(FRONT, T) == T
+    assert buffer.ready_since(FRONT, T + 1) is None
+    offer(buffer, 100, data=jpeg(8))
+    assert not np.array_equal(frame.image, buffer.ready(FRONT)[1].image)
+    counts = buffer.counts[FRONT]
+    assert (counts.received, counts.decoded, counts.missing, counts.reason) == (2, 2, 0, "")
+    assert buffer.counts[REAR].received == 0
+
+
+def test_frames_out_of_order_take_their_place() -> None:
+    buffer = inline()
+    for ms in (0, 300, 100, 200, 400):
+        offer(buffer, ms)
+    assert ready_ms(buffer) == [0, 100, 200, 300, 400]
+    assert buffer.counts[FRONT].missing == 0  # the gap was filled
+
+
+def test_the_first_of_one_stamp_wins_and_another_picture_is_told_apart() -> None:
+    ring = CountingRing()
+    buffer = inline(ring)
+    for data in (jpeg(1), jpeg(1), jpeg(2), jpeg(1)):
+        offer(buffer, 0, data=data)
+    counts = buffer.counts[FRONT]
+    assert (counts.received, counts.duplicate, counts.conflicting, counts.decoded) == (4, 2, 1, 1)
+    assert ring.drawn == [(FRONT, T)]
+
+
+def test_frames_older_than_the_window_are_late() -> None:
+    buffer = inline()
+    offer(buffer, WINDOW_NS / MS)
+    offer(buffer, 0)
+    offer(buffer, -1)
+    counts = buffer.counts[FRONT]
+    assert (counts.decoded, counts.late) == (2, 1)
+    assert counts.reason == f"{WINDOW_NS / MS + 1:.0f} ms late, the window is {WINDOW_NS / MS:.0f}"
+
+
+def test_the_store_keeps_what_a_window_can_use_and_gives_back_the_rest() -> None:
+    ring = CountingRing(slots=CAPACITY + 1)
+    buffer = inline(ring)
+    for n in range(200):
+        offer(buffer, 100 * n)
+    kept = ready_ms(buffer)
+    assert kept[-1] - kept[0] <= WINDOW_NS / MS < kept[-1] - kept[0] + 100
+    assert -TWO_CAMERAS.frame_offsets_ms[0] <= kept[-1] - kept[0]
+    assert buffer.counts[FRONT].dropped == 0  # every slot came back
+    assert ring.ring.free_slots == CAPACITY + 1 - len(kept)
+    assert buffer.rate_hz(FRONT) == pytest.approx(10)
+    assert buffer.newest_ns(FRONT) == T + 19_900 * MS
+
+
+@pytest.mark.parametrize(
+    ("stamps_ms", "missing"),
+    [
+        ([0, 100, 200], 0),
+        ([0, 149, 240, 390], 0),  # jitter: up to a period and a half
+        ([0, 151], 1),
+        ([0, 200], 1),
+        ([0, 100, 500, 600], 3),
+        ([0, 500, 300], 3),  # one of four came late
+        ([0, 500, 300, 100, 400, 200], 0),
+    ],
+)
+def test_gaps_between_stamps_count_what_was_lost(stamps_ms: list[int], missing: int) -> None:
+    buffer = inline()
+    for ms in stamps_ms:
+        offer(buffer, ms)
+    assert buffer.counts[FRONT].missing == missing
+
+
+def test_a_stamp_in_the_future_is_refused() -> None:
+    buffer = inline()
+    buffer.offer(encoded(FRONT, T + 100 * MS), T)
+    with pytest.raises(InvalidInput, match="front_wide: stamp 101 ms ahead of the clock, limit 100"):
+        buffer.offer(encoded(FRONT, T + 101 * MS), T)
+    counts = buffer.counts[FRONT]
+    assert (counts.received, counts.decoded, counts.refused) == (2, 1, 1)
+    assert "101 ms ahead" in counts.reason
+
+
+def test_a_camera_the_profile_does_not_use_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="front_tele: not a camera of both rig and profile"):
+        offer(inline(), 0, "front_tele")
+
+
+def test_pixels_that_cannot_be_decoded_are_counted_and_the_slot_comes_back() -> None:
+    ring = CountingRing(slots=1)
+    buffer = inline(ring)
+    offer(buffer, 0, data=jpeg()[:-100])
+    counts = buffer.counts[FRONT]
+    assert (counts.received, counts.decoded, counts.refused) == (1, 0, 1)
+    assert counts.reason.startswith("front_wide: jpeg of")
+    assert "cannot be decoded" in counts.reason
+    assert ring.ring.free_slots == 1
+    offer(buffer, 100)
+    assert ready_ms(buffer) == [100]
+
+
+def test_a_refused_header_is_counted() -> None:
+    buffer = inline()
+    buffer.refuse(REAR, "because")
+    counts = buffer.counts[REAR]
+    assert (counts.received, counts.refused, counts.reason) == (1, 1, "because")
+
+
+def test_a_full_ring_drops_and_says_so() -> None:
+    buffer = inline(CountingRing(slots=2))
+    for ms in (0, 100, 200):
+        offer(buffer, ms)
+    assert ready_ms(buffer) == [0, 100]
+    assert (buffer.counts[FRONT].dropped, buffer.counts[FRONT].reason) == (1, "no free slot in the frame ring")
+
+
+def test_one_flooding_camera_cannot_take_the_others_slots() -> None:
+    ring = CountingRing(ring_slots(TWO_CAMERAS, rig(), threads=0))
+    buffer = inline(ring)
+    for n in range(3000):
+        offer(buffer, n)  # 1000 Hz, declared 10
+    for n in range(25):
+        offer(buffer, 100 * n, REAR)
+    assert len(ready_ms(buffer)) == CAPACITY
+    assert len(ready_ms(buffer, REAR)) == 24  # the whole window, 25th at its edge
+    assert "the rig declares 10 Hz" in buffer.counts[FRONT].reason
+    assert buffer.counts[REAR].dropped == 0
+
+
+def test_cpu_time_of_decoding_is_counted() -> None:
+    buffer = inline()
+    for n in range(20):
+        offer(buffer, 100 * n)
+    assert 0 < buffer.counts[FRONT].decode_ns < 20 * SECOND
+
+
+# -------------------------------------------------------------------------------------------------------------------- epochs
+
+
+def test_an_epoch_forgets_frames_and_drops_those_of_another() -> None:
+    buffer = inline()
+    offer(buffer, 0)
+    buffer.clear(1)
+    assert buffer.ready(FRONT) == ()
+    assert buffer.newest_ns(FRONT) is None
+    offer(buffer, 100, epoch=0)
+    offer(buffer, -5000, epoch=1)
+    assert ready_ms(buffer) == [-5000]
+    assert (buffer.counts[FRONT].dropped, buffer.counts[FRONT].reason) == (1, "of epoch 0, now is 1")
+
+
+class GatedRing(CountingRing):
+    """Holds every decode until the gate is open."""
+
+    def __init__(self, slots: int = 400) -> None:
+        super().__init__(slots)
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+
+    def write(self, role: str, stamp_ns: int, epoch: int, fill: Callable[[U8], object]) -> CameraFrame | None:
+        self.entered.set()
+        assert self.gate.wait(10)
+        return super().write(role, stamp_ns, epoch, fill)
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, "never happened"
+        time.sleep(0.002)
+
+
+def test_frames_that_wait_when_an_epoch_ends_are_counted() -> None:
+    ring = GatedRing()
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), ring, 1)
+    for ms in (0, 100, 200):
+        offer(buffer, ms)
+        assert ring.entered.wait(10)  # the first one is being decoded
+    buffer.clear(1)
+    assert buffer.counts[FRONT].dropped == 2
+    ring.gate.set()
+    wait_until(lambda: buffer.counts[FRONT].dropped == 3)
+    buffer.close()
+
+
+def test_a_frame_that_was_being_decoded_when_the_epoch_ended_is_dropped() -> None:
+    ring, heard = GatedRing(), []
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), ring, 1, heard.append)
+    offer(buffer, 0)
+    assert ring.entered.wait(10)
+    buffer.clear(1)
+    ring.gate.set()
+    wait_until(lambda: buffer.counts[FRONT].dropped == 1)
+    buffer.close()
+    assert buffer.ready(FRONT) == ()
+    assert heard == []
+    assert ring.ring.free_slots == 400
+
+
+# ----------------------------------------------------------------------------------------------------------------------- pool
+
+
+def test_after_a_stall_the_newest_frame_comes_first_and_what_left_the_window_is_never_decoded() -> None:
+    ring = GatedRing()
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), ring, 1)
+    offer(buffer, 0)
+    assert ring.entered.wait(10)  # the pool is busy with the first frame
+    for n in range(1, 60):
+        for role in (FRONT, REAR):
+            offer(buffer, 100 * n + (5 if role == REAR else 0), role)
+    assert buffer.queued == 2 * 24
+    ring.gate.set()
+    wait_until(lambda: sum(c.decoded for c in buffer.counts.values()) == 48)
+    buffer.close()
+    stamps = [stamp for _, stamp in ring.drawn[1:]]
+    assert stamps == sorted(stamps, reverse=True)
+    assert stamps[-1] >= T + 5900 * MS - WINDOW_NS
+    for role in (FRONT, REAR):
+        assert buffer.counts[role].dropped == 59 - 24 + (role == FRONT)  # the first one left while it was decoded
+        assert ready_ms(buffer, role) == [100 * n + (5 if role == REAR else 0) for n in range(36, 60)]
+
+
+def test_a_frame_that_may_still_come_is_known() -> None:
+    ring = GatedRing()
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), ring, 1)
+
+    def may_come(ms: int) -> bool:
+        return buffer.may_come(FRONT, T + (ms - 10) * MS, T + (ms + 10) * MS)
+
+    assert may_come(0)  # nothing is known yet
+    offer(buffer, 0)
+    assert ring.entered.wait(10)
+    offer(buffer, 200)
+    assert may_come(0)  # being decoded
+    assert not may_come(100)  # the camera is past it
+    assert may_come(200)  # queued
+    assert may_come(300)  # the camera is not past it
+    ring.gate.set()
+    wait_until(lambda: len(buffer.ready(FRONT)) == 2)
+    assert not may_come(0)
+    buffer.close()
+
+
+def test_threads_end_and_closing_twice_is_allowed() -> None:
+    before = threading.active_count()
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), CountingRing(), 3)
+    assert threading.active_count() == before + 3
+    buffer.close()
+    buffer.close()
+    assert threading.active_count() == before
+
+
+def test_a_change_is_never_missed() -> None:
+    buffer = inline()
+    assert not buffer.wait_for_change(0.001)
+    offer(buffer, 0)  # before the wait
+    assert buffer.wait_for_change(0)
+    assert not buffer.wait_for_change(0.001)
+    buffer.clear(1)
+    assert buffer.wait_for_change(0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_every_message_has_exactly_one_fate_and_every_picture_is_decoded_at_most_once(data: st.DataObject) -> None:
+    ring = CountingRing()
+    threads = data.draw(st.sampled_from([0, 2]))
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), ring, threads)
+    messages = data.draw(
+        st.lists(st.tuples(st.sampled_from([FRONT, REAR]), st.integers(0, 60), st.sampled_from(["good", "cut"])), max_size=80)
+    )
+    for role, tick, kind in messages:
+        whole = jpeg(tick)
+        offer(buffer, 70 * tick, role, data=whole if kind == "good" else whole[:-50])
+    wait_until(lambda: all(c.received == fates(c) for c in buffer.counts.values()))
+    buffer.close()
+    assert len(ring.drawn) == len(set(ring.drawn))
+    assert sum(c.received for c in buffer.counts.values()) == len(messages)
+
+
+def fates(c: Counts) -> int:
+    return c.decoded + c.duplicate + c.conflicting + c.late + c.refused + c.dropped
