@@ -23,8 +23,8 @@ from alpamayo_ros.bags import bag_span, bag_topics
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.keeper import Limits
 from alpamayo_ros.engine.ring import FrameRing
-from alpamayo_ros.evaluation.baseline import PublicNodesWay, expected_checksums, window_cpu_ms
 from alpamayo_ros.evaluation.processes import CpuMeter
+from alpamayo_ros.evaluation.public_way import PublicNodesWay, expected_checksums, window_cpu_ms
 from alpamayo_ros.nodes.client import PlanCollector, client_node, node_process, spin_until, subscribe_cameras
 from alpamayo_ros.pipeline.decode import stamp_ns
 from alpamayo_ros.profile import InputProfile, Rig

@@ -1,0 +1,404 @@
+"""An observation holds the nearest frames within tolerance and poses at exact times, of one epoch, or it is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pipeline.vehicle import MS, PROFILE, SECOND, TWO_CAMERAS, Clock, T, buffers, drive, encoded, pose, rig
+
+from alpamayo_ros import geometry
+from alpamayo_ros.pipeline.buffers import Buffers
+from alpamayo_ros.pipeline.observe import next_t0, observe
+from alpamayo_ros.types import CameraFrame, EgoPose, EgoSignals, Navigation, StaleInput
+
+FRONT, REAR = "front_wide", "rear_tele"
+MAX_WAIT_NS = 100 * MS
+
+
+def offer(to: Buffers, role: str, ms: float) -> None:
+    to.frames.offer(encoded(role, T + round(ms * MS), to.epoch), T + 3600 * SECOND)
+
+
+def offer_poses(to: Buffers, first_ms: int, last_ms: int, step_ms: int = 10, speed_mps: float = 10.0) -> None:
+    for ms in range(first_ms, last_ms + 1, step_ms):
+        to.poses.offer(pose(T + ms * MS, speed_mps))
+
+
+def following(to: Buffers, after_ns: int = 0, now_ms: float = 0, max_plan_hz: float = 10.0) -> float | None:
+    """The next t0 in ms after T."""
+    t0_ns = next_t0(to, after_ns, T + round(now_ms * MS), MAX_WAIT_NS, max_plan_hz)
+    return None if t0_ns is None else (t0_ns - T) / MS
+
+
+# ------------------------------------------------------------------------------------------------------------------- observe
+
+
+@pytest.mark.parametrize(("rate_hz", "odometry_hz"), [(2, 10), (2, 100), (5, 10), (10, 100), (10, 10), (30, 200), (60, 1000)])
+def test_any_declared_rate_is_healthy(rate_hz: float, odometry_hz: float) -> None:
+    """Nothing assumes a rate: the same code is exact at 2 Hz cameras with 10 Hz odometry and at 60 Hz with 1000 Hz."""
+    filled = buffers(of=rig(rate_hz, odometry_hz))
+    t0_ns = drive(filled, 4.0)
+    assert next_t0(filled, 0, 0, MAX_WAIT_NS, 1000) == t0_ns
+    seen = observe(filled, t0_ns)
+    for role in (FRONT, REAR):
+        wanted = [t0_ns + offset for offset in TWO_CAMERAS.offsets_ns]
+        tolerance_ns = filled.rig.cameras[role].tolerance_ns
+        got = [frame.stamp_ns for frame in seen.frames[role]]
+        assert all(abs(a - b) <= tolerance_ns for a, b in zip(got, wanted, strict=True))
+        assert seen.sync_error_ms[role] == tuple((a - b) / MS for a, b in zip(got, wanted, strict=True))
+        assert filled.frames.counts[role].missing == filled.frames.counts[role].dropped == 0
+    assert np.allclose(seen.history.xyz[:, 0], 10.0 * np.arange(-20, 1) * 0.1, atol=1e-4)
+    assert seen.odometry_extrapolated_ms <= 50
+
+
+def test_seven_cameras_at_two_hertz_plan_for_every_frame() -> None:
+    """A whole drive in message time: 2 Hz cameras with a phase of their own, 10 Hz odometry with jitter."""
+    clock = Clock()
+    filled = buffers(PROFILE, rig(2, 10), clock_ns=clock)
+    random = np.random.default_rng(0)
+    poses = [(n * 100 + random.uniform(-30, 30), "") for n in range(1, 100)]
+    frames = [(n * 500 + 100 + 20 * i, role) for n in range(19) for i, role in enumerate(filled.roles)]
+    planned, refused, last = [], [], 0
+    for ms, role in sorted(poses + frames):
+        clock.now_ns = T + round(ms * MS)
+        if role:
+            offer(filled, role, ms)
+        else:
+            filled.poses.offer(pose(clock.now_ns))
+        t0_ns = next_t0(filled, last, clock.now_ns, 200 * MS, 10)
+        if t0_ns is not None:
+            last = t0_ns
+            try:
+                planned.append(observe(filled, t0_ns))
+            except StaleInput as error:
+                refused.append(str(error))
+    assert len(planned) + len(refused) == 19
+    assert len(refused) == 4  # the window is not full before t0 = 2 s
+    assert all("t0-2000 ms" in text or "t0-1500 ms" in text or "oldest pose" in text or "no" in text for text in refused)
+    assert all(math.isclose(seen.history.xyz[0, 0], -20.0, abs_tol=1e-4) for seen in planned)
+
+
+def test_the_nearest_frame_is_taken_and_the_older_one_of_two() -> None:
+    filled = buffers()
+    drive(filled)
+    for role in (FRONT, REAR):
+        filled.frames.clear(filled.epoch)
+    for n in range(26):
+        offer(filled, FRONT, 100 * n)
+        offer(filled, REAR, 100 * n + 50)
+    seen = observe(filled, T + 2400 * MS)
+    assert seen.sync_error_ms[FRONT] == (0.0,) * 5
+    assert seen.sync_error_ms[REAR] == (-50.0,) * 5
+
+
+def test_the_anchors_frame_is_t0_itself() -> None:
+    filled = buffers()
+    t0_ns = drive(filled)
+    with pytest.raises(StaleInput, match="^front_wide: newest frame 1 ms before t0, limit 0$"):
+        observe(filled, t0_ns + MS)
+    with pytest.raises(StaleInput, match="^front_wide: nearest frame 1 ms after t0, limit 0$"):
+        observe(filled, t0_ns - MS)
+
+
+def test_a_refusal_names_every_problem_with_its_numbers() -> None:
+    filled = buffers(PROFILE)
+    offer_poses(filled, 0, 2400)
+    for n in range(26):
+        for role in filled.roles:
+            silent = role == "front_tele" and n > 23  # newest 180 ms before t0
+            lost = role == "rear_left" and n in (4, 5, 6)
+            if role != "front_left" and not silent and not lost:
+                offer(filled, role, 100 * n - (20 if role == "front_tele" else 0))
+    with pytest.raises(StaleInput) as refusal:
+        observe(filled, T + 2500 * MS)
+    assert str(refusal.value).split("; ") == [
+        "front_left: no frames",
+        "rear_left: nearest frame 200 ms before t0-2000 ms, limit 55",
+        "front_tele: newest frame 220 ms before t0, limit 55",
+        "odometry: newest pose 100 ms before the instant asked for, limit 50 (t0+0.0 s)",
+    ]
+
+
+def test_no_frame_stands_for_two_instants() -> None:
+    close = TWO_CAMERAS.model_copy(update={"frame_offsets_ms": (-100, 0)})
+    filled = buffers(close)
+    offer_poses(filled, 0, 2500)
+    offer(filled, FRONT, 2400)
+    offer(filled, FRONT, 2500)
+    offer(filled, REAR, 2450)
+    with pytest.raises(StaleInput, match="rear_tele: one frame is the nearest to two instants, the earlier t0-100 ms"):
+        observe(filled, T + 2500 * MS)
+
+
+def test_optional_cameras_are_seen_when_they_are_whole() -> None:
+    optional = TWO_CAMERAS.model_copy(update={"cameras": {FRONT: "required", REAR: "optional", "rear_left": "optional"}})
+    rig_without = rig().model_copy(update={"cameras": {role: rig().cameras[role] for role in (FRONT, REAR)}})
+    filled = buffers(optional, rig_without)
+    t0_ns = drive(filled)
+    assert set(observe(filled, t0_ns).frames) == {FRONT, REAR}
+    assert next_t0(filled, 0, 0, MAX_WAIT_NS, 10) == t0_ns
+    offer(filled, FRONT, 2600)
+    offer_poses(filled, 2510, 2600)
+    assert set(observe(filled, T + 2600 * MS).frames) == {FRONT}
+    assert next_t0(filled, 0, 0, MAX_WAIT_NS, 10) == T + 2600 * MS  # and nobody waits for them
+
+
+# ------------------------------------------------------------------------------------------------------------------- history
+
+
+def turning(ns: int, radius_m: float = 25.0, speed_mps: float = 8.0) -> EgoPose:
+    """A left turn on a slope, somewhere far from the origin."""
+    t = (ns - T) / SECOND
+    yaw = 2.0 + speed_mps / radius_m * t
+    place = np.array([1e4 + radius_m * math.sin(yaw), -2e4 - radius_m * math.cos(yaw), 50 + 0.5 * t])
+    rotation = geometry.rotation_from_rpy(0.02, -0.05, yaw)
+    velocity = rotation.T @ np.array([speed_mps * math.cos(yaw), speed_mps * math.sin(yaw), 0.5])
+    return EgoPose(ns, place, rotation, velocity, np.array([0, 0, speed_mps / radius_m]))
+
+
+def test_the_history_is_in_the_frame_of_t0_at_exact_times() -> None:
+    filled = buffers()
+    t0_ns = drive(filled)
+    filled.poses.clear()
+    random = np.random.default_rng(1)
+    for ms in range(0, 2600, 20):
+        filled.poses.offer(turning(T + ms * MS + int(random.integers(-8 * MS, 8 * MS))))
+    seen = observe(filled, t0_ns)
+    ego_t0_from_odom = geometry.inverse(geometry.transform(turning(t0_ns).odom_from_ego, turning(t0_ns).position))
+    for k in range(21):
+        truth = turning(t0_ns - k * 100 * MS)
+        want = ego_t0_from_odom @ geometry.transform(truth.odom_from_ego, truth.position)
+        # Interpolated between poses up to 36 ms apart: micrometres; float32 of 16 m: a micrometre.
+        assert np.allclose(seen.history.xyz[20 - k], want[:3, 3], atol=1e-4)
+        assert np.allclose(seen.history.rot[20 - k], want[:3, :3], atol=1e-5)
+    assert np.array_equal(seen.history.xyz[-1], np.zeros(3))
+    assert np.allclose(seen.ego_t0.position, turning(t0_ns).position, atol=1e-4)
+    assert seen.history.xyz.dtype == np.float32
+
+
+def test_a_pose_that_ends_before_t0_is_extrapolated_and_marked() -> None:
+    filled = buffers()
+    t0_ns = drive(filled)
+    filled.poses.clear()
+    offer_poses(filled, 0, 2460)
+    seen = observe(filled, t0_ns)
+    assert seen.odometry_extrapolated_ms == 40.0
+    assert np.allclose(seen.history.xyz[0], [-20, 0, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("speed_said", "speed_driven", "fine"),
+    [(10, 10, True), (10, 8.6, True), (10, 8.4, False), (10, 0, False), (0, 5, False), (0, 0.4, True), (1.1, 0, False)],
+)
+def test_poses_that_contradict_their_twists_are_refused(speed_said: float, speed_driven: float, fine: bool) -> None:
+    filled = buffers()
+    t0_ns = drive(filled)
+    filled.poses.clear()
+    for ms in range(0, 2501, 10):
+        filled.poses.offer(pose(T + ms * MS, speed_said, x_m=speed_driven * ms / 1e3))
+    if fine:
+        assert observe(filled, t0_ns).speed_mps == speed_said
+        return
+    with pytest.raises(StaleInput, match=f"imply {speed_driven:.2f} m/s, twists say {speed_said:.2f} m/s, limit"):
+        observe(filled, t0_ns)
+
+
+def test_reversing_is_no_contradiction() -> None:
+    filled = buffers()
+    t0_ns = drive(filled, speed_mps=-3.0)
+    assert observe(filled, t0_ns).speed_mps == -3.0
+
+
+# -------------------------------------------------------------------------------------------------- navigation and signals
+
+
+def test_navigation_counts_until_it_expires() -> None:
+    filled = buffers(TWO_CAMERAS.model_copy(update={"navigation": "text"}))
+    t0_ns = drive(filled)
+    assert observe(filled, t0_ns).navigation is None
+    filled.navigation = Navigation("turn_left", 30.0, "", t0_ns + 1)
+    assert observe(filled, t0_ns).navigation == filled.navigation
+    filled.navigation = Navigation("turn_left", 30.0, "", t0_ns)
+    assert observe(filled, t0_ns).navigation is None
+
+
+def test_signals_are_those_known_at_t0_and_only_where_a_model_takes_them() -> None:
+    for profile in (TWO_CAMERAS, TWO_CAMERAS.model_copy(update={"ego_signals": ("steering_angle",)})):
+        filled = buffers(profile)
+        t0_ns = drive(filled)
+        for ms in (-30, -10, 10):
+            filled.signals.offer(EgoSignals(t0_ns + ms * MS, ms / 100, "off", 0.0))
+        signals = observe(filled, t0_ns).signals
+        assert (signals and signals.steering_angle_rad) == (-0.1 if profile.ego_signals else None)
+
+
+# ------------------------------------------------------------------------------------------------------------------- next t0
+
+
+def test_t0_waits_for_a_camera_until_it_comes() -> None:
+    clock = Clock()
+    filled = buffers(clock_ns=clock)
+    t0_ns = drive(filled)
+    clock.now_ns = T + 2610 * MS
+    offer(filled, FRONT, 2600)
+    offer_poses(filled, 2510, 2600)
+    assert following(filled, t0_ns, 2620) is None
+    offer(filled, REAR, 2603)
+    assert following(filled, t0_ns, 2620) == 2600
+
+
+def test_t0_waits_for_a_silent_camera_no_longer_than_allowed() -> None:
+    clock = Clock()
+    filled = buffers(clock_ns=clock)
+    t0_ns = drive(filled)
+    clock.now_ns = T + 2610 * MS  # the frame is ready 10 ms after its exposure
+    offer(filled, FRONT, 2600)
+    offer_poses(filled, 2510, 2600)
+    assert following(filled, t0_ns, 2709) is None
+    assert following(filled, t0_ns, 2710) == 2600
+    with pytest.raises(StaleInput, match="rear_tele: newest frame 100 ms before t0, limit 55"):
+        observe(filled, T + 2600 * MS)
+
+
+def test_t0_waits_for_odometry() -> None:
+    filled = buffers(clock_ns=Clock())
+    t0_ns = drive(filled)
+    offer(filled, FRONT, 2600)
+    offer(filled, REAR, 2600)
+    offer_poses(filled, 2510, 2540)
+    assert following(filled, t0_ns) is None
+    offer_poses(filled, 2550, 2550)
+    assert following(filled, t0_ns) == 2600
+    assert following(buffers(clock_ns=Clock())) is None
+
+
+def test_nobody_waits_for_a_frame_that_cannot_come() -> None:
+    filled = buffers(clock_ns=Clock())
+    offer_poses(filled, 0, 2500)
+    for n in range(26):
+        offer(filled, FRONT, 100 * n)
+        if n != 15:
+            offer(filled, REAR, 100 * n)
+    assert following(filled) == 2500
+    with pytest.raises(StaleInput, match="rear_tele: nearest frame 100 ms before t0-1000 ms, limit 55"):
+        observe(filled, T + 2500 * MS)
+
+
+def test_a_plan_takes_the_newest_anchor_frame_and_never_an_old_one() -> None:
+    filled = buffers()
+    t0_ns = drive(filled, 3.0)
+    assert next_t0(filled, 0, 0, MAX_WAIT_NS, 10) == t0_ns
+    assert next_t0(filled, t0_ns - 100 * MS, 0, MAX_WAIT_NS, 10) == t0_ns
+    assert next_t0(filled, t0_ns, 0, MAX_WAIT_NS, 1000) is None
+    assert next_t0(filled, t0_ns + SECOND, 0, MAX_WAIT_NS, 1000) is None
+
+
+@pytest.mark.parametrize(
+    ("camera_hz", "max_plan_hz", "plans_hz"), [(10, 10, 10), (10, 100, 10), (10, 5, 5), (30, 10, 10), (2, 10, 2)]
+)
+def test_plans_come_at_the_cameras_rate_or_at_the_highest_allowed(
+    camera_hz: float, max_plan_hz: float, plans_hz: float
+) -> None:
+    """Jitter does not halve the rate: a frame 97 ms after the last one is planned for at 10 Hz."""
+    alone = TWO_CAMERAS.model_copy(update={"cameras": {FRONT: "required"}})
+    clock = Clock()
+    filled = buffers(alone, rig(camera_hz), clock_ns=clock)
+    random = np.random.default_rng(2)
+    last, count = 0, 0
+    offer_poses(filled, 0, 10)
+    for n in range(round(10 * camera_hz)):
+        ms = 20 + 1e3 / camera_hz * n + random.uniform(-4, 4)
+        clock.now_ns = T + round(ms * MS)
+        filled.poses.offer(pose(clock.now_ns))
+        offer(filled, FRONT, ms)
+        t0_ns = next_t0(filled, last, clock.now_ns + SECOND, MAX_WAIT_NS, max_plan_hz)
+        if t0_ns is not None:
+            last, count = t0_ns, count + 1
+    assert count == pytest.approx(10 * plans_hz, abs=1)
+
+
+# -------------------------------------------------------------------------------------------------------------- whatever comes
+
+
+def by_hand(ready: Sequence[CameraFrame], instants: Sequence[int], tolerance_ns: int, last_exact: bool) -> list[int] | None:
+    """The nearest stamps, by looking at all of them; None where they do not do."""
+    found = []
+    for instant in instants:
+        if not ready:
+            return None
+        found.append(min((abs(frame.stamp_ns - instant), frame.stamp_ns) for frame in ready)[1])
+    limits = [tolerance_ns] * (len(instants) - 1) + [0 if last_exact else tolerance_ns]
+    fits = all(abs(a - b) <= limit for a, b, limit in zip(found, instants, limits, strict=True))
+    return found if fits and len(set(found)) == len(found) else None
+
+
+@st.composite
+def camera_stamps(draw: st.DrawFn) -> list[float]:
+    """3 s of a 10 Hz camera: a phase, jitter, losses, disorder, ms."""
+    phase, jitter = draw(st.floats(0, 99)), draw(st.sampled_from([0.0, 5.0, 40.0]))
+    kept = draw(st.lists(st.sampled_from([True, True, True, True, True, True, True, False]), min_size=30, max_size=30))
+    shifts = draw(st.lists(st.floats(-1, 1), min_size=30, max_size=30))
+    stamps = [phase + 100 * n + jitter * shifts[n] for n in range(30) if kept[n]]
+    if draw(st.booleans()) and len(stamps) > 3:
+        at = draw(st.integers(0, len(stamps) - 2))
+        stamps[at], stamps[at + 1] = stamps[at + 1], stamps[at]
+    return stamps
+
+
+@settings(max_examples=60, deadline=None)
+@given(camera_stamps(), camera_stamps(), st.booleans())
+def test_never_a_frame_outside_its_tolerance_and_never_a_mix_of_epochs(
+    front: list[float], rear: list[float], twice: bool
+) -> None:
+    filled = buffers()
+    if twice:  # everything below once before, in an epoch that ended
+        drive(filled, 3.0)
+        filled.new_epoch("test")
+    offer_poses(filled, -100, 3300)
+    for role, stamps in ((FRONT, front), (REAR, rear)):
+        for ms in stamps:
+            offer(filled, role, ms)
+    seen_some = 0
+    for anchor in filled.frames.ready(FRONT):
+        t0_ns = anchor.stamp_ns
+        instants = [t0_ns + offset for offset in TWO_CAMERAS.offsets_ns]
+        want = {
+            role: by_hand(filled.frames.ready(role), instants, filled.rig.cameras[role].tolerance_ns, role == FRONT)
+            for role in (FRONT, REAR)
+        }
+        in_time = t0_ns - 2 * SECOND >= T - 100 * MS
+        try:
+            seen = observe(filled, t0_ns)
+        except StaleInput as refusal:
+            assert None in want.values() or not in_time
+            assert all((f"{role}: " in str(refusal)) == (stamps is None) for role, stamps in want.items())
+            continue
+        seen_some += 1
+        for role, frames in seen.frames.items():
+            assert [frame.stamp_ns for frame in frames] == want[role]
+            assert {frame.epoch for frame in frames} == {filled.epoch} == {seen.epoch}
+    if len(front) == len(rear) == 30 and front == sorted(front) and rear == sorted(rear):
+        assert seen_some or max(map(abs, np.diff(front) - 100)) > 10 or max(map(abs, np.diff(rear) - 100)) > 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 25), st.booleans()), max_size=60), st.randoms(use_true_random=False))
+def test_an_observation_does_not_depend_on_the_order_of_arrival(messages: list[tuple[int, bool]], random: object) -> None:
+    full = [(FRONT, 100.0 * n) for n in range(26)] + [(REAR, 100.0 * n + 7) for n in range(26)]
+    extra = [(FRONT if front else REAR, 100.0 * n + (0 if front else 7)) for n, front in messages]  # duplicates
+    shuffled = full + extra
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    seen = []
+    for arrival in (full, shuffled):
+        filled = buffers()
+        offer_poses(filled, 0, 2500)
+        for role, ms in sorted(arrival, key=lambda m: arrival.index(m)):
+            offer(filled, role, ms)
+        seen.append(observe(filled, T + 2500 * MS))
+    assert seen[0].sync_error_ms == seen[1].sync_error_ms
+    assert seen[0].pixels_crc32 == seen[1].pixels_crc32
