@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alpamayo_ros.simulation.road import Road, TrafficLight
 from alpamayo_ros.types import F64
-
-if TYPE_CHECKING:
-    from alpamayo_ros.simulation.world import Road, TrafficLight
 
 MOTION_HZ = 100
 """Rate at which drives are integrated and stored."""

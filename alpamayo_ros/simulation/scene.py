@@ -9,19 +9,8 @@ import numpy as np
 
 from alpamayo_ros.geometry import rotation_z
 from alpamayo_ros.simulation.driver import FRONT_M, REAR_M
-from alpamayo_ros.simulation.world import (
-    LANE_WIDTH_M,
-    PARKING_WIDTH_M,
-    ROAD_LEFT_M,
-    ROAD_RIGHT_M,
-    LightColour,
-    Rgb,
-    Road,
-    Scenery,
-    TrafficLight,
-    Vehicle,
-    World,
-)
+from alpamayo_ros.simulation.road import LightColour, Road, TrafficLight
+from alpamayo_ros.simulation.world import LANE_WIDTH_M, PARKING_WIDTH_M, ROAD_LEFT_M, ROAD_RIGHT_M, Rgb, Scenery, Vehicle, World
 from alpamayo_ros.types import F64
 
 ASPHALT: Rgb = (84, 86, 90)

@@ -99,7 +99,7 @@ def pose(
     x = speed_mps * (ns - T) / SECOND if x_m is None else x_m
     c, s = np.cos(yaw_rad), np.sin(yaw_rad)
     rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    return EgoPose(ns, np.array([x, 0, 0]), rotation, np.array([speed_mps, 0, 0]), np.array([0, 0, yaw_rate_rps]))
+    return EgoPose(ns, np.array([x, 0.0, 0]), rotation, np.array([speed_mps, 0.0, 0]), np.array([0.0, 0, yaw_rate_rps]))
 
 
 class CountingRing:

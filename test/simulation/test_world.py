@@ -6,15 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpamayo_ros.simulation.driver import FRONT_M, MAX_BRAKING_MPS2, MAX_JERK_MPS3, MOTION_HZ, REAR_M, Motion
+from alpamayo_ros.simulation.road import Piece, Road, TrafficLight
 from alpamayo_ros.simulation.world import (
     EGO_LANE_LEFT_M,
     PARKING_WIDTH_M,
     ROAD_LEFT_M,
     ROAD_RIGHT_M,
     START_M,
-    Piece,
-    Road,
-    TrafficLight,
     World,
     ego_at,
     ego_states,
