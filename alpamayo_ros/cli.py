@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,16 +34,42 @@ def make_bag(
 
 
 @app.command
-def doctor(bag: Positional[Path], rig: Rig | None = None, out: Path = Path("out/doctor")) -> Figures:
-    """Say which topic of a bag is which camera, and what is wrong with rates, stamps, types and calibration."""
-    from alpamayo_ros.evaluation.doctor import examine_bag, report, write_contact_sheet
+def doctor(
+    bag: Positional[Annotated[Path | None, arg(metavar="[BAG]", help="rosbag2 folder or file; none is the live graph")]] = None,
+    rig: Annotated[str | None, arg(metavar="NAME|FILE", help="rig to hold it against")] = None,
+    seconds: Annotated[float, arg(help="how long to listen to the live graph")] = 5.0,
+    out: Path = Path("out/doctor"),
+) -> Figures:
+    """Say which topic is which camera, in a bag or live, and what is wrong with rates, stamps, types, QoS and calibration."""
+    from alpamayo_ros.evaluation.doctor.diagnosis import examine_bag, report, write_contact_sheet
     from alpamayo_ros.profile import read_rig
 
-    diagnosis = examine_bag(bag, read_rig(rig) if rig else None)
+    declared = read_rig(rig) if rig else None
+    if bag is None:
+        from alpamayo_ros.evaluation.doctor.live import examine_graph
+
+        diagnosis = examine_graph(declared, seconds)
+    else:
+        diagnosis = examine_bag(bag, declared)
     print(report(diagnosis))
     sheet = write_contact_sheet(diagnosis, out)
     print(f"contact sheet: {sheet}")
     return {"roles": dict(diagnosis.roles), "problems": list(diagnosis.problems), "files": [str(sheet)]}
+
+
+@app.command
+def record(
+    out: Positional[Path],
+    topics: Annotated[tuple[str, ...], arg(help="topics to record; none named is every one")] = (),
+    seconds: Annotated[float | None, arg(metavar="FLOAT", help="stop after this long; otherwise Ctrl-C stops")] = None,
+    use_sim_time: Annotated[bool, arg(help="stamp records with /clock")] = False,
+    overwrite: bool = False,
+) -> Figures:
+    """Record live topics, undecoded, into an MCAP rosbag2."""
+    from alpamayo_ros.evaluation.doctor.live import record_graph
+
+    _make_room(out, overwrite)
+    return record_graph(out, topics, seconds, use_sim_time)
 
 
 @app.command
@@ -129,7 +156,21 @@ def _make_room(folder: Path, overwrite: bool) -> None:
 
 
 def main() -> None:
-    """Entry point: exit status 0 only when the work was done, 2 when the input was refused."""
+    """Entry point: exit status 0 only when the work was done, 2 when the input was refused, 1 when nobody reads the output."""
+    try:
+        try:
+            _run()
+        except SystemExit:  # after --help, too
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more when it exits (docs.python.org, signal, "Note on SIGPIPE").
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _run() -> None:
     try:
         figures = app.cli(prog="alpamayo", description="Seven cameras and odometry in, reasoned trajectories out.")
     except (ValueError, RuntimeError) as error:
@@ -138,6 +179,11 @@ def main() -> None:
         if not isinstance(error, (InvalidInput, StaleInput, EngineFailure)):
             raise
         print(f"alpamayo: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except ModuleNotFoundError as error:
+        if error.name != "rclpy":
+            raise
+        print("alpamayo: this command needs ROS 2, and there is no rclpy here: source your ROS 2 installation", file=sys.stderr)
         raise SystemExit(2) from error
     print(json.dumps(figures))
 

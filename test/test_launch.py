@@ -49,12 +49,12 @@ def launched(log: Path, name: str, *arguments: str) -> Iterator[subprocess.Popen
     environment = {"AMENT_PREFIX_PATH": sys.prefix, **os.environ}  # noqa: TID251 - as the harness left it
     with log.open("wb") as output:
         command = [sys.executable, "-c", RUNNER, str(installed(name)), *arguments]
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             yield process
         finally:
             if process.poll() is None:
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: launch counts on its children having it too
             process.wait(15)
 
 

@@ -1,50 +1,40 @@
-"""What the planner node says about itself: the status of each cycle, and /diagnostics once a second."""
+"""What the planner node says about itself on /diagnostics, once a second: one status per camera, odometry, inputs,
+engine and planner. docs/nodes.md lists names and values."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.nodes.inputs import Inputs
-from alpamayo_ros.nodes.messages import ERROR, OK, WARN, CameraStatus, CycleStatus, Diagnostic, State
-from alpamayo_ros.pipeline.buffers import Buffers
-from alpamayo_ros.pipeline.cycle import Cycle
-from alpamayo_ros.profile import RigCamera
-from alpamayo_ros.types import Observation
+from alpamayo_ros.nodes.messages import ERROR, OK, WARN, Diagnostic, diagnostics_message
+from alpamayo_ros.nodes.planning import Planning, Tally
+from alpamayo_ros.pipeline.buffers import Buffers, Counts
+from alpamayo_ros.profile import shared_files
+
+PERIOD_S = 1.0
+
+RECENT_S = 10.0
+"""What went wrong counts for the level this long."""
+
+SILENT_S = 2.0
+"""Without a plan for this long the planner is in error, whatever the reason."""
+
+SILENT_PERIODS = 5
+"""A camera, or odometry, without a message for this many of its declared periods is silent."""
 
 REMEDY = (
-    "lost before they came here: start the publisher of the cameras with "
-    "FASTDDS_DEFAULT_PROFILES_FILE=.../share/alpamayo_ros/config/fastdds_shm.xml (docs/install.md)"
+    "lost before they came here: start the publisher of the cameras with FASTDDS_DEFAULT_PROFILES_FILE="
+    f"{shared_files() / 'config' / 'fastdds_shm.xml'} (docs/install.md)"
 )
-
-
-@dataclass
-class Tally:
-    """What the planning thread has done since activation."""
-
-    published: int = 0
-    refused: int = 0
-    last_refusal: str = ""
-    stage_ms: dict[str, deque[float]] = field(default_factory=dict)
-
-    def add(self, cycle: Cycle, reason: str) -> None:
-        """Count one cycle."""
-        if reason:
-            self.refused += 1
-            self.last_refusal = reason
-        else:
-            self.published += 1
-        for stage, ms in cycle.stage_ms.items():
-            self.stage_ms.setdefault(stage, deque(maxlen=1000)).append(ms)
 
 
 class Lateness:
@@ -62,134 +52,164 @@ class Lateness:
         self._due_s = now_s + self._period_s
 
 
-def cycle_status(
-    cycle: Cycle, reason: str, plan_id: int, now_ns: int, bundle: str, weights: Weights, buffers: Buffers, warm: bool
-) -> CycleStatus:
-    """The status of one cycle; `reason` is empty when its plan is published."""
-    observation = cycle.observation
-    return CycleStatus(
-        t0_ns=cycle.t0_ns,
-        epoch=cycle.epoch,
-        state=_state(reason, observation, buffers, warm),
-        bundle=bundle,
-        weights=weights,
-        plan_id=plan_id,
-        source=None if reason else "model",
-        valid=not reason,
-        reasons=(reason,) if reason else (),
-        age_ms=(now_ns - cycle.t0_ns) / 1e6,
-        odometry_extrapolated_ms=observation.odometry_extrapolated_ms if observation else 0.0,
-        cameras={role: _camera_status(role, observation, buffers) for role in buffers.profile.cameras},
-        stage_ms=cycle.stage_ms,
-        pixels_crc32=observation.pixels_crc32 if observation else 0,
-    )
+class Recent:
+    """By how much counters rose in the last RECENT_S: a fault of an hour ago is a number, not a warning."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, deque[int]] = {}
+
+    def rise(self, name: str, count: int) -> int:
+        """Tell a counter, once every PERIOD_S."""
+        counts = self._counts.setdefault(name, deque([0], maxlen=round(RECENT_S / PERIOD_S) + 1))
+        counts.append(count)
+        return max(count - counts[0], 0)  # 0 after a restart of the counter
 
 
-def _state(reason: str, observation: Observation | None, buffers: Buffers, warm: bool) -> State:
-    if reason:
-        return "silent" if warm else "warmup"
-    complete = observation is not None and set(observation.frames) == set(buffers.profile.cameras)
-    return "nominal" if complete else "degraded"
+class Health:
+    """Publishes the diagnostics of a configured node."""
+
+    def __init__(self, node: Node, buffers: Buffers, engine: EngineClient, lateness: Lateness | None) -> None:
+        self.planning: Planning | None = None  # while the node is active
+        self._node = node
+        self._buffers = buffers
+        self._engine = engine
+        self._lateness = lateness
+        self._recent = Recent()
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # On the steady clock: simulated time may stand still, and that must be said too.
+        self._timer = node.create_timer(PERIOD_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def close(self) -> None:
+        """Say nothing more."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
+
+    def _tick(self) -> None:
+        if self.planning:
+            self.planning.check()
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        message = diagnostics_message(now_ns, self._diagnose(now_ns), self._node.get_name(), self._buffers.rig.name)
+        self._publisher.publish(message)
+
+    def _diagnose(self, now_ns: int) -> Iterator[Diagnostic]:
+        inputs, tally = (self.planning.inputs, self.planning.tally.copy()) if self.planning else (None, Tally())
+        for role, counts in self._buffers.frames.counts.items():
+            yield self._camera(role, counts, tally.sync_error_ms.get(role), now_ns)
+        yield self._odometry(inputs, now_ns)
+        yield self._inputs(inputs)
+        yield self._engine_status()
+        yield self._planner(tally)
+
+    def _camera(self, role: str, counts: Counts, sync_error_ms: float | None, now_ns: int) -> Diagnostic:
+        camera, frames = self._buffers.rig.cameras[role], self._buffers.frames
+        newest_ns, rate_hz = frames.newest_ns(role), frames.rate_hz(role)
+        values = {
+            "topic": camera.topic,
+            "rate_hz": f"{rate_hz:.2f}",
+            "declared_hz": f"{camera.rate_hz:g}",
+            "age_ms": "none" if newest_ns is None else f"{(now_ns - newest_ns) / 1e6:.1f}",
+            "sync_error_ms": "none" if sync_error_ms is None else f"{sync_error_ms:.1f}",
+            **{name: str(value) for name, value in vars(counts).items() if name != "reason"},
+            "last_reason": counts.reason,
+        }
+        level, message = self._camera_level(role, counts, newest_ns, rate_hz, now_ns)
+        return Diagnostic(f"camera {role}", level, message, values)
+
+    def _camera_level(self, role: str, counts: Counts, newest_ns: int | None, rate_hz: float, now_ns: int) -> tuple[bytes, str]:
+        camera, profile = self._buffers.rig.cameras[role], self._buffers.profile
+        missing = self._recent.rise(f"{role} missing", counts.missing)
+        unusable = counts.refused + counts.late + counts.dropped + counts.conflicting
+        refused = self._recent.rise(f"{role} unusable", unusable)
+        because = f"{refused} frames refused or dropped in the last {RECENT_S:.0f} s, last: {counts.reason}"
+        if role not in profile.cameras:
+            return OK, f"not used by profile {profile.name}"
+        gone = ERROR if role in profile.required_roles else WARN
+        if newest_ns is None:
+            return gone, because if refused else f"no frame on {camera.topic}"
+        if now_ns - newest_ns > SILENT_PERIODS * camera.period_ns:
+            silent = f"no good frame for {(now_ns - newest_ns) / 1e6:.0f} ms, period {camera.period_ns / 1e6:.0f}"
+            return gone, f"{silent}; {because}" if refused else silent
+        if missing:
+            return WARN, f"{missing} frames in the last {RECENT_S:.0f} s were {REMEDY}"
+        if refused:
+            return WARN, because
+        if abs(rate_hz - camera.rate_hz) > 0.2 * camera.rate_hz:
+            return WARN, f"comes at {rate_hz:.1f} Hz, the rig declares {camera.rate_hz:g}"
+        return OK, f"{rate_hz:.1f} Hz"
+
+    def _odometry(self, inputs: Inputs | None, now_ns: int) -> Diagnostic:
+        declared, poses = self._buffers.rig.odometry, self._buffers.poses
+        newest, rate_hz = poses.newest(), poses.rate_hz()
+        values = {"topic": declared.topic, "rate_hz": f"{rate_hz:.1f}", "declared_hz": f"{declared.rate_hz:g}"}
+        values |= {"epoch": str(self._buffers.epoch), "epoch_reason": self._buffers.epoch_reason}
+        values |= {outcome: str(count) for outcome, count in inputs.odometry.items()} if inputs else {}
+        if newest is None:
+            return Diagnostic("odometry", ERROR, f"no pose on {declared.topic}", values)
+        age_ms = (now_ns - newest.stamp_ns) / 1e6
+        values |= {"age_ms": f"{age_ms:.1f}", "speed_mps": f"{newest.speed_mps:.2f}"}
+        if age_ms > max(200.0, SILENT_PERIODS * 1e3 / declared.rate_hz):
+            return Diagnostic("odometry", ERROR, f"newest pose {age_ms:.0f} ms old", values)
+        if abs(rate_hz - declared.rate_hz) > 0.2 * declared.rate_hz:
+            return Diagnostic("odometry", WARN, f"comes at {rate_hz:.1f} Hz, the rig declares {declared.rate_hz:g}", values)
+        return Diagnostic("odometry", OK, f"{rate_hz:.1f} Hz", values)
+
+    def _inputs(self, inputs: Inputs | None) -> Diagnostic:
+        if inputs is None:
+            return Diagnostic("inputs", OK, "not listening: the node is not active", {})
+        wrong = {f"{topic} type": text for topic, text in inputs.wrong_types().items()}
+        wrong |= {f"{topic} QoS": f"a publisher is incompatible: {what}" for topic, what in inputs.incompatible_qos.items()}
+        refused = {f"{topic} refused": f"{r.count}, last: {r.last}" for topic, r in inputs.refusals.items() if r.count}
+        recently = [f"{topic} refused" for topic, r in inputs.refusals.items() if self._recent.rise(topic, r.count)]
+        said = [f"{name}: {text}" for name, text in (wrong | refused).items() if name in wrong or name in recently]
+        level = ERROR if wrong else WARN if recently else OK
+        return Diagnostic("inputs", level, "; ".join(said) or "all accepted", wrong | refused)
+
+    def _engine_status(self) -> Diagnostic:
+        engine = self._engine
+        values = {
+            "state": engine.state,
+            "weights": engine.weights,
+            "restarts": str(engine.restarts),
+            "last_failure": engine.last_failure,
+            "engine_pid": str(engine.pid or 0),
+            "node_pid": str(os.getpid()),
+        }
+        if engine.state == "failed":
+            return Diagnostic(
+                "engine", ERROR, f"given up, clean up and configure the node to try again: {engine.last_failure}", values
+            )
+        restarted = self._recent.rise("restarts", engine.restarts)
+        if restarted or not engine.alive:
+            return Diagnostic("engine", WARN, f"{engine.state}, restarted {restarted} times: {engine.last_failure}", values)
+        return Diagnostic("engine", OK, engine.state, values)
+
+    def _planner(self, tally: Tally) -> Diagnostic:
+        values = {"published": str(tally.published), "refused": str(tally.refused), "last_refusal": tally.last_refusal}
+        for stage, ms in tally.stage_ms.items():
+            values |= _percentiles(f"{stage}_ms", ms)
+        if self._lateness is not None:
+            values |= _percentiles("timer_late_ms", self._lateness.late_ms)
+        if self.planning is None:
+            return Diagnostic("planner", OK, "inactive", values)
+        said = f"{tally.published} plans, {tally.refused} refused"
+        if time.monotonic() - tally.last_plan_s > SILENT_S:
+            why = (
+                f"last refusal: {tally.last_refusal}"
+                if tally.refused
+                else f"no frame of {self._buffers.rig.anchor} to plan from"
+            )
+            return Diagnostic("planner", ERROR, f"no plan for {SILENT_S:.0f} s or more, {said}; {why}", values)
+        return Diagnostic("planner", OK, said, values)
 
 
-def _camera_status(role: str, observation: Observation | None, buffers: Buffers) -> CameraStatus:
-    lost = dropped(buffers, role)
-    if observation is None or role not in observation.frames:
-        return CameraStatus(float("nan"), float("nan"), lost)
-    age_ms = (observation.stamp_ns - observation.frames[role][-1].stamp_ns) / 1e6
-    return CameraStatus(age_ms, max(observation.sync_error_ms[role], key=abs), lost)
-
-
-def dropped(buffers: Buffers, role: str) -> int:
-    """Frames of a camera that were refused, lost or dropped since activation."""
-    if role not in buffers.rig.cameras:
-        return 0
-    counts = buffers.frames.counts[role]
-    return counts.refused + counts.late + counts.dropped + counts.missing + counts.conflicting
-
-
-def diagnose(
-    buffers: Buffers, engine: EngineClient, inputs: Inputs | None, tally: Tally, lateness: Lateness | None, now_ns: int
-) -> tuple[Diagnostic, ...]:
-    """Everything /diagnostics says: one status per camera, odometry, inputs, engine, planner."""
-    cameras = [_camera(role, camera, buffers, now_ns) for role, camera in buffers.rig.cameras.items()]
-    return (*cameras, _odometry(buffers, now_ns), _inputs(inputs), _engine(engine), _planner(tally, lateness))
-
-
-def _camera(role: str, camera: RigCamera, buffers: Buffers, now_ns: int) -> Diagnostic:
-    counts, newest_ns, rate_hz = buffers.frames.counts[role], buffers.frames.newest_ns(role), buffers.frames.rate_hz(role)
-    values = {
-        "topic": camera.topic,
-        "rate_hz": f"{rate_hz:.2f}",
-        "declared_hz": f"{camera.rate_hz:g}",
-        "age_ms": "none" if newest_ns is None else f"{(now_ns - newest_ns) / 1e6:.1f}",
-        **{name: str(value) for name, value in vars(counts).items() if name != "reason"},
-        "last_reason": counts.reason,
-    }
-    name = f"camera {role}"
-    if newest_ns is None:
-        return Diagnostic(name, ERROR, f"no frame on {camera.topic}", values)
-    if now_ns - newest_ns > 5 * camera.period_ns:
-        return Diagnostic(
-            name, ERROR, f"silent for {(now_ns - newest_ns) / 1e6:.0f} ms, period {camera.period_ns / 1e6:.0f}", values
-        )
-    if counts.missing:
-        return Diagnostic(name, WARN, f"{counts.missing} frames {REMEDY}", values)
-    if abs(rate_hz - camera.rate_hz) > 0.2 * camera.rate_hz:
-        return Diagnostic(name, WARN, f"comes at {rate_hz:.1f} Hz, the rig declares {camera.rate_hz:g}", values)
-    if counts.refused:
-        return Diagnostic(name, WARN, f"{counts.refused} refused, last: {counts.reason}", values)
-    return Diagnostic(name, OK, f"{rate_hz:.1f} Hz", values)
-
-
-def _odometry(buffers: Buffers, now_ns: int) -> Diagnostic:
-    newest = buffers.poses.newest()
-    period_ms = 1e3 / buffers.rig.odometry.rate_hz
-    values = {"topic": buffers.rig.odometry.topic, "epoch": str(buffers.epoch)}
-    if newest is None:
-        return Diagnostic("odometry", ERROR, f"no pose on {buffers.rig.odometry.topic}", values)
-    age_ms = (now_ns - newest.stamp_ns) / 1e6
-    values |= {"age_ms": f"{age_ms:.1f}", "speed_mps": f"{newest.speed_mps:.2f}", "rate_hz": f"{buffers.poses.rate_hz():.1f}"}
-    level = ERROR if age_ms > max(200.0, 5 * period_ms) else OK
-    return Diagnostic("odometry", level, f"newest pose {age_ms:.0f} ms old", values)
-
-
-def _inputs(inputs: Inputs | None) -> Diagnostic:
-    if inputs is None:
-        return Diagnostic("inputs", OK, "not listening: the node is not active", {})
-    wrong, refused = inputs.wrong_types(), {topic: r for topic, r in inputs.refusals.items() if r.count}
-    values = {topic: f"type: {text}" for topic, text in wrong.items()}
-    values |= {topic: f"incompatible QoS: {policy}" for topic, policy in inputs.incompatible_qos.items()}
-    values |= {topic: f"{r.count} refused, last: {r.last}" for topic, r in refused.items()}
-    level = ERROR if wrong or inputs.incompatible_qos else WARN if refused else OK
-    return Diagnostic(
-        "inputs", level, "; ".join(f"{topic}: {text}" for topic, text in values.items()) or "all accepted", values
-    )
-
-
-def _engine(engine: EngineClient) -> Diagnostic:
-    values = {
-        "state": engine.state,
-        "weights": engine.weights,
-        "restarts": str(engine.restarts),
-        "last_failure": engine.last_failure,
-        "engine_pid": str(engine.pid or 0),
-        "node_pid": str(os.getpid()),
-    }
-    return Diagnostic("engine", OK if engine.alive else ERROR, engine.state, values)
-
-
-def _planner(tally: Tally, lateness: Lateness | None) -> Diagnostic:
-    values = {"published": str(tally.published), "refused": str(tally.refused), "last_refusal": tally.last_refusal}
-    for stage, ms in tally.stage_ms.items():
-        values |= _percentiles(f"{stage}_ms", ms)
-    if lateness is not None:
-        values |= _percentiles("timer_late_ms", lateness.late_ms)
-    return Diagnostic("planner", OK if tally.published else WARN, f"{tally.published} plans, {tally.refused} refused", values)
-
-
-def _percentiles(name: str, samples: Iterable[float]) -> dict[str, str]:
-    values = np.array(list(samples))
+def _percentiles(name: str, samples: Iterable[float]) -> Mapping[str, str]:
+    values = np.fromiter(samples, float)
     if not len(values):
         return {}
-    return {f"{name}_p{p}": f"{np.percentile(values, p):.2f}" for p in (50, 95, 99)} | {f"{name}_max": f"{values.max():.2f}"}
+    p50, p95, p99, highest = np.percentile(values, (50, 95, 99, 100))
+    return {
+        f"{name}_p50": f"{p50:.2f}",
+        f"{name}_p95": f"{p95:.2f}",
+        f"{name}_p99": f"{p99:.2f}",
+        f"{name}_max": f"{highest:.2f}",
+    }

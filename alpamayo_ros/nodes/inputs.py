@@ -5,6 +5,7 @@ What a message is refused for is kept per topic, with its count, and said in dia
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 from nav_msgs.msg import Odometry
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros import msg
 from alpamayo_ros.pipeline.buffers import Buffers
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import CameraFrame, InvalidInput
 
 IMAGE_TYPE = {"compressed": CompressedImage, "raw": Image}
 SENSOR_DATA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -42,7 +43,7 @@ class Refusals:
 
 
 class Inputs:
-    """The subscriptions of one activation, filling the buffers."""
+    """The subscriptions of one activation, filling the buffers. Used by the executor's thread, but for `received_ns`."""
 
     def __init__(self, node: Node, buffers: Buffers, on_epoch: Callable[[], None]) -> None:
         self._node = node
@@ -50,8 +51,10 @@ class Inputs:
         self._on_epoch = on_epoch
         self.refusals: dict[str, Refusals] = {}  # by topic
         self.incompatible_qos: dict[str, str] = {}  # topic -> policy
-        self.received_ns: dict[str, tuple[int, int]] = {}  # role -> (stamp of the newest frame, when DDS had it)
-        self.types: dict[str, type] = {}  # topic -> message type subscribed to
+        self.odometry: Counter[str] = Counter()  # what became of the poses (see poses.Offered)
+        self._types: dict[str, type] = {}  # topic -> message type subscribed to
+        # role -> stamp of the newest frame, and when DDS had it. Complete from the start: another thread iterates over it.
+        self._received_ns: dict[str, tuple[int, int]] = dict.fromkeys(buffers.roles, (0, 0))
         self._subscriptions = self._subscribe()
 
     def close(self) -> None:
@@ -60,16 +63,16 @@ class Inputs:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
-    def last_received_ns(self, t0_ns: int) -> int | None:
-        """When DDS had the last of the cameras' messages of this t0, system clock; None when the newest are of another."""
-        cameras = self._buffers.rig.cameras
-        of_t0 = [ns for role, (stamp, ns) in self.received_ns.items() if abs(stamp - t0_ns) <= cameras[role].tolerance_ns]
-        return max(of_t0) if len(of_t0) == len(self.received_ns) else None
+    def received_ns(self, frames: Mapping[str, tuple[CameraFrame, ...]]) -> int | None:
+        """When DDS had the last message of an observation's newest frames, system clock; None when newer ones have come."""
+        received = [self._received_ns[role] for role in frames]
+        newest = [of_role[-1].stamp_ns for of_role in frames.values()]
+        return max(ns for _, ns in received) if [stamp for stamp, _ in received] == newest else None
 
     def wrong_types(self) -> Mapping[str, str]:
         """Topics on which somebody publishes another message type than the rig declares."""
         found = {}
-        for topic, kind in self.types.items():
+        for topic, kind in self._types.items():
             ours = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
             others = {p.topic_type for p in self._node.get_publishers_info_by_topic(topic)} - {ours}
             if others:
@@ -80,8 +83,7 @@ class Inputs:
         rig = self._buffers.rig
         cameras = [
             self._listen(IMAGE_TYPE[rig.cameras[role].transport], rig.cameras[role].topic, self._camera(role), SENSOR_DATA)
-            for role in self._buffers.profile.cameras
-            if role in rig.cameras
+            for role in self._buffers.roles
         ]
         return [
             *cameras,
@@ -95,7 +97,7 @@ class Inputs:
         """Subscribe; a message that `take` refuses is counted under its topic and dropped."""
         resolved = self._node.resolve_topic_name(topic)
         refusals = self.refusals.setdefault(resolved, Refusals())
-        self.types[resolved] = kind
+        self._types[resolved] = kind
 
         def callback(message: Any, info: Mapping[str, int]) -> None:
             try:
@@ -105,7 +107,7 @@ class Inputs:
                 self._node.get_logger().warning(f"{resolved}: {error}", throttle_duration_sec=1.0)
 
         def incompatible(event: Any) -> None:
-            self.incompatible_qos[resolved] = str(event.last_policy_kind)
+            self.incompatible_qos[resolved] = qos_policy_name_from_kind(event.last_policy_kind)
 
         events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
         return self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
@@ -113,12 +115,14 @@ class Inputs:
     def _camera(self, role: str) -> Callable[[Any, Mapping[str, int]], None]:
         def take(message: Any, info: Mapping[str, int]) -> None:
             self._buffers.take_image(message, role, self._now_ns())
-            self.received_ns[role] = (self._buffers.frames.newest_ns(role) or 0, info["received_timestamp"])
+            self._received_ns[role] = (self._buffers.frames.newest_ns(role) or 0, info["received_timestamp"])
 
         return take
 
     def _odometry(self, message: Odometry, _: Any) -> None:
-        if self._buffers.take_odometry(message, self._now_ns()) == "jump":
+        outcome = self._buffers.take_odometry(message, self._now_ns())
+        self.odometry[outcome] += 1
+        if outcome == "jump":
             self._on_epoch()
 
     def _transforms(self, message: TFMessage, _: Any) -> None:
@@ -131,4 +135,8 @@ class Inputs:
         self._buffers.take_signals(message)
 
     def _now_ns(self) -> int:
-        return int(self._node.get_clock().now().nanoseconds)
+        """The clock of the stamps. Raises InvalidInput before simulated time has begun."""
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        if now_ns == 0:
+            raise InvalidInput("use_sim_time is set, and nothing has come on /clock yet")
+        return now_ns

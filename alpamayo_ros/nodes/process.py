@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from rclpy.utilities import remove_ros_args
 from alpamayo_ros.types import InvalidInput
 
 N = TypeVar("N", bound=Node)
+
+LEAVE_S = 10
+"""Fast DDS 3.2 can wait for itself when it leaves while others join: after this long the process ends without it, status 1."""
 
 
 def run_node(create: Callable[[], N], work: Callable[[N, SingleThreadedExecutor], None] | None = None) -> None:
@@ -41,6 +45,7 @@ def run_node(create: Callable[[], N], work: Callable[[N, SingleThreadedExecutor]
         sys.exit(1)
     finally:
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _start_ros() -> None:
@@ -63,5 +68,6 @@ def _serve(create: Callable[[], N], work: Callable[[N, SingleThreadedExecutor], 
         else:
             work(node, executor)
     finally:
+        faulthandler.dump_traceback_later(LEAVE_S, exit=True)
         executor.shutdown()
         node.destroy_node()

@@ -102,25 +102,34 @@ def ego_pose(msg: Any, rig: Rig, base_from_child: F64 | None = None) -> EgoPose:
     """
     if msg.header.frame_id != rig.odometry.frame:
         raise InvalidInput(f"odometry in frame {msg.header.frame_id!r}, the rig declares {rig.odometry.frame!r}")
+    pose, twist = msg.pose.pose, msg.twist.twist
+    child = EgoPose(
+        stamp_ns=stamp_ns(msg.header.stamp),
+        position=_vector("position", pose.position),
+        odom_from_ego=_rotation(pose.orientation),
+        velocity_mps=_vector("linear twist", twist.linear),
+        angular_rps=_vector("angular twist", twist.angular),
+    )
     if msg.child_frame_id == rig.base_frame:
-        base_from_child = np.eye(4)
-    elif base_from_child is None:
+        return child
+    if base_from_child is None:
         raise InvalidInput(
             f"odometry of {msg.child_frame_id!r}: no transform from it to the rig's base frame {rig.base_frame!r} in /tf_static"
         )
-    pose, twist = msg.pose.pose, msg.twist.twist
-    odom_from_child = geometry.transform(_rotation(pose.orientation), _vector("position", pose.position))
-    linear, angular = _vector("linear twist", twist.linear), _vector("angular twist", twist.angular)
-    child_from_base = geometry.inverse(base_from_child)
-    odom_from_base = odom_from_child @ child_from_base
-    base_from_child_rotation = base_from_child[:3, :3]
+    return _moved_to_base(child, base_from_child)
+
+
+def _moved_to_base(child: EgoPose, base_from_child: F64) -> EgoPose:
+    """Pose and twist of the base frame of a rigid vehicle, from those of another frame on it."""
+    rotation, child_from_base = base_from_child[:3, :3], geometry.inverse(base_from_child)
+    base_in_child = child_from_base[:3, 3]
     return EgoPose(
-        stamp_ns=stamp_ns(msg.header.stamp),
-        position=odom_from_base[:3, 3],
-        odom_from_ego=odom_from_base[:3, :3],
-        # Rigid body: the base origin moves with the child's velocity plus w x r, r from the child to the base origin.
-        velocity_mps=base_from_child_rotation @ (linear + np.cross(angular, child_from_base[:3, 3])),
-        angular_rps=base_from_child_rotation @ angular,
+        stamp_ns=child.stamp_ns,
+        position=child.position + child.odom_from_ego @ base_in_child,
+        odom_from_ego=child.odom_from_ego @ child_from_base[:3, :3],
+        # Rigid body: v_base = v_child + w x r, r from the child's to the base's origin.
+        velocity_mps=rotation @ (child.velocity_mps + np.cross(child.angular_rps, base_in_child)),
+        angular_rps=rotation @ child.angular_rps,
     )
 
 

@@ -23,7 +23,7 @@ def plan(observation: Observation, engine: Engine, request: Request, space: Acti
     """Think about an observation and choose one of the trajectories. `stage_ms`: infer, rollout, reasoning.
 
     The candidate nearest to all others is chosen. Raises EngineFailure when the engine fails, or answers without actions
-    or with other than the samples asked for; InvalidInput when its actions are no motion.
+    or with other than the samples asked for.
     """
     started = time.perf_counter()
     output = engine.infer(observation, request)

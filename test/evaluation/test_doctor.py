@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from alpamayo_ros.bags import BagWriter, message
 from alpamayo_ros.cameras import base_from_optical, nominal_camera
-from alpamayo_ros.evaluation.doctor import Diagnosis, diagnose, examine_bag, report, write_contact_sheet
-from alpamayo_ros.evaluation.facts import facts_of_bag
-from alpamayo_ros.evaluation.roles import cheapest_assignment, role_by_name, turn_deg
-from alpamayo_ros.evaluation.timing import skew_of, timing_of
+from alpamayo_ros.evaluation.doctor.diagnosis import Diagnosis, diagnose, examine_bag, report, write_contact_sheet
+from alpamayo_ros.evaluation.doctor.facts import facts_of_bag
+from alpamayo_ros.evaluation.doctor.roles import cheapest_assignment, role_by_name, turn_deg
+from alpamayo_ros.evaluation.doctor.timing import skew_of, timing_of
 from alpamayo_ros.geometry import quaternion_from_rotation
 from alpamayo_ros.profile import Mount, Rig, RigCamera, read_rig
 from alpamayo_ros.types import ROLES, InvalidInput

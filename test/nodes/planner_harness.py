@@ -1,129 +1,271 @@
-"""A planner node in its own process on a small rig, fed by hand over real DDS."""
+"""A planner node in its own process on a small rig, driven in lockstep over real DDS: simulated time goes on when the node
+has answered, so that a loaded machine makes a test slower and nothing else."""
 
 from __future__ import annotations
 
+import array
 import os
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import nodes.ros_harness  # noqa: F401 - a DDS domain of its own, before anything of ROS starts
 import numpy as np
 import simplejpeg
 import yaml
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
-from nodes.ros_harness import started
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
 
+from alpamayo_ros import msg
 from alpamayo_ros.geometry import rotation_z
-from alpamayo_ros.nodes.client import PlanCollector, RigPublisher, client_node, odometry_message, spin_until
+from alpamayo_ros.nodes.client import (
+    PlanCollector,
+    RigPublisher,
+    client_node,
+    node_environment,
+    node_process,
+    odometry_message,
+)
+from alpamayo_ros.nodes.messages import stamp_ns, time_message
 from alpamayo_ros.profile import Rig, read_profile, read_rig
 from alpamayo_ros.types import EgoPose
 
+MS = 1_000_000
 WIDTH, HEIGHT = 160, 96
-SPEED_MPS = 8.0
+SPEED_MPS, HEADING_RAD = 8.0, 0.5
 START_NS = 1_700_000_000_000_000_000
+CAMERA_LAG_NS = 30 * MS
+"""Frames are this much older than the newest odometry, and between two of its stamps, as on a vehicle."""
+
+RAW_ROLE = "rear_right"
+"""The camera that publishes raw images; the others publish JPEG."""
+
+ANSWER_S = 1.0
+"""How long the node may take to say something to a t0; it waits 0.1 s for a camera that does not come."""
+
+_names = count()
 
 
 def small_rig(folder: Path, camera_hz: float = 10.0, odometry_hz: float = 50.0) -> Rig:
-    """The shipped rig with small images and other rates, written to `folder`."""
+    """The shipped rig with small images, one of them raw, and other rates, written to `folder`."""
     described = read_rig("seven_camera").model_dump(mode="json")
     described["odometry"]["rate_hz"] = odometry_hz
     for camera in described["cameras"].values():
         camera |= {"width": WIDTH, "height": HEIGHT, "rate_hz": camera_hz}
+    described["cameras"][RAW_ROLE] |= {"transport": "raw", "topic": f"/sensing/camera/{RAW_ROLE}/image_raw"}
     path = folder / "rig.yaml"
     path.write_text(yaml.safe_dump(described, sort_keys=False))
     return read_rig(str(path))
 
 
-def small_profile(folder: Path) -> Path:
+def small_profile(folder: Path, **changes: Any) -> Path:
     """A profile of all seven cameras with a short window, so that tests need not wait two seconds."""
     described = read_profile("seven_camera").model_dump(mode="json")
-    described |= {"image_height": 48, "image_width": 80, "frame_offsets_ms": [-200, -100, 0], "history_steps": 4}
+    described |= {"image_height": 48, "image_width": 80, "frame_offsets_ms": [-200, -100, 0], "history_steps": 4, **changes}
     path = folder / "profile.yaml"
     path.write_text(yaml.safe_dump(described))
     return path
 
 
-def jpeg(grey: int) -> bytes:
+def picture(grey: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """A small picture that differs by `grey`."""
-    image = np.full((HEIGHT, WIDTH, 3), grey, np.uint8)
-    image[HEIGHT // 2 :, : grey % WIDTH] = 255 - grey
-    return bytes(simplejpeg.encode_jpeg(image, quality=90))
+    image = np.full((height, width, 3), grey % 256, np.uint8)
+    image[height // 2 :, : grey % width] = 255 - grey % 256
+    return image
+
+
+def jpeg(grey: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
+    """The picture as JPEG."""
+    return bytes(simplejpeg.encode_jpeg(picture(grey, width, height), quality=90))
 
 
 @dataclass
 class Vehicle:
-    """What a vehicle publishes, driven by hand: straight ahead at a constant speed, stamps on simulated time."""
+    """What a vehicle publishes: straight ahead at a constant speed, on simulated time."""
 
     node: Node
     rig: Rig
-    publisher: RigPublisher
-    plans: PlanCollector
+    camera_period_ns: int
+    odometry_period_ns: int
+    log: Path
     now_ns: int = START_NS
     skip: set[str] = field(default_factory=set)  # roles that are silent
 
-    def tick(self, steps: int = 1, camera_every_ms: int = 100, odometry_every_ms: int = 20) -> None:
-        """Let `steps` camera periods pass: odometry and clock on the way, a frame of every camera at the end."""
-        for _ in range(steps):
-            for _ in range(camera_every_ms // odometry_every_ms):
-                self.now_ns += odometry_every_ms * 1_000_000
-                self.publisher.clock(self.now_ns)
-                self.publisher.odometry(self.pose(self.now_ns))
-                spin_until(self.node, lambda: False, odometry_every_ms / 1e3)
-            for role in self.rig.cameras:
-                if role not in self.skip:
-                    self.publisher.camera(role, self.now_ns, jpeg(self.now_ns // 100_000_000 % 250))
-            spin_until(self.node, lambda: False, 0.03)
+    def __post_init__(self) -> None:
+        compressed = {role: camera for role, camera in self.rig.cameras.items() if role != RAW_ROLE}
+        self.publisher = RigPublisher(self.node, self.rig.model_copy(update={"cameras": compressed}), clock=True)
+        self.raw = self.node.create_publisher(Image, self.rig.cameras[RAW_ROLE].topic, qos_profile_sensor_data)
+        self.plans = PlanCollector(self.node)
+        self.executor = SingleThreadedExecutor(context=self.node.context)
+        self.executor.add_node(self.node)
+        self.change_state = self.node.create_client(ChangeState, "/alpamayo_planner/change_state")
 
-    def pose(self, stamp_ns: int) -> EgoPose:
+    @property
+    def t0_ns(self) -> int:
+        """Stamp of the newest frames."""
+        return self.now_ns - CAMERA_LAG_NS
+
+    def wait(self, done: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+        """Serve this side's callbacks until `done()` or the timeout; whether it is done."""
+        deadline = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.005)
+        return done()
+
+    def pause(self, seconds: float) -> None:
+        """Serve this side's callbacks for so long."""
+        self.wait(lambda: False, seconds)
+
+    def tick(self, spoiled: Mapping[str, bytes] | None = None) -> None:
+        """One camera period: clock and odometry, then a frame of every camera, then the node's answer to them.
+
+        `spoiled` replaces the bytes of a camera's frame.
+        """
+        until_ns = self.now_ns + self.camera_period_ns
+        while self.now_ns < until_ns:
+            self.now_ns += self.odometry_period_ns
+            self.publisher.clock(self.now_ns)
+            self.publisher.odometry(self.pose(self.now_ns))
+        self.pause(0.002)  # the clock first, as on a vehicle
+        for role in self.rig.cameras:
+            if role not in self.skip:
+                self.frame(role, self.t0_ns, (spoiled or {}).get(role))
+        if self.rig.anchor not in self.skip:
+            self.wait(self.is_answered, ANSWER_S)
+
+    def jump(self, seconds: float) -> None:
+        """Let the clock jump; what came before is forgotten here, for its stamps may come again."""
+        self.now_ns += round(seconds * 1e9)
+        for collected in (self.plans.trajectory, self.plans.status, self.plans.reasoning, self.plans.candidates):
+            collected.clear()
+
+    def is_answered(self) -> bool:
+        """Whether the node has said what it makes of the newest t0, and has published its plan."""
+        newest = next((s for s in reversed(self.plans.status) if stamp_ns(s.header.stamp) == self.t0_ns), None)
+        return newest is not None and (not newest.valid or self.planned_at(self.t0_ns) is not None)
+
+    def frame(self, role: str, stamp: int, data: bytes | None = None) -> None:
+        """Publish one camera frame."""
+        grey = stamp // (100 * MS) % 250
+        if role == RAW_ROLE:
+            self.raw.publish(raw_image(stamp, picture(grey)))
+        else:
+            self.publisher.camera(role, stamp, jpeg(grey) if data is None else data)
+
+    def pose(self, stamp: int) -> EgoPose:
         """Where the vehicle is then."""
-        position = np.array([SPEED_MPS * (stamp_ns - START_NS) / 1e9, 0.0, 0.0])
-        return EgoPose(stamp_ns, position, rotation_z(0.0), np.array([SPEED_MPS, 0.0, 0.0]), np.zeros(3))
+        along_m = SPEED_MPS * (stamp - START_NS) / 1e9
+        position = along_m * np.array([np.cos(HEADING_RAD), np.sin(HEADING_RAD), 0.0])
+        return EgoPose(stamp, position, rotation_z(HEADING_RAD), np.array([SPEED_MPS, 0.0, 0.0]), np.zeros(3))
 
-    def bad_odometry(self) -> Odometry:
-        """A good odometry message of just now, for a test to spoil."""
-        return odometry_message(self.pose(self.now_ns + 1_000_000), self.rig)
+    def next_odometry(self) -> Odometry:
+        """A good odometry message a moment after the newest one, for a test to spoil."""
+        return odometry_message(self.pose(self.now_ns + MS), self.rig)
 
-    def drive_until_plan(self, steps: int = 40) -> Any:
-        """Drive until a new plan comes; the message. Fails after `steps` camera periods without one."""
-        before = len(self.plans.trajectory)
-        for _ in range(steps):
+    def planned_at(self, t0_ns: int) -> msg.UnicycleTrajectory | None:
+        """The trajectory of this t0, if it came."""
+        return next((t for t in reversed(self.plans.trajectory) if stamp_ns(t.header.stamp) == t0_ns), None)
+
+    def status_at(self, t0_ns: int) -> msg.PlanStatus:
+        """The one status of this t0."""
+        (status,) = (s for s in self.plans.status if stamp_ns(s.header.stamp) == t0_ns)
+        return status
+
+    def drive_until_plan(self, ticks: int = 40) -> msg.UnicycleTrajectory:
+        """Drive until there is a plan for the newest frames. Fails after so many camera periods without one."""
+        for _ in range(ticks):
             self.tick()
-            if len(self.plans.trajectory) > before:
-                return self.plans.trajectory[-1]
+            if plan := self.planned_at(self.t0_ns):
+                return plan
         last = [reason for status in self.plans.status[-3:] for reason in status.reasons]
-        raise AssertionError(f"no plan in {steps} camera periods; last reasons: {last}")
+        raise AssertionError(f"no plan in {ticks} ticks; last reasons: {last}; log: {self.log.read_text()[-2000:]}")
 
-    def diagnostic(self, name_ending: str, text: str, timeout_s: float = 4.0) -> str:
-        """Wait until a diagnostic mentions `text`; returns its message and values as one string."""
+    def diagnostic(self, name: str, text: str = "", timeout_s: float = 5.0) -> str:
+        """Wait until a diagnostic that comes from now on says `text`: its message, then its values, as one string."""
+        self.plans.diagnostics.clear()
+        self.wait(lambda: text in self._said(name) and bool(self._said(name)), timeout_s)
+        assert text in self._said(name), f"{name!r} never said {text!r}; last: {self._said(name)!r}"
+        return self._said(name)
 
-        def said() -> str:
-            for name, status in self.plans.diagnostics.items():
-                whole = "; ".join([status.message, *(f"{pair.key}={pair.value}" for pair in status.values)])
-                if name.endswith(name_ending) and text in whole:
-                    return whole
-            return ""
+    def values(self, name: str) -> dict[str, str]:
+        """Values of the newest diagnostic of this name, as of now."""
+        self.diagnostic(name)
+        return self.plans.values(f": {name}")
 
-        spin_until(self.node, lambda: bool(said()), timeout_s)
-        assert said(), f"{name_ending!r} never said {text!r}; last: {self.plans.diagnostics.get(name_ending)}"
-        return said()
+    def _said(self, name: str) -> str:
+        status = self.plans.diagnostics.get(f"alpamayo_planner: {name}")
+        return "; ".join([status.message, *(f"{pair.key}={pair.value}" for pair in status.values)]) if status else ""
+
+    def transition(self, transition: int) -> bool:
+        """Ask the node for a lifecycle transition; whether it succeeded."""
+        assert self.wait(self.change_state.service_is_ready)
+        future = self.change_state.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        assert self.wait(future.done, 20)
+        return bool(future.result().success)
+
+    def is_heard(self) -> bool:
+        """Whether the node listens to every topic of this vehicle, and this side to the node."""
+        topics = [*(camera.topic for camera in self.rig.cameras.values()), self.rig.odometry.topic, "/clock"]
+        outputs = [f"/alpamayo_planner/{name}" for name in ("status", "trajectory", "reasoning", "candidates")]
+        return all(self.node.count_subscribers(topic) for topic in topics) and all(map(self.node.count_publishers, outputs))
+
+
+def raw_image(stamp: int, image: np.ndarray, **changes: Any) -> Image:
+    """An image message of RGB pixels, or one that lies about them."""
+    height, width = image.shape[:2]
+    message = Image(height=height, width=width, encoding="rgb8", step=3 * width, data=array.array("B", image.tobytes()))
+    message.header.stamp = time_message(stamp)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
 
 
 @contextmanager
-def planner(folder: Path, *extra: str, camera_hz: float = 10.0, odometry_hz: float = 50.0) -> Iterator[tuple[Vehicle, Any]]:
-    """A running planner node and the vehicle it listens to."""
-    rig = small_rig(folder, camera_hz, odometry_hz)
-    arguments = ["rig:=" + str(folder / "rig.yaml"), "profile:=" + str(small_profile(folder)), "use_sim_time:=true", *extra]
-    flat = [text for argument in arguments for text in ("-p", argument)]
-    with started("planner_node", folder / "planner.log", *flat) as process, client_node(f"vehicle_{os.getpid()}") as node:
-        vehicle = Vehicle(node, rig, RigPublisher(node, rig, clock=True), PlanCollector(node))
-        ready = spin_until(node, lambda: vehicle.publisher.subscribers() >= 1, 20)
-        assert ready, (folder / "planner.log").read_text()
+def planner(
+    folder: Path,
+    camera_hz: float = 10.0,
+    odometry_hz: float = 50.0,
+    profile: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Iterator[tuple[Vehicle, subprocess.Popen[bytes]]]:
+    """A planner node's process and the vehicle it is to listen to; `profile` changes the small one."""
+    rig, log = small_rig(folder, camera_hz, odometry_hz), folder / "planner.log"
+    given = {"rig": folder / "rig.yaml", "profile": small_profile(folder, **(profile or {})), "use_sim_time": True}
+    # Engines of our own are found in test/ (see engine/own_engines.py).
+    environment = node_environment() | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with (
+        node_process("planner_node", given | parameters, log, environment) as process,
+        client_node(f"vehicle_{os.getpid()}_{next(_names)}") as node,
+    ):
+        vehicle = Vehicle(node, rig, round(1e9 / camera_hz), round(1e9 / odometry_hz), log)
+        yield vehicle, process
+        vehicle.executor.shutdown()
+
+
+@contextmanager
+def driving(folder: Path, **arguments: Any) -> Iterator[tuple[Vehicle, subprocess.Popen[bytes]]]:
+    """A planner node that plans already."""
+    with planner(folder, **arguments) as (vehicle, process):
+        assert vehicle.wait(vehicle.is_heard, 20), vehicle.log.read_text()
+        vehicle.drive_until_plan()
         yield vehicle, process
 
 
-def wait_for(vehicle: Vehicle, done: Any, timeout_s: float = 5.0) -> bool:
-    """Serve the vehicle's node until `done()`."""
-    return spin_until(vehicle.node, done, timeout_s)
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that have not been reaped."""
+    return [int(child) for tasks in Path(f"/proc/{pid}/task").iterdir() for child in (tasks / "children").read_text().split()]
+
+
+def fds(pid: int) -> int:
+    """How many file descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))

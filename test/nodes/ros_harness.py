@@ -40,7 +40,10 @@ def _claim_domain() -> int:
 
 DOMAIN = _claim_domain()
 os.environ.update(  # noqa: TID251 - rclpy reads its domain from there, and so do the nodes that tests start
-    ROS_DOMAIN_ID=str(DOMAIN), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", ROS_LOG_DIR=tempfile.mkdtemp(prefix="ros_log_")
+    ROS_DOMAIN_ID=str(DOMAIN),
+    ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
+    ROS_LOG_DIR=tempfile.mkdtemp(prefix="ros_log_"),
+    FASTDDS_DEFAULT_PROFILES_FILE=node_environment()["FASTDDS_DEFAULT_PROFILES_FILE"],
 )
 
 

@@ -149,6 +149,15 @@ def drive(into: Buffers, seconds: float = 2.5, start_ns: int = T, speed_mps: flo
     return newest
 
 
+def offer(to: Buffers, role: str, ms: float) -> None:
+    to.frames.offer(encoded(role, T + round(ms * MS), to.epoch), T + 3600 * SECOND)
+
+
+def offer_poses(to: Buffers, first_ms: int, last_ms: int, step_ms: int = 10, speed_mps: float = 10.0) -> None:
+    for ms in range(first_ms, last_ms + 1, step_ms):
+        to.poses.offer(pose(T + ms * MS, speed_mps))
+
+
 def decoded(frame: EncodedFrame, height: int, width: int) -> U8:
     out = np.full((height, width, 3), 77, np.uint8)
     pixels_into(frame, out)

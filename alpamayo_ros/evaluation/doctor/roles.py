@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpamayo_ros.cameras import camera_from_info, hfov_deg
-from alpamayo_ros.evaluation.facts import RAW, TopicFacts, namespace
+from alpamayo_ros.evaluation.doctor.facts import RAW, TopicFacts, namespace
 from alpamayo_ros.profile import Mount, Rig
 from alpamayo_ros.types import F64, ROLES, InvalidInput
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.evaluation.facts import COMPRESSED, ODOMETRY, RAW, STATIC_TOPIC, Facts, OdometryFacts, TopicFacts
-from alpamayo_ros.evaluation.roles import Guess, View, role_by_name, turn_deg
-from alpamayo_ros.evaluation.timing import Skew, Timing
+from alpamayo_ros.evaluation.doctor.facts import COMPRESSED, ODOMETRY, RAW, STATIC_TOPIC, Facts, OdometryFacts, TopicFacts
+from alpamayo_ros.evaluation.doctor.roles import Guess, View, role_by_name, turn_deg
+from alpamayo_ros.evaluation.doctor.timing import Skew, Timing
 from alpamayo_ros.geometry import UNIT_NORM_TOLERANCE
 from alpamayo_ros.profile import Mount, Odometry, Rig, RigCamera
 

@@ -17,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from alpamayo_ros.drawing import contact_sheet
-from alpamayo_ros.evaluation import checks
-from alpamayo_ros.evaluation.checks import Examined
-from alpamayo_ros.evaluation.facts import I64, Facts, TopicFacts, facts_of_bag
-from alpamayo_ros.evaluation.roles import Guess, View, guess_roles, view_of
-from alpamayo_ros.evaluation.timing import Timing, skew_of, timing_of
+from alpamayo_ros.evaluation.doctor import checks
+from alpamayo_ros.evaluation.doctor.checks import Examined
+from alpamayo_ros.evaluation.doctor.facts import I64, Facts, TopicFacts, facts_of_bag
+from alpamayo_ros.evaluation.doctor.roles import Guess, View, guess_roles, view_of
+from alpamayo_ros.evaluation.doctor.timing import Timing, skew_of, timing_of
 from alpamayo_ros.profile import Rig, RigCamera, read_rig
 from alpamayo_ros.types import ROLES, role_index
 

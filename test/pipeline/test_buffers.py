@@ -1,0 +1,203 @@
+"""Messages come in, epochs begin and end, and a rig that can never be healthy is refused at the start."""
+
+from __future__ import annotations
+
+import re
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pipeline.vehicle import (
+    MS,
+    PROFILE,
+    SECOND,
+    TWO_CAMERAS,
+    CountingRing,
+    T,
+    buffers,
+    compressed,
+    drive,
+    encoded,
+    header,
+    jpeg,
+    odometry,
+    pose,
+    rig,
+    stamp,
+    xyz,
+)
+
+from alpamayo_ros.pipeline.buffers import Buffers
+from alpamayo_ros.pipeline.observe import observe
+from alpamayo_ros.types import EgoSignals, InvalidInput, Navigation, StaleInput
+
+FRONT, REAR = "front_wide", "rear_tele"
+
+
+def driven(ms: float, x_m: float, **more: object) -> SimpleNamespace:
+    return odometry(T + round(ms * MS), (x_m, 0, 0), linear=(10, 0, 0), **more)  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------------------- start
+
+
+def test_a_rig_without_a_required_camera_is_refused() -> None:
+    lacking = rig().model_copy(update={"cameras": {FRONT: rig().cameras[FRONT]}})
+    with pytest.raises(InvalidInput, match="has no rear_tele, which profile seven_camera requires"):
+        buffers(of=lacking)
+
+
+def test_a_camera_too_slow_for_the_profile_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"rear_tele at 1.5 Hz is too slow for frames 500 ms apart"):
+        buffers(of=rig(10, rear_tele=1.5))
+    buffers(of=rig(10, rear_left=1.5))  # the profile does not use it
+    buffers(TWO_CAMERAS.model_copy(update={"frame_offsets_ms": (0,)}), rig(1))
+    with pytest.raises(InvalidInput, match="2 Hz is too slow for frames 100 ms apart"):
+        buffers(TWO_CAMERAS.model_copy(update={"frame_offsets_ms": (-300, -200, -100, 0)}), rig(2))
+
+
+def test_odometry_that_is_all_gaps_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="odometry at 4 Hz is too slow, want 5 Hz or more"):
+        buffers(of=rig(odometry_hz=4))
+
+
+# ------------------------------------------------------------------------------------------------------------------ messages
+
+
+def test_images_come_in_or_are_counted() -> None:
+    filled = buffers()
+    filled.take_image(compressed(T), FRONT, T)
+    with pytest.raises(InvalidInput, match=r"front_wide: .* got 72x48"):
+        filled.take_image(compressed(T + 100 * MS, jpeg(width=72)), FRONT, T + SECOND)
+    with pytest.raises(InvalidInput, match="front_wide: stamp 900 ms ahead of the clock"):
+        filled.take_image(compressed(T + 900 * MS), FRONT, T)
+    counts = filled.frames.counts[FRONT]
+    assert (counts.received, counts.decoded, counts.refused) == (3, 1, 2)
+    assert "900 ms ahead" in counts.reason
+
+
+def test_odometry_comes_in_through_the_transform_of_its_child_frame() -> None:
+    filled = buffers()
+    with pytest.raises(InvalidInput, match="of 'imu_link': no transform"):
+        filled.take_odometry(driven(0, 0, child="imu_link"), T)
+    moved = SimpleNamespace(translation=xyz((1, 0, 0)), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0))
+    stamped = SimpleNamespace(header=header(T, "base_link"), child_frame_id="imu_link", transform=moved)
+    filled.take_transforms(SimpleNamespace(transforms=[stamped]))
+    assert filled.take_odometry(driven(0, 5, child="imu_link"), T) == "kept"
+    newest = filled.poses.newest()
+    assert newest is not None
+    assert newest.position.tolist() == [4, 0, 0]
+
+
+def test_odometry_of_the_future_is_refused() -> None:
+    filled = buffers()
+    assert filled.take_odometry(driven(100, 0), T) == "kept"
+    with pytest.raises(InvalidInput, match="odometry: stamp 101 ms ahead of the clock, limit 100"):
+        filled.take_odometry(driven(101, 0), T)
+
+
+def test_a_model_without_navigation_says_so() -> None:
+    command = SimpleNamespace(header=header(T), maneuver=2, distance_m=20.0, road_name="A1", expires=stamp(T + SECOND))
+    with pytest.raises(InvalidInput, match="profile seven_camera takes no navigation: the command was dropped"):
+        buffers().take_navigation(command)
+    filled = buffers(TWO_CAMERAS.model_copy(update={"navigation": "text"}))
+    filled.take_navigation(command)
+    assert filled.navigation is not None
+    assert filled.navigation.road_name == "A1"
+
+
+def test_signals_come_in() -> None:
+    filled = buffers()
+    filled.take_signals(SimpleNamespace(header=header(T), steering_angle_rad=0.2, turn_indicator=2, acceleration_mps2=0.0))
+    signals = filled.signals.at(T)
+    assert signals is not None
+    assert (signals.steering_angle_rad, signals.turn_indicator) == (0.2, "right")
+
+
+# -------------------------------------------------------------------------------------------------------------------- epochs
+
+
+@pytest.mark.parametrize(
+    ("ms", "x_m", "says"),
+    [
+        (2400 - 101, 25, "odometry jumped by -0.201 s"),  # a bag that loops
+        (-60_000, 0, "odometry jumped by -62.500 s"),
+        (2500 + 1001, 25, "odometry jumped by 1.001 s"),  # a pause
+        (2510, 27, r"odometry jumped by 0.010 s from \[25. *0. *0.\] to \[27. *0. *0.\] m"),  # a teleport
+    ],
+)
+def test_a_jump_begins_an_epoch_with_nothing_of_the_last_one(ms: float, x_m: float, says: str) -> None:
+    filled = buffers(TWO_CAMERAS.model_copy(update={"navigation": "text"}))
+    t0_ns = drive(filled)
+    filled.transforms.offer("base_link", "imu_link", np.eye(4))
+    filled.navigation = Navigation("turn_left", 30.0, "", t0_ns + 3600 * SECOND)
+    filled.signals.offer(EgoSignals(t0_ns, 0.1, "off", 0.0))
+    assert observe(filled, t0_ns).navigation is not None
+    assert filled.take_odometry(driven(ms, x_m), T + 3600 * SECOND) == "jump"
+    assert filled.epoch == 1
+    with pytest.raises(StaleInput, match="front_wide: no frames; rear_tele: no frames; odometry: "):
+        observe(filled, t0_ns)
+    assert filled.frames.ready(FRONT) == ()
+    assert [p.stamp_ns for p in filled.poses.poses()] == [T + round(ms * MS)]  # the first pose of the new epoch
+    assert filled.navigation is None
+    assert filled.signals.at(t0_ns) is None
+    assert filled.transforms.lookup("base_link", "imu_link") is not None
+    assert re.match(says, filled.epoch_reason)
+
+
+def test_the_next_epoch_is_healthy_after_its_own_window() -> None:
+    filled = buffers()
+    drive(filled)
+    assert filled.new_epoch("a test") == 1
+    t0_ns = drive(filled, start_ns=T - 50 * SECOND)
+    seen = observe(filled, t0_ns)
+    assert seen.epoch == 1
+    assert all(frame.stamp_ns < T and frame.epoch == 1 for frames in seen.frames.values() for frame in frames)
+
+
+# ------------------------------------------------------------------------------------------------------------------- threads
+
+
+def test_observations_are_whole_while_everything_comes_in_at_once() -> None:
+    """Callbacks, two decode threads, jumps and an observer at the same time: no mix of epochs, no error but StaleInput."""
+    ring = CountingRing(2000)
+    filled = Buffers(PROFILE, rig(), ring, threads=2)
+    stop, errors, seen, stale = threading.Event(), [], [], 0
+
+    def feed() -> None:
+        try:
+            for n in range(120):
+                ns = T + filled.epoch * 1000 * SECOND + n % 40 * 100 * MS
+                if n and n % 40 == 0:
+                    filled.new_epoch("a test")
+                    ns = T + filled.epoch * 1000 * SECOND
+                for step in range(10):
+                    filled.poses.offer(pose(ns + step * 10 * MS))
+                for role in filled.roles:
+                    filled.frames.offer(encoded(role, ns, filled.epoch), ns)
+        except (InvalidInput, RuntimeError, KeyError) as error:
+            errors.append(error)
+        finally:
+            stop.set()
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    while not stop.is_set() or not seen:
+        filled.frames.wait_for_change(0.01)
+        for frame in filled.frames.ready(FRONT)[-1:]:
+            try:
+                observation = observe(filled, frame.stamp_ns)
+            except StaleInput:
+                stale += 1
+                continue
+            seen.append(observation.epoch)
+            band = T + observation.epoch * 1000 * SECOND
+            stamps = [f.stamp_ns for frames in observation.frames.values() for f in frames]
+            assert band <= min(stamps)
+            assert max(stamps) < band + 100 * SECOND
+            assert band <= observation.ego_t0.stamp_ns < band + 100 * SECOND
+    feeder.join()
+    filled.close()
+    assert errors == []
+    assert len(ring.drawn) == len(set(ring.drawn))

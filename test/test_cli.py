@@ -1,0 +1,137 @@
+"""The installed `alpamayo` program: its last line is JSON, its refusals are one line, and it gives the same twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodes.planner_harness import small_profile, small_rig
+
+from alpamayo_ros.nodes.client import executable
+from alpamayo_ros.types import ROLES
+
+PROGRAM = executable("planner_node").parents[2] / "bin" / "alpamayo"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a small rig, a profile with a short window, and a bag of one second of each of two seeds."""
+
+    folder: Path
+
+    @property
+    def bag(self) -> Path:
+        return self.folder / "bag"
+
+    @property
+    def vehicle(self) -> list[str]:
+        """Options of every command that plans."""
+        return ["--rig", str(self.folder / "rig.yaml"), "--profile", str(self.folder / "profile.yaml")]
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+def figures(*arguments: object, cwd: Path) -> dict[str, Any]:
+    """What a command that must succeed says in its last line."""
+    done = run(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(said, dict)
+    return said
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("cli")
+    small_rig(folder)
+    small_profile(folder)
+    for seed, name in enumerate(("bag", "other_bag")):
+        made = figures("make-bag", name, "--rig", "rig.yaml", "--duration-s", 1, "--seed", seed, cwd=folder)
+        # 7 cameras at 10 Hz with a camera_info each, odometry at 50 Hz, one /tf_static
+        assert (made["messages"], made["duration_s"]) == (7 * 10 * 2 + 50 + 1, 1.0)
+        assert made["bytes"] == sum(file.stat().st_size for file in (folder / name).iterdir())
+    (folder / "empty").mkdir()
+    (folder / "notes.txt").write_text("not a bag")
+    return Place(folder)
+
+
+def test_doctor_finds_all_seven_cameras_of_a_made_bag_and_nothing_wrong(place: Place) -> None:
+    said = figures("doctor", "bag", "--rig", "rig.yaml", "--out", "doctor", cwd=place.folder)
+    assert tuple(said["roles"]) == ROLES
+    assert said["problems"] == []
+    assert [Path(place.folder, file).stat().st_size > 0 for file in said["files"]] == [True]
+
+
+def test_plan_says_whose_weights_planned_and_draws_a_picture(place: Place) -> None:
+    said = figures("plan", "--bag", place.bag, "--at", 0.7, *place.vehicle, "--out", "plan", cwd=place.folder)
+    assert said["weights"] == "none"
+    assert said["ade_m"] is None, "6.4 s ahead are not in a bag of 1 s"
+    assert said["latency_ms"] > 0
+    assert [Path(place.folder, file).stat().st_size > 0 for file in said["files"]] == [True]
+
+
+def test_replays_of_one_bag_are_the_same_and_of_another_bag_are_not(place: Place) -> None:
+    one, same = (figures("replay", place.bag, *place.vehicle, cwd=place.folder) for _ in range(2))
+    other = figures("replay", "other_bag", *place.vehicle, cwd=place.folder)
+    assert one["plans"] > 0
+    assert one["plans"] + one["rejected"] == 10, "one cycle for each frame of the anchor camera"
+    assert one == same
+    assert len(one["sha256"]) == 64
+    assert one["sha256"] != other["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("doctor no_bag", "no_bag: no such bag"),
+        ("doctor empty", "empty: not a bag"),
+        ("doctor notes.txt", "notes.txt: not a bag"),
+        ("doctor bag --rig no_rig", "no rig 'no_rig'"),
+        ("doctor bag --rig no_rig.yaml", "no_rig.yaml: no such file"),
+        ("doctor --seconds 0", "want 0 < seconds"),
+        ("replay no_bag", "no_bag: no such bag"),
+        ("replay bag --bundle no_engine", "no engine 'no_engine'"),
+        ("replay bag --profile no_profile", "no profile 'no_profile'"),
+        ("plan --bag bag --at 1.5", "bag is 1.0 s long, got 1.5"),
+        ("make-bag bag --rig rig.yaml", "bag exists"),
+        ("make-bag empty --rig rig.yaml --overwrite", "empty exists and is not a bag"),
+        ("record bag", "bag exists"),
+    ],
+)
+def test_wrong_input_ends_with_status_2_and_one_line(place: Place, arguments: str, words: str) -> None:
+    done = run(*arguments.split(), cwd=place.folder)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("alpamayo: ")
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", ["--help", "doctor bag --out doctor"])
+def test_a_reader_that_goes_away_is_no_traceback(place: Place, arguments: str) -> None:
+    """As in `alpamayo X | head`."""
+    command = [str(PROGRAM), *arguments.split()]
+    with subprocess.Popen(command, cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+def test_live_commands_say_that_they_need_ros(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['rclpy'] = None; sys.argv = ['alpamayo', 'doctor']; from alpamayo_ros.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "rclpy" in done.stderr
