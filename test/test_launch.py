@@ -128,6 +128,17 @@ def test_a_planner_in_a_namespace_under_autoware_names_is_recorded_with_our_envi
     assert (process.returncode, bag_topics(tmp_path / "recording")["/word"].count) == (0, 1), (tmp_path / "log").read_text()
 
 
+@pytest.mark.ros
+def test_the_visualizer_follows_a_planner_in_a_namespace_under_autoware_names(tmp_path: Path) -> None:
+    pytest.importorskip("launch_ros.actions")
+    arguments = ("namespace:=car", "compat:=autoware", "rviz:=false")
+    with client_node("tester") as node, launched(tmp_path / "log", "visualization.launch.py", *arguments):
+        subscribed = {"/alpamayo/predicted_trajectory", "/alpamayo/reasoning", "/car/alpamayo_planner/status"}
+        published = {"/alpamayo/predicted_trajectory_markers", "/car/alpamayo_visualizer/overlay/compressed"}
+        assert spin_until(node, lambda: subscribed | published <= topics(node), 15), (tmp_path / "log").read_text()
+        assert not {"/car/alpamayo_planner/trajectory", "/car/alpamayo_visualizer/markers"} & topics(node)
+
+
 def topics(node: Node) -> set[str]:
     return {name for name, _ in node.get_topic_names_and_types()}
 

@@ -39,13 +39,11 @@ def run_demo(bag: Path, out: Path, rig_name: str, bundle: str) -> dict[str, Any]
         raise EngineFailure(f"no trajectory came out of the node: see {out / 'planner.log'}")
     figures = _figures(bag, rig, collector, counts)
     _print_table(figures)
-    farthest = max(
-        collector.trajectory, key=lambda plan: float(np.hypot(plan.points[-1].pose.position.x, plan.points[-1].pose.position.y))
-    )
+    turning = max(collector.trajectory, key=lambda plan: abs(float(plan.points[-1].pose.position.y)))
     picture = out / "plan.jpg"
-    cycle, weights = plan_at(bag, stamp_ns(farthest.header.stamp), rig, bundle, "seven_camera")
+    cycle, weights = plan_at(bag, stamp_ns(turning.header.stamp), rig, bundle, "seven_camera")
     draw_plan(bag, cycle, rig, weights, picture)
-    same = _same_points(farthest, cycle)
+    same = _same_points(turning, cycle)
     print(f"offline plan of the same t0 {'has the same points' if same else 'DIFFERS'}")
     for what, path in {"picture": picture, "recording": recording, "logs": out}.items():
         print(f"{what}: {path}")
@@ -93,7 +91,6 @@ def _figures(bag: Path, rig: Rig, collector: PlanCollector, counts: dict[str, di
         "while_first_window_filled": sum(status.state == status.STATE_WARMUP for status in collector.status),
         "refused": len(late),
         "refusals": sorted({reason for status in late for reason in status.reasons})[:5],
-        "consistent": sum(trace.consistent == trace.CONSISTENT_YES for trace in collector.reasoning),
         "sync_error_ms_max": max(abs(error) for status in valid for error in status.sync_error_ms),
         "age_ms": _percentiles([status.age_ms for status in valid]),
         "stage_ms": {
@@ -119,7 +116,6 @@ def _print_table(figures: dict[str, Any]) -> None:
         "plans",
         "points",
         "refused",
-        "consistent",
         "weights",
     ):
         table.add_row(name.replace("_", " "), str(figures[name]))

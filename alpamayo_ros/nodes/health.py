@@ -58,9 +58,9 @@ class Recent:
     def __init__(self) -> None:
         self._counts: dict[str, deque[int]] = {}
 
-    def rise(self, name: str, count: int) -> int:
+    def rise(self, name: str, count: int, within_s: float = RECENT_S) -> int:
         """Tell a counter, once every PERIOD_S."""
-        counts = self._counts.setdefault(name, deque([0], maxlen=round(RECENT_S / PERIOD_S) + 1))
+        counts = self._counts.setdefault(name, deque([0], maxlen=round(within_s / PERIOD_S) + 1))
         counts.append(count)
         return max(count - counts[0], 0)  # 0 after a restart of the counter
 
@@ -117,9 +117,11 @@ class Health:
 
     def _camera_level(self, role: str, counts: Counts, newest_ns: int | None, rate_hz: float, now_ns: int) -> tuple[bytes, str]:
         camera, profile = self._buffers.rig.cameras[role], self._buffers.profile
-        missing = self._recent.rise(f"{role} missing", counts.missing)
         unusable = counts.refused + counts.late + counts.dropped + counts.conflicting
         refused = self._recent.rise(f"{role} unusable", unusable)
+        # A frame that was refused by its header leaves a gap in the stamps too, a moment later: it was not lost on the way.
+        gaps = self._recent.rise(f"{role} missing", counts.missing)
+        missing = gaps - self._recent.rise(f"{role} refused", counts.refused, RECENT_S + 2 * PERIOD_S)
         because = f"{refused} frames refused or dropped in the last {RECENT_S:.0f} s, last: {counts.reason}"
         if role not in profile.cameras:
             return OK, f"not used by profile {profile.name}"
@@ -129,7 +131,7 @@ class Health:
         if now_ns - newest_ns > SILENT_PERIODS * camera.period_ns:
             silent = f"no good frame for {(now_ns - newest_ns) / 1e6:.0f} ms, period {camera.period_ns / 1e6:.0f}"
             return gone, f"{silent}; {because}" if refused else silent
-        if missing:
+        if missing > 0:
             return WARN, f"{missing} frames in the last {RECENT_S:.0f} s were {REMEDY}"
         if refused:
             return WARN, because

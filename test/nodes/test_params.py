@@ -140,6 +140,7 @@ def test_nothing_is_declared_when_one_parameter_is_refused(context: rclpy.Contex
         (["-p", "rat:=2.0"], "replay_node: unknown parameter 'rat', did you mean 'rate'?"),
         (["-p", "bag:=x", "-p", "rate:=1000.0"], "replay_node: rate: want a number 0.01..100, got 1000.0"),
         ([], "replay_node: bag: not given, want text (rosbag2 folder or file to play)"),
+        (["--", "my.bag"], "replay_node: unknown argument 'my.bag', want --ros-args -p name:=value or --params-file FILE"),
         (["--params-file", "/does/not/exist"], "replay_node: RCLError: failed to initialize rcl"),
     ],
 )

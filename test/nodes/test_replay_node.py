@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros.bags import BagWriter, TopicInfo, message, read_bag, serialize
 from alpamayo_ros.nodes.client import client_node, spin_until
+from alpamayo_ros.nodes.messages import stamp_ns
 from alpamayo_ros.nodes.topics import message_class, recorded_qos
 from alpamayo_ros.types import InvalidInput
 
@@ -59,34 +61,57 @@ def played(node: Node, process: Any) -> int:
     return int(process.returncode)
 
 
-@pytest.mark.ros
-def test_every_message_comes_out_as_it_was_recorded_and_the_exit_status_is_0(bag: Path, tmp_path: Path) -> None:
+@dataclass
+class Playback:
+    """What arrived while the bag was played once, at twice its speed."""
+
+    status: int
+    images: list[bytes]
+    words: list[str]
+    word_receipts_s: list[float]
+    plans: list[String]
+    clock_ns: list[int]
+    transforms: list[TFMessage]
+
+
+@pytest.fixture(scope="module")
+def playback(bag: Path) -> Playback:
+    arguments = ("-p", f"bag:={bag}", "-p", "clock_hz:=50.0", "-p", "rate:=2.0", "-p", "wait_for_subscribers_s:=5.0")
+    images: list[bytes] = []
+    receipts: list[tuple[float, str]] = []
     with client_node("tester") as node:
-        arrived: list[bytes] = []
-        node.create_subscription(CompressedImage, "/camera/image/compressed", arrived.append, qos_profile_sensor_data, raw=True)
-        words, plans = listen(node, String, "/word"), listen(node, String, "/alpamayo_planner/word")
-        clocks, transforms = listen(node, Clock, "/clock"), listen(node, TFMessage, "/tf_static", LATCHED)
-        with started(
-            "replay_node", tmp_path / "log", "-p", f"bag:={bag}", "-p", "clock_hz:=50.0", "-p", "wait_for_subscribers_s:=5.0"
-        ) as process:
-            assert played(node, process) == 0
-    assert arrived == [record.cdr for record in read_bag(bag, ["/camera/image/compressed"])]
-    assert [word.data for word in words] == [f"word {i}" for i in range(6)]
-    assert len(transforms) == 1
-    assert plans == [], "the plans of an earlier run must not mix with those of a planner that is being tested"
-    times = [clock.clock.sec * 10**9 + clock.clock.nanosec for clock in clocks]
-    assert times == [START + i * 20_000_000 for i in range(26)]
+        node.create_subscription(CompressedImage, "/camera/image/compressed", images.append, qos_profile_sensor_data, raw=True)
+        node.create_subscription(String, "/word", lambda word: receipts.append((time.monotonic(), word.data)), 100)
+        plans, clocks = listen(node, String, "/alpamayo_planner/word"), listen(node, Clock, "/clock")
+        transforms = listen(node, TFMessage, "/tf_static", LATCHED)
+        with started("replay_node", bag.with_name("log"), *arguments) as process:
+            status = played(node, process)
+    clock_ns = [stamp_ns(clock.clock) for clock in clocks]
+    return Playback(status, images, [w for _, w in receipts], [s for s, _ in receipts], plans, clock_ns, transforms)
 
 
 @pytest.mark.ros
-def test_the_bag_is_not_played_faster_than_asked_for(bag: Path, tmp_path: Path) -> None:
-    with client_node("tester") as node:
-        receipts: list[float] = []
-        node.create_subscription(String, "/word", lambda _: receipts.append(time.monotonic()), 100)
-        with started("replay_node", tmp_path / "log", "-p", f"bag:={bag}", "-p", "rate:=2.0", *WORDS) as process:
-            assert played(node, process) == 0
+def test_every_message_comes_out_as_it_was_recorded_and_the_exit_status_is_0(bag: Path, playback: Playback) -> None:
+    assert playback.images == [record.cdr for record in read_bag(bag, ["/camera/image/compressed"])]
+    assert playback.words == [f"word {i}" for i in range(6)]
+    assert len(playback.transforms) == 1
+    assert playback.status == 0
+
+
+@pytest.mark.ros
+def test_the_clock_ticks_evenly_in_bag_time(playback: Playback) -> None:
+    assert playback.clock_ns == [START + i * 20_000_000 for i in range(26)]
+
+
+@pytest.mark.ros
+def test_the_bag_is_not_played_faster_than_asked_for(playback: Playback) -> None:
     # 0.5 s of bag at twice the speed; a slow machine may take longer, and the first receipt may be late by its wakeup.
-    assert receipts[-1] - receipts[0] > 0.25 - 0.02
+    assert playback.word_receipts_s[-1] - playback.word_receipts_s[0] > 0.25 - 0.02
+
+
+@pytest.mark.ros
+def test_plans_of_an_earlier_run_do_not_mix_with_those_of_a_planner_that_is_being_tested(playback: Playback) -> None:
+    assert playback.plans == []
 
 
 @pytest.mark.ros
@@ -113,7 +138,7 @@ def test_on_a_loop_the_clock_jumps_back_and_everything_comes_again_until_interru
             assert process.poll() is None
         assert process.returncode == 0
     assert [word.data for word in words[:13]] == [f"word {i % 6}" for i in range(13)]
-    times = np.array([clock.clock.sec * 10**9 + clock.clock.nanosec for clock in clocks])
+    times = np.array([stamp_ns(clock.clock) for clock in clocks])
     back = np.flatnonzero(np.diff(times) < 0)
     assert len(back) >= 2
     assert (times[back + 1] == START).all()
