@@ -158,13 +158,12 @@ class Health:
     def _inputs(self, inputs: Inputs | None) -> Diagnostic:
         if inputs is None:
             return Diagnostic("inputs", OK, "not listening: the node is not active", {})
-        wrong = {f"{topic} type": text for topic, text in inputs.wrong_types().items()}
-        wrong |= {f"{topic} QoS": f"a publisher is incompatible: {what}" for topic, what in inputs.incompatible_qos.items()}
+        deaf = {f"{topic} unheard": why for topic, why in inputs.deaf_to().items()}
         refused = {f"{topic} refused": f"{r.count}, last: {r.last}" for topic, r in inputs.refusals.items() if r.count}
         recently = [f"{topic} refused" for topic, r in inputs.refusals.items() if self._recent.rise(topic, r.count)]
-        said = [f"{name}: {text}" for name, text in (wrong | refused).items() if name in wrong or name in recently]
-        level = ERROR if wrong else WARN if recently else OK
-        return Diagnostic("inputs", level, "; ".join(said) or "all accepted", wrong | refused)
+        said = [f"{name}: {text}" for name, text in (deaf | refused).items() if name in deaf or name in recently]
+        level = ERROR if deaf else WARN if recently else OK
+        return Diagnostic("inputs", level, "; ".join(said) or "all accepted", deaf | refused)
 
     def _engine_status(self) -> Diagnostic:
         engine = self._engine

@@ -5,15 +5,15 @@ What a message is refused for is kept per topic, with its count, and said in dia
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nav_msgs.msg import Odometry
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
@@ -35,11 +35,16 @@ class Refusals:
 
     count: int = 0
     last: str = ""
+    logged_s: float = float("-inf")  # steady clock
 
-    def add(self, reason: str) -> None:
-        """Count one refused message."""
+    def add(self, reason: str) -> bool:
+        """Count one refused message; whether it is time to log one of this topic again, at most one a second."""
         self.count += 1
         self.last = reason
+        if time.monotonic() - self.logged_s < 1.0:
+            return False
+        self.logged_s = time.monotonic()
+        return True
 
 
 class Inputs:
@@ -50,9 +55,8 @@ class Inputs:
         self._buffers = buffers
         self._on_epoch = on_epoch
         self.refusals: dict[str, Refusals] = {}  # by topic
-        self.incompatible_qos: dict[str, str] = {}  # topic -> policy
         self.odometry: Counter[str] = Counter()  # what became of the poses (see poses.Offered)
-        self._types: dict[str, type] = {}  # topic -> message type subscribed to
+        self._wanted: dict[str, tuple[type, QoSProfile]] = {}  # by topic
         # role -> stamp of the newest frame, and when DDS had it. Complete from the start: another thread iterates over it.
         self._received_ns: dict[str, tuple[int, int]] = dict.fromkeys(buffers.roles, (0, 0))
         self._subscriptions = self._subscribe()
@@ -69,14 +73,17 @@ class Inputs:
         newest = [of_role[-1].stamp_ns for of_role in frames.values()]
         return max(ns for _, ns in received) if [stamp for stamp, _ in received] == newest else None
 
-    def wrong_types(self) -> Mapping[str, str]:
-        """Topics on which somebody publishes another message type than the rig declares."""
+    def deaf_to(self) -> dict[str, str]:
+        """By topic, why nothing can come from somebody who publishes there now: another message type, incompatible QoS."""
         found = {}
-        for topic, kind in self._types.items():
+        for topic, (kind, qos) in self._wanted.items():
             ours = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
-            others = {p.topic_type for p in self._node.get_publishers_info_by_topic(topic)} - {ours}
-            if others:
-                found[topic] = f"published as {', '.join(sorted(others))}, the rig declares {ours}"
+            for publisher in self._node.get_publishers_info_by_topic(topic):
+                verdict, why = qos_check_compatible(publisher.qos_profile, qos)
+                if publisher.topic_type != ours:
+                    found[topic] = f"{publisher.node_name} publishes {publisher.topic_type}, wanted is {ours}"
+                elif verdict == QoSCompatibility.ERROR:
+                    found[topic] = f"{publisher.node_name} publishes with incompatible QoS: {why}"
         return found
 
     def _subscribe(self) -> list[Subscription]:
@@ -97,20 +104,16 @@ class Inputs:
         """Subscribe; a message that `take` refuses is counted under its topic and dropped."""
         resolved = self._node.resolve_topic_name(topic)
         refusals = self.refusals.setdefault(resolved, Refusals())
-        self._types[resolved] = kind
+        self._wanted[resolved] = kind, qos
 
         def callback(message: Any, info: Mapping[str, int]) -> None:
             try:
                 take(message, info)
             except InvalidInput as error:
-                refusals.add(str(error))
-                self._node.get_logger().warning(f"{resolved}: {error}", throttle_duration_sec=1.0)
+                if refusals.add(str(error)):
+                    self._node.get_logger().warning(f"{resolved}: {error}")
 
-        def incompatible(event: Any) -> None:
-            self.incompatible_qos[resolved] = qos_policy_name_from_kind(event.last_policy_kind)
-
-        events = SubscriptionEventCallbacks(incompatible_qos=incompatible)
-        return self._node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
+        return self._node.create_subscription(kind, topic, callback, qos)
 
     def _camera(self, role: str) -> Callable[[Any, Mapping[str, int]], None]:
         def take(message: Any, info: Mapping[str, int]) -> None:

@@ -1,6 +1,7 @@
 """Values to generated messages and back. Pure conversion: nothing is decided, looked up or published here.
 
-Texts and lists longer than their message allows are cut and say so with "...". Control characters become spaces.
+Texts and lists longer than their message allows are cut and say so with "...". Control characters become spaces. Only
+meta-actions have no place to say it; their shortest pieces are merged long before 64.
 """
 
 from __future__ import annotations

@@ -236,7 +236,8 @@ class Planning:
             plan_id=0 if reason else self.plan_id,
             source=None if reason else "model",
             valid=not reason,
-            reasons=(reason,) if reason else tuple(left_out),
+            # One problem each: a text has at most 256 bytes, seven silent cameras say more.
+            reasons=tuple(reason.split("; ") if reason else left_out),
             age_ms=(now_ns - cycle.t0_ns) / 1e6,
             odometry_extrapolated_ms=observation.odometry_extrapolated_ms if observation else 0.0,
             cameras={role: self._camera_status(role, cycle, counts) for role in self._buffers.profile.cameras},

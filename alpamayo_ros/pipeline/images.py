@@ -15,6 +15,9 @@ import simplejpeg
 
 from alpamayo_ros.types import U8, EncodedFrame, InvalidInput
 
+# Several threads decode already: OpenCV's own pool would only fight with them for the same cores.
+cv2.setNumThreads(1)
+
 MAX_JPEG_SCANS = 16
 """Scans of one JPEG. Baseline has 1, libjpeg's default progressive script 10; each scan costs a pass over all pixels."""
 

@@ -105,6 +105,7 @@ class Vehicle:
         compressed = {role: camera for role, camera in self.rig.cameras.items() if role != RAW_ROLE}
         self.publisher = RigPublisher(self.node, self.rig.model_copy(update={"cameras": compressed}), clock=True)
         self.raw = self.node.create_publisher(Image, self.rig.cameras[RAW_ROLE].topic, qos_profile_sensor_data)
+        self.bytes_of_odometry = self.node.create_publisher(Odometry, self.rig.odometry.topic, 10)
         self.plans = PlanCollector(self.node)
         self.executor = SingleThreadedExecutor(context=self.node.context)
         self.executor.add_node(self.node)
@@ -114,6 +115,11 @@ class Vehicle:
     def t0_ns(self) -> int:
         """Stamp of the newest frames."""
         return self.now_ns - CAMERA_LAG_NS
+
+    @property
+    def next_t0_ns(self) -> int:
+        """Stamp of the frames of the next tick."""
+        return self.t0_ns + self.camera_period_ns
 
     def wait(self, done: Callable[[], bool], timeout_s: float = 10.0) -> bool:
         """Serve this side's callbacks until `done()` or the timeout; whether it is done."""
@@ -193,16 +199,17 @@ class Vehicle:
     def diagnostic(self, name: str, text: str = "", timeout_s: float = 5.0) -> str:
         """Wait until a diagnostic that comes from now on says `text`: its message, then its values, as one string."""
         self.plans.diagnostics.clear()
-        self.wait(lambda: text in self._said(name) and bool(self._said(name)), timeout_s)
-        assert text in self._said(name), f"{name!r} never said {text!r}; last: {self._said(name)!r}"
-        return self._said(name)
+        self.wait(lambda: text in self.said(name) and bool(self.said(name)), timeout_s)
+        assert text in self.said(name), f"{name!r} never said {text!r}; last: {self.said(name)!r}"
+        return self.said(name)
 
     def values(self, name: str) -> dict[str, str]:
         """Values of the newest diagnostic of this name, as of now."""
         self.diagnostic(name)
         return self.plans.values(f": {name}")
 
-    def _said(self, name: str) -> str:
+    def said(self, name: str) -> str:
+        """The newest diagnostic of this name, as one string; empty when there is none."""
         status = self.plans.diagnostics.get(f"alpamayo_planner: {name}")
         return "; ".join([status.message, *(f"{pair.key}={pair.value}" for pair in status.values)]) if status else ""
 
