@@ -86,7 +86,7 @@ class Link:
 def main(arguments: Arguments) -> None:
     """Serve one engine until the parent says close or goes away."""
     _die_with(arguments.parent)
-    _keep_freed_memory()
+    keep_freed_memory()
     link = Link(arguments.socket_fd)
     reader = FrameReader(arguments.ring_fd, arguments.image_shape, arguments.slots)
     try:
@@ -137,7 +137,7 @@ def _die_with(parent: int) -> None:
         os._exit(0)  # it was gone before the kernel knew
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let malloc keep up to 128 MB: fresh pages for the 35 images of an observation cost 10 ms, used ones 1 ms."""
     libc = ctypes.CDLL(None)
     if not (libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20) and libc.mallopt(_M_TRIM_THRESHOLD, 128 << 20)):

@@ -23,6 +23,7 @@ from alpamayo_ros.bags import bag_span, bag_topics
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.keeper import Limits
 from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.engine.worker import keep_freed_memory
 from alpamayo_ros.evaluation.processes import CpuMeter
 from alpamayo_ros.evaluation.public_way import PublicNodesWay, expected_checksums, window_cpu_ms
 from alpamayo_ros.nodes.client import PlanCollector, client_node, node_process, spin_until, subscribe_cameras
@@ -51,6 +52,7 @@ GOALS = {
 def bench_ros(bag: Path, rig: Rig, profile: InputProfile, out: Path) -> dict[str, Any]:
     """Replay a bag into the planner node in real time, twice; prints the table. Raises EngineFailure when a node fails."""
     out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()  # as our nodes do, or fresh pages would be counted against the public node's way
     baseline = PublicNodesWay(rig, profile)
     live = _run_live(bag, rig, baseline, out, probe_timer_ms=0.0)
     probed = _run_live(bag, rig, None, out, probe_timer_ms=5.0)
