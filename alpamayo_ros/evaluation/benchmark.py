@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def bench_ros(bag: Path, rig: Rig, profile: InputProfile, out: Path) -> dict[str
     baseline = PublicNodesWay(rig, profile)
     live = _run_live(bag, rig, baseline, out, probe_timer_ms=0.0)
     probed = _run_live(bag, rig, None, out, probe_timer_ms=5.0)
-    figures = _ingest_figures(bag, rig, profile, live)
+    figures = _ingest_figures(bag, rig, profile, live, out / "windows.csv")
     figures |= _ratios(live, baseline, window_cpu_ms(bag, rig, profile))
     figures |= {"timer_late_ms_p99": float(probed.planner["timer_late_ms_p99"]), **_engine_faults(profile)}
     _print_table(figures)
@@ -99,8 +100,8 @@ def _run_live(bag: Path, rig: Rig, baseline: PublicNodesWay | None, out: Path, p
         return Live(collector.status, collector.trajectory, cameras, collector.values("planner"), cores)
 
 
-def _ingest_figures(bag: Path, rig: Rig, profile: InputProfile, live: Live) -> dict[str, Any]:
-    """What came in and what was made of it, held against the bag itself."""
+def _ingest_figures(bag: Path, rig: Rig, profile: InputProfile, live: Live, listing: Path) -> dict[str, Any]:
+    """What came in and what was made of it, held against the bag itself; `listing` gets the checksum of every window."""
     topics = bag_topics(bag)
     sent = sum(topics[rig.cameras[role].topic].count for role in profile.cameras)
     expected = expected_checksums(bag, rig, profile)
@@ -108,9 +109,9 @@ def _ingest_figures(bag: Path, rig: Rig, profile: InputProfile, live: Live) -> d
     limits = {role: rig.cameras[role].tolerance_ns / 1e6 for role in rig.cameras}
     windows = {stamp_ns(status.header.stamp): status.pixels_crc32 for status in valid}
     errors = [(role, error) for status in valid for role, error in zip(status.camera_roles, status.sync_error_ms, strict=True)]
-    checksum = 0
-    for t0_ns in sorted(windows):
-        checksum = (checksum * 31 + windows[t0_ns]) % 2**32
+    lines = [f"{t0_ns},{crc:08x},{expected.get(t0_ns, 0):08x}" for t0_ns, crc in sorted(windows.items())]
+    listing.write_text("\n".join(["t0_ns,pixels_crc32,expected", *lines]) + "\n")
+    checksum = zlib.crc32(listing.read_bytes())
     return {
         "duration_s": (bag_span(bag)[1] - bag_span(bag)[0]) / 1e9,
         "camera_messages": sent,
