@@ -27,6 +27,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("namespace", default_value="", description="namespace of our nodes"),
             DeclareLaunchArgument("rig", default_value="", description="name from config/rigs or .yaml file" + FROM_FILE),
             DeclareLaunchArgument("bundle", default_value="", description="built-in engine or bundle folder" + FROM_FILE),
+            DeclareLaunchArgument("profile", default_value="", description="input profile of a built-in engine" + FROM_FILE),
+            DeclareLaunchArgument("engine_python", default_value="", description="interpreter of the engine" + FROM_FILE),
             DeclareLaunchArgument(
                 "params_file", default_value=str(HERE.parent / "config" / "planner.yaml"), description="parameters of our nodes"
             ),
@@ -56,12 +58,11 @@ def include(name: str, condition: IfCondition | None = None) -> IncludeLaunchDes
 
 def nodes(context: LaunchContext) -> list[Node]:
     """The planner, and the recorder where a folder is named."""
-    given = {
-        name: LaunchConfiguration(name).perform(context) for name in ("namespace", "rig", "bundle", "params_file", "log_level")
-    }
+    names = ("namespace", "rig", "bundle", "profile", "engine_python", "params_file", "log_level")
+    given = {name: LaunchConfiguration(name).perform(context) for name in names}
     flags = {name: LaunchConfiguration(name).perform(context) for name in ("use_sim_time", "autostart")}
     record = LaunchConfiguration("record").perform(context)
-    settings = {name: given[name] for name in ("rig", "bundle") if given[name]}
+    settings = {name: given[name] for name in ("rig", "bundle", "profile", "engine_python") if given[name]}
     settings |= {name: flag == "true" for name, flag in flags.items() if flag}
     planner = Node(
         package="alpamayo_ros",
