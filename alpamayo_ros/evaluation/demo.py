@@ -72,7 +72,8 @@ def _drive(node: Any, collector: PlanCollector, bag: Path, recording: Path, out:
 
 def _expect(fulfilled: bool, planning: subprocess.Popen[bytes], log: Path) -> None:
     if not fulfilled or planning.poll() is not None:
-        raise EngineFailure(f"a node did not do its part: see {log}")
+        words = log.read_text(errors="replace").strip().splitlines()
+        raise EngineFailure(f"a node did not do its part: {words[-1] if words else 'it said nothing'} (all of it: {log})")
 
 
 def _figures(bag: Path, rig: Rig, collector: PlanCollector, counts: dict[str, dict[str, str]]) -> dict[str, Any]:
