@@ -7,6 +7,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -44,7 +45,7 @@ class Lateness:
         self._period_s = period_ms / 1e3
         self._due_s = time.monotonic() + self._period_s
         self.late_ms: deque[float] = deque(maxlen=60_000)
-        node.create_timer(self._period_s, self._fired, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.timer = node.create_timer(self._period_s, self._fired, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _fired(self) -> None:
         now_s = time.monotonic()
@@ -64,24 +65,30 @@ class Recent:
         counts.append(count)
         return max(count - counts[0], 0)  # 0 after a restart of the counter
 
+    def forget(self, name: str) -> None:
+        """Let a counter begin again at what it is told next."""
+        self._counts[name] = deque(maxlen=self._counts[name].maxlen)
+
 
 class Health:
     """Publishes the diagnostics of a configured node."""
 
-    def __init__(self, node: Node, buffers: Buffers, engine: EngineClient, lateness: Lateness | None) -> None:
+    def __init__(self, node: Node, buffers: Buffers, engine: EngineClient, probe_timer_ms: float) -> None:
         self.planning: Planning | None = None  # while the node is active
         self._node = node
         self._buffers = buffers
         self._engine = engine
-        self._lateness = lateness
+        self._lateness = Lateness(node, probe_timer_ms) if probe_timer_ms else None
         self._recent = Recent()
+        self._silent: set[str] = set()  # roles
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # On the steady clock: simulated time may stand still, and that must be said too.
         self._timer = node.create_timer(PERIOD_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def close(self) -> None:
         """Say nothing more."""
-        self._node.destroy_timer(self._timer)
+        for timer in (self._timer, *([self._lateness.timer] if self._lateness else [])):
+            self._node.destroy_timer(timer)
         self._node.destroy_publisher(self._publisher)
 
     def _tick(self) -> None:
@@ -93,12 +100,11 @@ class Health:
 
     def _diagnose(self, now_ns: int) -> Iterator[Diagnostic]:
         inputs, tally = (self.planning.inputs, self.planning.tally.copy()) if self.planning else (None, Tally())
-        for role, counts in self._buffers.frames.counts.items():
-            yield self._camera(role, counts, tally.sync_error_ms.get(role), now_ns)
-        yield self._odometry(inputs, now_ns)
-        yield self._inputs(inputs)
+        counts = self._buffers.frames.counts
+        cameras = [self._camera(role, counts[role], tally.sync_error_ms.get(role), now_ns) for role in counts]
+        for diagnostic in (*cameras, self._odometry(inputs, now_ns), self._inputs(inputs), self._planner(tally)):
+            yield diagnostic if self.planning else replace(diagnostic, level=OK, message="the node is not active")
         yield self._engine_status()
-        yield self._planner(tally)
 
     def _camera(self, role: str, counts: Counts, sync_error_ms: float | None, now_ns: int) -> Diagnostic:
         camera, frames = self._buffers.rig.cameras[role], self._buffers.frames
@@ -112,32 +118,41 @@ class Health:
             **{name: str(value) for name, value in vars(counts).items() if name != "reason"},
             "last_reason": counts.reason,
         }
-        level, message = self._camera_level(role, counts, newest_ns, rate_hz, now_ns)
+        silent_ns = None if newest_ns is None else now_ns - newest_ns
+        level, message = self._camera_level(role, counts, silent_ns, rate_hz)
         return Diagnostic(f"camera {role}", level, message, values)
 
-    def _camera_level(self, role: str, counts: Counts, newest_ns: int | None, rate_hz: float, now_ns: int) -> tuple[bytes, str]:
+    def _camera_level(self, role: str, counts: Counts, silent_ns: int | None, rate_hz: float) -> tuple[bytes, str]:
         camera, profile = self._buffers.rig.cameras[role], self._buffers.profile
+        is_silent = silent_ns is None or silent_ns > SILENT_PERIODS * camera.period_ns
+        lost = self._lost(role, counts, is_silent)
         unusable = counts.refused + counts.late + counts.dropped + counts.conflicting
         refused = self._recent.rise(f"{role} unusable", unusable)
-        # A frame that was refused by its header leaves a gap in the stamps too, a moment later: it was not lost on the way.
-        gaps = self._recent.rise(f"{role} missing", counts.missing)
-        missing = gaps - self._recent.rise(f"{role} refused", counts.refused, RECENT_S + 2 * PERIOD_S)
         because = f"{refused} frames refused or dropped in the last {RECENT_S:.0f} s, last: {counts.reason}"
         if role not in profile.cameras:
             return OK, f"not used by profile {profile.name}"
         gone = ERROR if role in profile.required_roles else WARN
-        if newest_ns is None:
+        if silent_ns is None:
             return gone, because if refused else f"no frame on {camera.topic}"
-        if now_ns - newest_ns > SILENT_PERIODS * camera.period_ns:
-            silent = f"no good frame for {(now_ns - newest_ns) / 1e6:.0f} ms, period {camera.period_ns / 1e6:.0f}"
+        if is_silent:
+            silent = f"no good frame for {silent_ns / 1e6:.0f} ms, period {camera.period_ns / 1e6:.0f}"
             return gone, f"{silent}; {because}" if refused else silent
-        if missing > 0:
-            return WARN, f"{missing} frames in the last {RECENT_S:.0f} s were {REMEDY}"
+        if lost:
+            return WARN, f"{lost} frames in the last {RECENT_S:.0f} s were {REMEDY}"
         if refused:
             return WARN, because
         if abs(rate_hz - camera.rate_hz) > 0.2 * camera.rate_hz:
             return WARN, f"comes at {rate_hz:.1f} Hz, the rig declares {camera.rate_hz:g}"
         return OK, f"{rate_hz:.1f} Hz"
+
+    def _lost(self, role: str, counts: Counts, is_silent: bool) -> int:
+        """Frames lost on the way lately: gaps in the stamps, but for those that an outage or a refused header explains."""
+        if role in self._silent and not is_silent:
+            self._recent.forget(f"{role} missing")
+        (self._silent.add if is_silent else self._silent.discard)(role)
+        gaps = self._recent.rise(f"{role} missing", counts.missing)
+        # Remembered longer: the gap that a refused frame leaves is seen a moment after it.
+        return max(gaps - self._recent.rise(f"{role} refused", counts.refused, RECENT_S + 2 * PERIOD_S), 0)
 
     def _odometry(self, inputs: Inputs | None, now_ns: int) -> Diagnostic:
         declared, poses = self._buffers.rig.odometry, self._buffers.poses
@@ -146,7 +161,7 @@ class Health:
         values |= {"epoch": str(self._buffers.epoch), "epoch_reason": self._buffers.epoch_reason}
         values |= {outcome: str(count) for outcome, count in inputs.odometry.items()} if inputs else {}
         if newest is None:
-            return Diagnostic("odometry", ERROR, f"no pose on {declared.topic}", values)
+            return Diagnostic("odometry", ERROR, f"no good pose on {declared.topic}", values)
         age_ms = (now_ns - newest.stamp_ns) / 1e6
         values |= {"age_ms": f"{age_ms:.1f}", "speed_mps": f"{newest.speed_mps:.2f}"}
         if age_ms > max(200.0, SILENT_PERIODS * 1e3 / declared.rate_hz):
@@ -157,7 +172,7 @@ class Health:
 
     def _inputs(self, inputs: Inputs | None) -> Diagnostic:
         if inputs is None:
-            return Diagnostic("inputs", OK, "not listening: the node is not active", {})
+            return Diagnostic("inputs", OK, "", {})
         deaf = {f"{topic} unheard": why for topic, why in inputs.deaf_to().items()}
         refused = {f"{topic} refused": f"{r.count}, last: {r.last}" for topic, r in inputs.refusals.items() if r.count}
         recently = [f"{topic} refused" for topic, r in inputs.refusals.items() if self._recent.rise(topic, r.count)]
@@ -190,16 +205,11 @@ class Health:
             values |= _percentiles(f"{stage}_ms", ms)
         if self._lateness is not None:
             values |= _percentiles("timer_late_ms", self._lateness.late_ms)
-        if self.planning is None:
-            return Diagnostic("planner", OK, "inactive", values)
         said = f"{tally.published} plans, {tally.refused} refused"
         if time.monotonic() - tally.last_plan_s > SILENT_S:
-            why = (
-                f"last refusal: {tally.last_refusal}"
-                if tally.refused
-                else f"no frame of {self._buffers.rig.anchor} to plan from"
-            )
-            return Diagnostic("planner", ERROR, f"no plan for {SILENT_S:.0f} s or more, {said}; {why}", values)
+            why = f"last refusal: {tally.last_refusal or f'none, no frame of {self._buffers.rig.anchor} came'}"
+            level = ERROR if tally.published else WARN
+            return Diagnostic("planner", level, f"no plan for {SILENT_S:.0f} s or more, {said}; {why}", values)
         return Diagnostic("planner", OK, said, values)
 
 

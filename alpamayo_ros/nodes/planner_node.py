@@ -6,6 +6,7 @@ publish (planning.py). Topics, parameters and diagnostics: docs/nodes.md.
 
 from __future__ import annotations
 
+import gc
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_profile
 from alpamayo_ros.engine.ring import FrameRing
-from alpamayo_ros.nodes.health import Health, Lateness
+from alpamayo_ros.nodes.health import Health
 from alpamayo_ros.nodes.params import PlannerParams, declare
 from alpamayo_ros.nodes.planning import Outputs, Planning
 from alpamayo_ros.nodes.process import run_node
@@ -49,7 +50,6 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self.refusal = ""  # why the last configure failed
         super().__init__("alpamayo_planner")
         self.params = declare(self, PlannerParams)
-        self._lateness = Lateness(self, self.params.probe_timer_ms) if self.params.probe_timer_ms else None
 
     def on_configure(self, _: LifecycleState) -> TransitionCallbackReturn:
         """Make everything; a refusal leaves the node unconfigured with the reason in the log."""
@@ -58,7 +58,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
                 self._configured = self._configure(made)
             except (InvalidInput, EngineFailure, OSError) as error:
                 self.refusal = str(error)
-                self.get_logger().error(f"not configured: {self.refusal}")
+                if self.context.ok():
+                    self.get_logger().error(f"not configured: {self.refusal}")
                 return TransitionCallbackReturn.FAILURE
             return TransitionCallbackReturn.SUCCESS
 
@@ -111,7 +112,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         made.callback(buffers.close)
         outputs = Outputs(self)
         made.callback(outputs.close)
-        health = Health(self, buffers, engine, self._lateness)
+        health = Health(self, buffers, engine, params.probe_timer_ms)
         made.callback(health.close)
         return Configured(buffers, engine, outputs, health, made.pop_all())
 
@@ -136,6 +137,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             if self._configured:
                 self._configured.made.close()
                 self._configured = None
+                # Timers and jump handles hold our methods, which hold them: the ring's memory is too large to wait for.
+                gc.collect()
         return TransitionCallbackReturn.SUCCESS
 
     def _stop_planning(self) -> None:

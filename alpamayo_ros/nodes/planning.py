@@ -147,7 +147,9 @@ class Planning:
         self._say_epoch()
 
     def _say_epoch(self) -> None:
-        self._node.get_logger().warning(f"epoch {self._buffers.epoch}: {self._buffers.epoch_reason}; buffers emptied")
+        self._node.get_logger().warning(
+            f"epoch {self._buffers.epoch}: {self._buffers.epoch_reason}; buffers emptied", throttle_duration_sec=1.0
+        )
 
     def _plan_until_stopped(self) -> None:
         """The planning thread."""
@@ -171,7 +173,13 @@ class Planning:
             t0_ns = next_t0(buffers, last_t0_ns, time.monotonic_ns(), max_wait_ns, self._params.max_plan_hz)
             if t0_ns is not None:
                 last_t0_ns = t0_ns
-                self._finish(run_cycle(buffers, t0_ns, self._engine, self._request(t0_ns), ActionSpace()))
+                self._finish(self._cycle(t0_ns, epoch))
+
+    def _cycle(self, t0_ns: int, epoch: int) -> Cycle:
+        try:
+            return run_cycle(self._buffers, t0_ns, self._engine, self._request(t0_ns), ActionSpace())
+        except InvalidInput as error:  # no observation can hold it: poses that overflow float32
+            return Cycle(t0_ns, epoch, None, None, str(error))
 
     def _request(self, t0_ns: int) -> Request:
         p = self._params

@@ -40,6 +40,7 @@ from alpamayo_ros.nodes.messages import stamp_ns, time_message
 from alpamayo_ros.profile import Rig, read_profile, read_rig
 from alpamayo_ros.types import EgoPose
 
+TEST_FOLDER = Path(__file__).parents[1]
 MS = 1_000_000
 WIDTH, HEIGHT = 160, 96
 SPEED_MPS, HEADING_RAD = 8.0, 0.5
@@ -91,21 +92,25 @@ def jpeg(grey: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
 
 @dataclass
 class Vehicle:
-    """What a vehicle publishes: straight ahead at a constant speed, on simulated time."""
+    """What a vehicle publishes: straight ahead at a constant speed, on simulated time; and all that the node says to it."""
 
     node: Node
     rig: Rig
-    camera_period_ns: int
-    odometry_period_ns: int
     log: Path
     now_ns: int = START_NS
     skip: set[str] = field(default_factory=set)  # roles that are silent
 
     def __post_init__(self) -> None:
-        compressed = {role: camera for role, camera in self.rig.cameras.items() if role != RAW_ROLE}
+        cameras = self.rig.cameras
+        compressed = {role: camera for role, camera in cameras.items() if camera.transport == "compressed"}
         self.publisher = RigPublisher(self.node, self.rig.model_copy(update={"cameras": compressed}), clock=True)
-        self.raw = self.node.create_publisher(Image, self.rig.cameras[RAW_ROLE].topic, qos_profile_sensor_data)
-        self.bytes_of_odometry = self.node.create_publisher(Odometry, self.rig.odometry.topic, 10)
+        self.raw = {
+            role: self.node.create_publisher(Image, cameras[role].topic, qos_profile_sensor_data)
+            for role in cameras.keys() - compressed.keys()
+        }
+        self.navigation = self.node.create_publisher(msg.NavigationCommand, "/alpamayo_planner/navigation", 1)
+        self.camera_period_ns = cameras[self.rig.anchor].period_ns
+        self.odometry_period_ns = round(1e9 / self.rig.odometry.rate_hz)
         self.plans = PlanCollector(self.node)
         self.executor = SingleThreadedExecutor(context=self.node.context)
         self.executor.add_node(self.node)
@@ -132,11 +137,8 @@ class Vehicle:
         """Serve this side's callbacks for so long."""
         self.wait(lambda: False, seconds)
 
-    def tick(self, spoiled: Mapping[str, bytes] | None = None) -> None:
-        """One camera period: clock and odometry, then a frame of every camera, then the node's answer to them.
-
-        `spoiled` replaces the bytes of a camera's frame.
-        """
+    def tick(self) -> None:
+        """One camera period: clock and odometry, then a frame of every camera, then the node's answer to them."""
         until_ns = self.now_ns + self.camera_period_ns
         while self.now_ns < until_ns:
             self.now_ns += self.odometry_period_ns
@@ -145,9 +147,9 @@ class Vehicle:
         self.pause(0.002)  # the clock first, as on a vehicle
         for role in self.rig.cameras:
             if role not in self.skip:
-                self.frame(role, self.t0_ns, (spoiled or {}).get(role))
+                self.frame(role, self.t0_ns)
         if self.rig.anchor not in self.skip:
-            self.wait(self.is_answered, ANSWER_S)
+            self.wait(lambda: self.is_answered(self.t0_ns), ANSWER_S)
 
     def jump(self, seconds: float) -> None:
         """Let the clock jump; what came before is forgotten here, for its stamps may come again."""
@@ -155,16 +157,16 @@ class Vehicle:
         for collected in (self.plans.trajectory, self.plans.status, self.plans.reasoning, self.plans.candidates):
             collected.clear()
 
-    def is_answered(self) -> bool:
-        """Whether the node has said what it makes of the newest t0, and has published its plan."""
-        newest = next((s for s in reversed(self.plans.status) if stamp_ns(s.header.stamp) == self.t0_ns), None)
-        return newest is not None and (not newest.valid or self.planned_at(self.t0_ns) is not None)
+    def is_answered(self, t0_ns: int) -> bool:
+        """Whether the node has said what it makes of this t0, and its plan, if there is one, has come."""
+        status = next((s for s in reversed(self.plans.status) if stamp_ns(s.header.stamp) == t0_ns), None)
+        return status is not None and (not status.valid or self.planned_at(t0_ns) is not None)
 
     def frame(self, role: str, stamp: int, data: bytes | None = None) -> None:
         """Publish one camera frame."""
         grey = stamp // (100 * MS) % 250
-        if role == RAW_ROLE:
-            self.raw.publish(raw_image(stamp, picture(grey)))
+        if role in self.raw:
+            self.raw[role].publish(raw_image(stamp, picture(grey)))
         else:
             self.publisher.camera(role, stamp, jpeg(grey) if data is None else data)
 
@@ -227,6 +229,12 @@ class Vehicle:
         return all(self.node.count_subscribers(topic) for topic in topics) and all(map(self.node.count_publishers, outputs))
 
 
+def lost(vehicle: Vehicle, role: str) -> int:
+    """Frames of a camera that were refused or lost, as the newest status says."""
+    status = vehicle.status_at(vehicle.t0_ns)
+    return int(dict(zip(status.camera_roles, status.camera_dropped, strict=True))[role])
+
+
 def raw_image(stamp: int, image: np.ndarray, **changes: Any) -> Image:
     """An image message of RGB pixels, or one that lies about them."""
     height, width = image.shape[:2]
@@ -238,6 +246,21 @@ def raw_image(stamp: int, image: np.ndarray, **changes: Any) -> Image:
 
 
 @contextmanager
+def node_for(rig: Rig, folder: Path, parameters: Mapping[str, Any]) -> Iterator[tuple[Vehicle, subprocess.Popen[bytes]]]:
+    """A planner node's process and a vehicle with the cameras of this rig, which is the folder's rig.yaml."""
+    # Engines of our own are found in test/ (see engine/own_engines.py).
+    environment = node_environment() | {"PYTHONPATH": str(TEST_FOLDER)}
+    given = {"rig": folder / "rig.yaml", "use_sim_time": True, **parameters}
+    with (
+        node_process("planner_node", given, folder / "planner.log", environment) as process,
+        client_node(f"vehicle_{os.getpid()}_{next(_names)}") as node,
+    ):
+        vehicle = Vehicle(node, rig, folder / "planner.log")
+        yield vehicle, process
+        vehicle.executor.shutdown()
+
+
+@contextmanager
 def planner(
     folder: Path,
     camera_hz: float = 10.0,
@@ -245,18 +268,10 @@ def planner(
     profile: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Iterator[tuple[Vehicle, subprocess.Popen[bytes]]]:
-    """A planner node's process and the vehicle it is to listen to; `profile` changes the small one."""
-    rig, log = small_rig(folder, camera_hz, odometry_hz), folder / "planner.log"
-    given = {"rig": folder / "rig.yaml", "profile": small_profile(folder, **(profile or {})), "use_sim_time": True}
-    # Engines of our own are found in test/ (see engine/own_engines.py).
-    environment = node_environment() | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    with (
-        node_process("planner_node", given | parameters, log, environment) as process,
-        client_node(f"vehicle_{os.getpid()}_{next(_names)}") as node,
-    ):
-        vehicle = Vehicle(node, rig, round(1e9 / camera_hz), round(1e9 / odometry_hz), log)
-        yield vehicle, process
-        vehicle.executor.shutdown()
+    """A planner node's process and a vehicle with small cameras; `profile` changes the small one."""
+    rig = small_rig(folder, camera_hz, odometry_hz)
+    with node_for(rig, folder, {"profile": small_profile(folder, **(profile or {})), **parameters}) as running:
+        yield running
 
 
 @contextmanager
@@ -268,9 +283,24 @@ def driving(folder: Path, **arguments: Any) -> Iterator[tuple[Vehicle, subproces
         yield vehicle, process
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started and that have not been reaped."""
-    return [int(child) for tasks in Path(f"/proc/{pid}/task").iterdir() for child in (tasks / "children").read_text().split()]
+def engines(pid: int) -> list[int]:
+    """Engine processes of a node's process."""
+    # Not /proc/PID/task/TID/children: it may leave some out (proc_pid_task_children(5)).
+    processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [int(process.name) for process in processes if _is_engine_of(pid, process)]
+
+
+def _is_engine_of(pid: int, process: Path) -> bool:
+    try:
+        parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        return parent == pid and b"alpamayo_ros.engine.worker" in (process / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def threads(pid: int) -> int:
+    """How many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def fds(pid: int) -> int:

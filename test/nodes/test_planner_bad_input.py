@@ -39,7 +39,9 @@ def compressed(role: str, data: bytes, reason: str) -> Fault:
 
 
 def raw(changes: dict[str, Any], reason: str) -> Fault:
-    return Fault(RAW_ROLE, lambda vehicle: vehicle.raw.publish(raw_image(vehicle.next_t0_ns, picture(7), **changes)), reason)
+    return Fault(
+        RAW_ROLE, lambda vehicle: vehicle.raw[RAW_ROLE].publish(raw_image(vehicle.next_t0_ns, picture(7), **changes)), reason
+    )
 
 
 def odometry(spoil: Callable[[Odometry], object], reason: str) -> Fault:
@@ -91,7 +93,7 @@ def no_rotation(_: Vehicle) -> TFMessage:
     return TFMessage(transforms=[transform])
 
 
-NAN, INF = float("nan"), float("inf")
+NAN = float("nan")
 GOOD = jpeg(7)
 SIZE_AT = GOOD.index(b"\xff\xc0") + 5  # height and width in the start-of-frame segment, two bytes each
 SCAN = GOOD[GOOD.index(b"\xff\xda") : -2]
@@ -118,11 +120,8 @@ FAULTS = {
     "frame of the future": frame_at("front_wide", 5000, "ms ahead of the clock, limit 100"),
     "frame without a stamp": frame_at("front_wide", None, "want a time after 0"),
     "NaN position": odometry(lambda m: setattr(m.pose.pose.position, "x", NAN), "position: want finite numbers, got [nan"),
-    "infinite position": odometry(lambda m: setattr(m.pose.pose.position, "y", INF), "position: want finite numbers"),
     "NaN speed": odometry(lambda m: setattr(m.twist.twist.linear, "x", NAN), "linear twist: want finite numbers"),
-    "infinite yaw rate": odometry(lambda m: setattr(m.twist.twist.angular, "z", -INF), "angular twist: want finite numbers"),
     "zero quaternion": odometry(lambda m: turn(m, 0.0), "got [0. 0. 0. 0.] of norm 0"),
-    "NaN quaternion": odometry(lambda m: turn(m, NAN), "of norm nan"),
     "odometry in another frame": odometry(
         lambda m: setattr(m.header, "frame_id", "map"), "frame 'map', the rig declares 'odom'"
     ),
@@ -250,14 +249,16 @@ def test_odometry_out_of_order_finds_its_place(vehicle: Vehicle) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\x00\x01\x00\x00", b"\x00\x01\x00\x00" + b"\xff" * 64], ids=["no", "few", "wrong"])
 def test_bytes_that_are_no_message_do_no_harm(vehicle: Vehicle, payload: bytes) -> None:
-    for publisher in (vehicle.raw, vehicle.bytes_of_odometry):
+    odometry = vehicle.node.create_publisher(Odometry, vehicle.rig.odometry.topic, 10)
+    assert vehicle.wait(lambda: odometry.get_subscription_count() > 0)
+    for publisher in (vehicle.raw[RAW_ROLE], odometry):
         publisher.publish(payload)
-    vehicle.pause(0.1)
+    vehicle.pause(0.2)
 
 
 def test_text_that_is_no_utf_8_does_no_harm(vehicle: Vehicle) -> None:
     message = raw_image(vehicle.next_t0_ns, picture(7), encoding="rgb8~")
-    vehicle.raw.publish(serialize_message(message).replace(b"rgb8~", b"rgb8\xff"))
+    vehicle.raw[RAW_ROLE].publish(serialize_message(message).replace(b"rgb8~", b"rgb8\xff"))
     vehicle.diagnostic(f"camera {RAW_ROLE}", "encoding 'rgb8")
 
 
