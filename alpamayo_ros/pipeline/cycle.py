@@ -32,7 +32,7 @@ def run_cycle(buffers: Buffers, t0_ns: int, engine: Engine, request: Request, sp
     started = time.perf_counter()
     try:
         observation = observe(buffers, t0_ns)
-    except StaleInput as error:
+    except (StaleInput, InvalidInput) as error:  # InvalidInput: no observation can hold it, such as poses that overflow
         return Cycle(t0_ns, epoch, None, None, str(error), {"observe": _ms_since(started)})
     observed = {"observe": _ms_since(started)}
     try:

@@ -62,7 +62,7 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
     """What a model sees at t0: the nearest frames of every camera and an ego history at exact steps of 0.1 s.
 
     A function of what the buffers hold. Optional cameras are in it when all their frames are within tolerance.
-    Raises StaleInput that names every problem with its numbers.
+    Raises StaleInput that names every problem with its numbers, InvalidInput for poses that no observation can hold.
     """
     snapshot = buffers.snapshot(t0_ns)
     problems: list[str] = []
@@ -153,7 +153,8 @@ def _history(poses: Sequence[EgoPose]) -> EgoHistory:
     ego_t0_from_odom = t0.odom_from_ego.T
     xyz = (np.stack([pose.position for pose in poses]) - t0.position) @ t0.odom_from_ego
     rot = ego_t0_from_odom @ np.stack([pose.odom_from_ego for pose in poses])
-    return EgoHistory(t0.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and EgoHistory refuses that
+        return EgoHistory(t0.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
 
 
 def _sync_error_ms(frames: Sequence[CameraFrame], offsets_ns: Sequence[int], t0_ns: int) -> tuple[float, ...]:
