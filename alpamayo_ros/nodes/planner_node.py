@@ -9,10 +9,10 @@ from __future__ import annotations
 import gc
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Literal, NamedTuple
 
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -118,14 +118,12 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def _while_running(self, make: Callable[[], EngineClient]) -> EngineClient:
         """What `make` returns; given up when the node is asked to stop, for a large model takes minutes to load."""
-        future: Future[EngineClient] = Future()
-        # Daemon: a process that gives up does not wait for it; the engine's process dies with this one.
-        threading.Thread(target=_settle, args=(future, make), name="engine start", daemon=True).start()
-        while not future.done():
+        starting = _EngineStart(make)
+        while starting.is_alive():
             if not self.context.ok():
                 raise EngineFailure("the node was asked to stop while the engine started")
-            wait([future], timeout=0.05)
-        return future.result()
+            starting.join(0.05)
+        return starting.result()
 
     def _free(self) -> TransitionCallbackReturn:
         with self._bugs_logged():
@@ -149,21 +147,43 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             self._plan_id = self._planning.plan_id
             self._planning = None
 
-    @contextmanager
-    def _bugs_logged(self) -> Iterator[None]:
-        """rclpy turns whatever a transition raises into an error state without a word."""
+    def _bugs_logged(self) -> ExitStack:
+        """rclpy turns whatever a transition raises into an error state without a word: say the word on the way."""
+        logging = ExitStack()
+        logging.push(self._log_bug)
+        return logging
+
+    def _log_bug(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        if error is not None:
+            self.get_logger().error("".join(traceback.format_exception(kind, error, trace)))
+        return False
+
+
+class _EngineStart(threading.Thread):
+    """Makes an engine client. A daemon: who gives up waiting ends, and the engine's process ends with it."""
+
+    def __init__(self, make: Callable[[], EngineClient]) -> None:
+        super().__init__(name="engine start", daemon=True)
+        self._make = make
+        self._made: EngineClient | None = None
+        self._refused: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
         try:
-            yield
-        except BaseException:
-            self.get_logger().error(traceback.format_exc())
-            raise
+            self._made = self._make()
+        except (InvalidInput, EngineFailure, OSError) as error:
+            self._refused = error
 
-
-def _settle(future: Future[EngineClient], make: Callable[[], EngineClient]) -> None:
-    try:
-        future.set_result(make())
-    except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
-        future.set_exception(error)
+    def result(self) -> EngineClient:
+        """What was made. Raises what was refused, or EngineFailure after a bug (threading printed it)."""
+        if self._refused is not None:
+            raise self._refused
+        if self._made is None:
+            raise EngineFailure("the engine's start ended with a bug: see stderr")
+        return self._made
 
 
 def start() -> PlannerNode:

@@ -173,13 +173,7 @@ class Planning:
             t0_ns = next_t0(buffers, last_t0_ns, time.monotonic_ns(), max_wait_ns, self._params.max_plan_hz)
             if t0_ns is not None:
                 last_t0_ns = t0_ns
-                self._finish(self._cycle(t0_ns, epoch))
-
-    def _cycle(self, t0_ns: int, epoch: int) -> Cycle:
-        try:
-            return run_cycle(self._buffers, t0_ns, self._engine, self._request(t0_ns), ActionSpace())
-        except InvalidInput as error:  # no observation can hold it: poses that overflow float32
-            return Cycle(t0_ns, epoch, None, None, str(error))
+                self._finish(run_cycle(buffers, t0_ns, self._engine, self._request(t0_ns), ActionSpace()))
 
     def _request(self, t0_ns: int) -> Request:
         p = self._params

@@ -280,6 +280,7 @@ def driving(folder: Path, **arguments: Any) -> Iterator[tuple[Vehicle, subproces
     with planner(folder, **arguments) as (vehicle, process):
         assert vehicle.wait(vehicle.is_heard, 20), vehicle.log.read_text()
         vehicle.drive_until_plan()
+        assert vehicle.node.count_publishers("/alpamayo_planner/status") == 1, "the node of another test is still there"
         yield vehicle, process
 
 

@@ -133,22 +133,6 @@ def test_a_2_hz_rig_with_10_hz_odometry_is_healthy_at_its_own_rate(tmp_path: Pat
         assert "Traceback" not in vehicle.log.read_text()
 
 
-@pytest.fixture(scope="module")
-def puppet_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vehicle, Any]]:
-    """A node whose profile takes navigation, and whose engine does what the road name says."""
-    folder = tmp_path_factory.mktemp("puppet")
-    with driving(folder, bundle=PUPPET, deadline_ms=300.0, profile={"navigation": "text"}) as (vehicle, process):
-        yield vehicle, process
-
-
-@pytest.fixture
-def puppet(puppet_node: tuple[Vehicle, Any]) -> Iterator[Vehicle]:
-    vehicle, process = puppet_node
-    vehicle.drive_until_plan()
-    yield vehicle
-    assert process.poll() is None, "the node died"
-
-
 def command(vehicle: Vehicle, road_name: str, for_ms: int) -> int:
     """Send a navigation command and wait until the node has it; when it expires, ns."""
     expires_ns = vehicle.now_ns + for_ms * MS
@@ -162,6 +146,30 @@ def command(vehicle: Vehicle, road_name: str, for_ms: int) -> int:
 
 def reasons(vehicle: Vehicle) -> str:
     return "; ".join(vehicle.status_at(vehicle.t0_ns).reasons)
+
+
+def test_it_can_be_stopped_while_an_engine_with_a_long_deadline_hangs(tmp_path: Path) -> None:
+    with driving(tmp_path, bundle=PUPPET, deadline_ms=60_000.0, profile={"navigation": "text"}) as (vehicle, process):
+        command(vehicle, "hang", for_ms=60_000)
+        vehicle.tick()
+        assert ends(process, signal.SIGINT) == 0
+        assert "Traceback" not in vehicle.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def puppet_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vehicle, Any]]:
+    """A node whose profile takes navigation, and whose engine does what the road name says; for the rest of this module."""
+    folder = tmp_path_factory.mktemp("puppet")
+    with driving(folder, bundle=PUPPET, deadline_ms=300.0, profile={"navigation": "text"}) as (vehicle, process):
+        yield vehicle, process
+
+
+@pytest.fixture
+def puppet(puppet_node: tuple[Vehicle, Any]) -> Iterator[Vehicle]:
+    vehicle, process = puppet_node
+    vehicle.drive_until_plan()
+    yield vehicle
+    assert process.poll() is None, "the node died"
 
 
 def test_navigation_counts_until_it_expires(puppet: Vehicle) -> None:
@@ -215,11 +223,3 @@ def test_an_engine_that_keeps_failing_is_given_up_and_comes_back_when_configured
         assert puppet.transition(getattr(Transition, f"TRANSITION_{transition}"))
     assert puppet.wait(puppet.is_heard)
     puppet.drive_until_plan()
-
-
-def test_it_can_be_stopped_while_an_engine_with_a_long_deadline_hangs(tmp_path: Path) -> None:
-    with driving(tmp_path, bundle=PUPPET, deadline_ms=60_000.0, profile={"navigation": "text"}) as (vehicle, process):
-        command(vehicle, "hang", for_ms=60_000)
-        vehicle.tick()
-        assert ends(process, signal.SIGINT) == 0
-        assert "Traceback" not in vehicle.log.read_text()
