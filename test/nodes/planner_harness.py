@@ -279,6 +279,9 @@ def driving(folder: Path, **arguments: Any) -> Iterator[tuple[Vehicle, subproces
     """A planner node that plans already."""
     with planner(folder, **arguments) as (vehicle, process):
         assert vehicle.wait(vehicle.is_heard, 20), vehicle.log.read_text()
+        for _ in range(5):  # until the node surely has it: before the first /clock it refuses everything
+            vehicle.publisher.clock(vehicle.now_ns)
+            vehicle.pause(0.03)
         vehicle.drive_until_plan()
         assert vehicle.node.count_publishers("/alpamayo_planner/status") == 1, "the node of another test is still there"
         yield vehicle, process

@@ -129,7 +129,6 @@ FAULTS = {
         lambda m: setattr(m, "child_frame_id", "imu"), "no transform from it to the rig's base frame"
     ),
     "odometry of the future": odometry(lambda m: ahead(m, 5), "ms ahead of the clock, limit 100"),
-    "odometry of 1970": odometry(lambda m: setattr(m.header, "stamp", time_message(0)), "want a time after 0"),
     "navigation nobody takes": other("/alpamayo_planner/navigation", turn_left, "takes no navigation: the command was dropped"),
     "NaN ego signal": other(
         "/alpamayo_planner/ego_signals", lambda _: msg.EgoSignals(steering_angle_rad=NAN), "nan: want -pi/2..pi/2"
