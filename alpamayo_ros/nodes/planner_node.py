@@ -156,7 +156,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def _log_bug(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
-        if error is not None:
+        if error is not None and self.context.ok():  # else it ended between two steps of rclpy: a clean stop
             self.get_logger().error("".join(traceback.format_exception(kind, error, trace)))
         return False
 
