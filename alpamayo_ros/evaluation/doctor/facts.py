@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.bags import bag_topics, deserialize, read_bag
+from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
 from alpamayo_ros.geometry import inverse
 from alpamayo_ros.pipeline.decode import FrameLimits, StaticTransform, static_transforms
 from alpamayo_ros.pipeline.images import check_raw, compressed_header, pixels_into
@@ -111,6 +111,15 @@ class Collector:
                 self.refuse(topic, str(error))
         elif type_name in (COMPRESSED, RAW, ODOMETRY):
             self._add_stamped(topic, type_name, log_ns, msg, size_bytes)
+
+    def take(self, record: Record) -> None:
+        """Take note of one recorded or received message; one that is none of its type becomes a fact too."""
+        try:
+            msg = deserialize(record.cdr, record.type_name)
+        except InvalidInput as error:
+            self.refuse(record.topic, str(error))
+            return
+        self.add(record.topic, record.type_name, record.log_ns, msg, len(record.cdr))
 
     def refuse(self, topic: str, reason: str) -> None:
         """Count a message that could not be read."""
@@ -213,12 +222,7 @@ def facts_of_bag(path: Path, rig: Rig | None) -> Facts:
     wanted = {name for name, topic in topics.items() if topic.type_name in (COMPRESSED, RAW, INFO, ODOMETRY, TRANSFORMS)}
     collector = Collector(str(path), rig)
     for record in read_bag(path, wanted):
-        try:
-            msg = deserialize(record.cdr, record.type_name)
-        except InvalidInput as error:
-            collector.refuse(record.topic, str(error))
-            continue
-        collector.add(record.topic, record.type_name, record.log_ns, msg, len(record.cdr))
+        collector.take(record)
     return collector.facts({n: t.type_name for n, t in topics.items()}, {n: t.qos for n, t in topics.items()})
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alpamayo_ros.bags import Record, bag_topics, deserialize
+from alpamayo_ros.bags import bag_topics
 from alpamayo_ros.evaluation.doctor.diagnosis import Diagnosis, diagnose
 from alpamayo_ros.evaluation.doctor.facts import COMPRESSED, INFO, ODOMETRY, RAW, STATIC_TOPIC, Collector
 from alpamayo_ros.nodes.client import Listener, Published, client_node, node_process, published, spin_until, stop, unheard
@@ -48,7 +48,7 @@ def examine_graph(rig: Rig | None, seconds: float) -> Diagnosis:
         collector = Collector(f"ROS domain {domain} for {seconds:g} s, {time_kind} time", rig)
         for record in listener.records(seconds):
             heard.add(record.topic)
-            _take(collector, record)
+            collector.take(record)
         problems = list(dict.fromkeys(unheard(node, _concerning(listener.topics, declared))))
     for topic, offer in listener.topics.items():
         if topic not in heard | declared and not set(offer.types).isdisjoint(_SENSOR_TYPES):
@@ -89,15 +89,6 @@ def _wait_while_recording(process: subprocess.Popen[bytes], out: Path, seconds: 
     stop_at = time.monotonic() + seconds
     while out.exists() and process.poll() is None and time.monotonic() < stop_at and not asked.wait(0.1):
         pass
-
-
-def _take(collector: Collector, record: Record) -> None:
-    try:
-        message = deserialize(record.cdr, record.type_name)
-    except InvalidInput as error:
-        collector.refuse(record.topic, str(error))
-        return
-    collector.add(record.topic, record.type_name, record.log_ns, message, len(record.cdr))
 
 
 def _is_wanted(topic: str, type_name: str) -> bool:
