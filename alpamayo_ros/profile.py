@@ -33,7 +33,9 @@ class InputProfile(_Described):
     tokens_per_image: Annotated[int, Field(ge=1)]
     history_steps: Annotated[int, Field(ge=2, le=200)]  # poses at 10 Hz, last one t0
     horizon_steps: Literal[64]
-    ego_signals: tuple[Literal["steering_angle", "turn_indicator", "acceleration"], ...]
+    # At the instants of the ego history. Speed is the odometry's twist: it has been checked against how the poses move.
+    # The others come in EgoSignals messages, and without messages that cover the history there is no observation.
+    ego_signals: tuple[Literal["speed", "acceleration", "steering_angle", "turn_indicator"], ...]
     navigation: Literal["none", "text"]
     meta_actions: bool
 
@@ -51,6 +53,13 @@ class InputProfile(_Described):
         if not offsets or offsets[-1] != 0 or list(offsets) != sorted(set(offsets)):
             raise InvalidInput(f"frame_offsets_ms: want increasing offsets that end at 0, got {list(offsets)}")
         return offsets
+
+    @field_validator("ego_signals")
+    @classmethod
+    def _signals_once(cls, signals: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(signals)) != len(signals):
+            raise InvalidInput(f"ego_signals: want each at most once, got {list(signals)}")
+        return signals
 
     @property
     def required_roles(self) -> tuple[str, ...]:

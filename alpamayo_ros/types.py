@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,14 +160,42 @@ class Navigation:
     expires_ns: int
 
 
+TurnIndicator = Literal["off", "left", "right", "hazard"]
+
+
 @dataclass(frozen=True)
-class EgoSignals:
-    """Optional signals of the vehicle, at the newest measurement not after t0."""
+class SignalSample:
+    """What one ego signals message measured."""
 
     stamp_ns: int
     steering_angle_rad: float  # front wheels, positive turns left
-    turn_indicator: Literal["off", "left", "right", "hazard"]
+    turn_indicator: TurnIndicator
     acceleration_mps2: float  # along ego x
+
+
+@dataclass(frozen=True)
+class EgoSignals:
+    """The signals that a profile declares, at the instants of the ego history; None: this one is not declared."""
+
+    speed_mps: F32 | None  # (N,) along ego x, negative in reverse
+    acceleration_mps2: F32 | None  # (N,) along ego x
+    steering_angle_rad: F32 | None  # (N,) front wheels, positive turns left
+    turn_indicator: tuple[TurnIndicator, ...] | None  # N
+
+    def __post_init__(self) -> None:
+        for name in ("speed_mps", "acceleration_mps2", "steering_angle_rad"):
+            if getattr(self, name) is not None:
+                _freeze(self, **{name: checked(name, getattr(self, name), np.float32, "N")})
+        if unknown := set(self.turn_indicator or ()) - set(get_args(TurnIndicator)):
+            raise InvalidInput(f"turn_indicator: want any of {', '.join(get_args(TurnIndicator))}, got {sorted(unknown)}")
+        sizes = {name: len(value) for name, value in vars(self).items() if value is not None}
+        if len(set(sizes.values())) != 1:
+            raise InvalidInput(f"ego signals: want one or more, of the same N instants, got {sizes}")
+
+    @property
+    def steps(self) -> int:
+        """N."""
+        return next(len(value) for value in vars(self).values() if value is not None)
 
 
 @dataclass(frozen=True)
@@ -187,6 +215,8 @@ class Observation:
     def __post_init__(self) -> None:
         if self.history.t0_ns != self.stamp_ns or self.ego_t0.stamp_ns != self.stamp_ns:
             raise InvalidInput(f"t0 {self.stamp_ns}: history at {self.history.t0_ns}, ego pose at {self.ego_t0.stamp_ns}")
+        if self.signals is not None and self.signals.steps != len(self.history.xyz):
+            raise InvalidInput(f"ego signals at {self.signals.steps} instants, ego history at {len(self.history.xyz)}")
         for role, frames in self.frames.items():
             if any(f.role != role or f.epoch != self.epoch for f in frames):
                 raise InvalidInput(f"{role}: frames of {[(f.role, f.epoch) for f in frames]} in epoch {self.epoch}")

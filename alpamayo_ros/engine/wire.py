@@ -28,6 +28,7 @@ from alpamayo_ros.types import (
     Navigation,
     Observation,
     Request,
+    TurnIndicator,
 )
 
 MAX_BYTES = 200_000
@@ -39,6 +40,7 @@ HEARTBEAT_S = 0.05
 _PREFIX = struct.Struct("<4sI")
 _MAGIC = b"ALP1"
 _DTYPES = ("<f4", "<f8")
+_SIGNALS = ("speed_mps", "acceleration_mps2", "steering_angle_rad")  # the arrays of EgoSignals, in its order
 
 _FIELDS: dict[str, dict[str, type]] = {
     # parent to engine
@@ -108,13 +110,13 @@ def hint_packet(frame: CameraFrame) -> bytes:
 
 def infer_packet(request_id: int, observation: Observation, request: Request) -> bytes:
     """An observation, its frames as places in the ring, and what to make of it."""
-    ego = observation.ego_t0
+    ego, signals = observation.ego_t0, observation.signals
     values = {
         "stamp_ns": observation.stamp_ns,
         "epoch": observation.epoch,
         "frames": {role: [(frame.slot, frame.stamp_ns) for frame in frames] for role, frames in observation.frames.items()},
         "navigation": asdict(observation.navigation) if observation.navigation else None,
-        "signals": asdict(observation.signals) if observation.signals else None,
+        "turn_indicator": signals.turn_indicator if signals else None,
         "sync_error_ms": dict(observation.sync_error_ms),
         "odometry_extrapolated_ms": observation.odometry_extrapolated_ms,
     }
@@ -125,6 +127,7 @@ def infer_packet(request_id: int, observation: Observation, request: Request) ->
         "odom_from_ego": ego.odom_from_ego,
         "velocity_mps": ego.velocity_mps,
         "angular_rps": ego.angular_rps,
+        **{f"signal_{name}": value for name in _SIGNALS if (value := getattr(signals, name, None)) is not None},
     }
     return encode("infer", {"id": request_id, "observation": values, "request": asdict(request)}, arrays)
 
@@ -146,11 +149,18 @@ def read_infer(message: Message, read: Callable[[int, str, int, int], U8 | None]
         EgoHistory(stamp_ns, arrays["history_xyz"], arrays["history_rot"]),
         EgoPose(stamp_ns, arrays["position"], arrays["odom_from_ego"], arrays["velocity_mps"], arrays["angular_rps"]),
         Navigation(**values["navigation"]) if values["navigation"] else None,
-        EgoSignals(**values["signals"]) if values["signals"] else None,
+        _signals(arrays, values["turn_indicator"]),
         {role: tuple(errors) for role, errors in values["sync_error_ms"].items()},
         values["odometry_extrapolated_ms"],
     )
     return observation, Request(**message.fields["request"])
+
+
+def _signals(arrays: Mapping[str, NDArray[Any]], indicator: list[TurnIndicator] | None) -> EgoSignals | None:
+    measured = [arrays.get(f"signal_{name}") for name in _SIGNALS]
+    if indicator is None and all(array is None for array in measured):
+        return None
+    return EgoSignals(*measured, None if indicator is None else tuple(indicator))
 
 
 def _private(read: Callable[[int, str, int, int], U8 | None], slot: int, role: str, stamp_ns: int, epoch: int) -> CameraFrame:

@@ -135,7 +135,7 @@ class Inputs:
         self._buffers.take_navigation(message)
 
     def _signals(self, message: msg.EgoSignals, _: Any) -> None:
-        self._buffers.take_signals(message)
+        self._buffers.take_signals(message, self._now_ns())
 
     def _now_ns(self) -> int:
         """The clock of the stamps. Raises InvalidInput before simulated time has begun."""

@@ -10,10 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 from alpamayo_ros.pipeline import decode
-from alpamayo_ros.pipeline.frames import MAX_FUTURE_NS, Counts, FrameBuffer, Ring, ring_slots
+from alpamayo_ros.pipeline.frames import Counts, FrameBuffer, Ring, check_future, ring_slots
 from alpamayo_ros.pipeline.poses import MAX_GAP_NS, Offered, PoseBuffer, SignalBuffer, Transforms
 from alpamayo_ros.profile import InputProfile, Rig
-from alpamayo_ros.types import CameraFrame, EgoPose, EgoSignals, InvalidInput, Navigation
+from alpamayo_ros.types import CameraFrame, EgoPose, InvalidInput, Navigation, SignalSample
 
 __all__ = ["Buffers", "Counts", "FrameBuffer", "PoseBuffer", "SignalBuffer", "Snapshot", "Transforms", "ring_slots"]
 
@@ -28,7 +28,7 @@ class Snapshot:
     frames: Mapping[str, tuple[CameraFrame, ...]]  # by role, oldest first
     poses: tuple[EgoPose, ...]
     navigation: Navigation | None
-    signals: EgoSignals | None
+    signals: tuple[SignalSample, ...]
 
 
 class Buffers:
@@ -53,7 +53,7 @@ class Buffers:
         self.rig = rig
         self.frames = FrameBuffer(profile, rig, ring, threads, on_frame, clock_ns)
         self.poses = PoseBuffer(profile.history_steps, self.frames.changed)
-        self.signals = SignalBuffer()
+        self.signals = SignalBuffer(profile.history_steps)
         self.transforms = Transforms()
         self.navigation: Navigation | None = None  # latched until it expires
         self.epoch_reason = ""  # why the current epoch began
@@ -87,9 +87,7 @@ class Buffers:
         if msg.child_frame_id != self.rig.base_frame:
             base_from_child = self.transforms.lookup(self.rig.base_frame, msg.child_frame_id)
         pose = decode.ego_pose(msg, self.rig, base_from_child)
-        if pose.stamp_ns > now_ns + MAX_FUTURE_NS:
-            ahead_ms, limit_ms = (pose.stamp_ns - now_ns) / 1e6, MAX_FUTURE_NS / 1e6
-            raise InvalidInput(f"odometry: stamp {ahead_ms:.0f} ms ahead of the clock, limit {limit_ms:.0f}")
+        check_future("odometry", pose.stamp_ns, now_ns)
         newest = self.poses.newest()
         outcome = self.poses.offer(pose)
         if outcome == "jump" and newest is not None:
@@ -109,9 +107,11 @@ class Buffers:
             raise InvalidInput(f"profile {self.profile.name} takes no navigation: the command was dropped")
         self.navigation = decode.navigation(msg)
 
-    def take_signals(self, msg: Any) -> None:
+    def take_signals(self, msg: Any, now_ns: int) -> None:
         """Ego signals. Raises InvalidInput."""
-        self.signals.offer(decode.ego_signals(msg))
+        sample = decode.ego_signals(msg)
+        check_future("ego signals", sample.stamp_ns, now_ns)
+        self.signals.offer(sample)
 
     def new_epoch(self, reason: str = "") -> int:
         """Time or place jumped: forget everything but /tf_static, which holds at all times. Returns the new epoch."""
@@ -124,7 +124,7 @@ class Buffers:
             return self.epoch
 
     def snapshot(self, t0_ns: int) -> Snapshot:
-        """What is here now, all of one epoch, and which command and signals count at t0."""
+        """What is here now, all of one epoch, and which command counts at t0."""
         with self._epoch_lock:
             command = self.navigation
             return Snapshot(
@@ -132,7 +132,7 @@ class Buffers:
                 frames={role: self.frames.ready(role) for role in self.roles},
                 poses=self.poses.poses(),
                 navigation=command if command is not None and command.expires_ns > t0_ns else None,
-                signals=self.signals.at(t0_ns) if self.profile.ego_signals else None,
+                signals=self.signals.samples(),
             )
 
     def close(self) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from alpamayo_ros import geometry
 from alpamayo_ros.pipeline.images import check_raw, compressed_header, pixels_into
 from alpamayo_ros.profile import Rig, RigCamera
-from alpamayo_ros.types import F64, EgoPose, EgoSignals, EncodedFrame, InvalidInput, Maneuver, Navigation
+from alpamayo_ros.types import F64, EgoPose, EncodedFrame, InvalidInput, Maneuver, Navigation, SignalSample, TurnIndicator
 
 __all__ = [
     "FrameLimits",
@@ -32,7 +32,7 @@ __all__ = [
 MAX_ROAD_NAME = 64
 """Characters of a road name, as in NavigationCommand.msg."""
 
-TURN_INDICATORS: tuple[Literal["off", "left", "right", "hazard"], ...] = ("off", "left", "right", "hazard")
+TURN_INDICATORS: tuple[TurnIndicator, ...] = get_args(TurnIndicator)
 """By the values of EgoSignals.msg."""
 
 
@@ -183,7 +183,7 @@ def _letter_or_digit(character: str) -> bool:
     return unicodedata.category(character) in ("Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd")
 
 
-def ego_signals(msg: Any) -> EgoSignals:
+def ego_signals(msg: Any) -> SignalSample:
     """An EgoSignals message. Raises InvalidInput."""
     steering, accel = float(msg.steering_angle_rad), float(msg.acceleration_mps2)
     if not abs(steering) <= math.pi / 2:  # written so that NaN is refused too
@@ -192,7 +192,7 @@ def ego_signals(msg: Any) -> EgoSignals:
         raise InvalidInput(f"acceleration_mps2 {accel}: want a finite number")
     if not 0 <= msg.turn_indicator < len(TURN_INDICATORS):
         raise InvalidInput(f"turn_indicator {msg.turn_indicator}: want 0..{len(TURN_INDICATORS) - 1}")
-    return EgoSignals(stamp_ns(msg.header.stamp), steering, TURN_INDICATORS[msg.turn_indicator], accel)
+    return SignalSample(stamp_ns(msg.header.stamp), steering, TURN_INDICATORS[msg.turn_indicator], accel)
 
 
 def _vector(name: str, value: Any) -> F64:

@@ -183,11 +183,11 @@ class FrameBuffer:
         """
         if encoded.role not in self._used or encoded.role not in self._cameras:
             raise InvalidInput(f"{encoded.role}: not a camera of both rig and profile")
-        if encoded.stamp_ns > now_ns + MAX_FUTURE_NS:
-            ahead_ms, limit_ms = (encoded.stamp_ns - now_ns) / 1e6, MAX_FUTURE_NS / 1e6
-            refusal = f"{encoded.role}: stamp {ahead_ms:.0f} ms ahead of the clock, limit {limit_ms:.0f}"
-            self.refuse(encoded.role, refusal)
-            raise InvalidInput(refusal)
+        try:
+            check_future(encoded.role, encoded.stamp_ns, now_ns)
+        except InvalidInput as error:
+            self.refuse(encoded.role, str(error), encoded.stamp_ns, now_ns)
+            raise
         with self._work:
             self._accept(self._cameras[encoded.role], encoded)
             self._work.notify()
@@ -328,6 +328,13 @@ class FrameBuffer:
             counts.decoded += 1
             return True
         return False
+
+
+def check_future(source: str, stamp_ns: int, now_ns: int) -> None:
+    """Raise InvalidInput for a stamp more than MAX_FUTURE_NS ahead of the clock."""
+    if stamp_ns > now_ns + MAX_FUTURE_NS:
+        ahead_ms, limit_ms = (stamp_ns - now_ns) / 1e6, MAX_FUTURE_NS / 1e6
+        raise InvalidInput(f"{source}: stamp {ahead_ms:.0f} ms ahead of the clock, limit {limit_ms:.0f}")
 
 
 def measured_rate_hz(stamps: list[int]) -> float:

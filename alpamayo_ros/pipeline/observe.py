@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from alpamayo_ros.pipeline.buffers import Buffers
-from alpamayo_ros.pipeline.poses import MAX_EXTRAPOLATION_NS, pose_at
-from alpamayo_ros.types import STEP_S, CameraFrame, EgoHistory, EgoPose, Observation, StaleInput
+from alpamayo_ros.pipeline.poses import MAX_EXTRAPOLATION_NS, pose_at, signals_at
+from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.types import F32, STEP_S, CameraFrame, EgoHistory, EgoPose, EgoSignals, Observation, SignalSample, StaleInput
 
 STEP_NS = round(STEP_S * 1e9)
 
@@ -17,6 +20,8 @@ TWIST_TOLERANCE_MPS, TWIST_TOLERANCE_SHARE = 0.5, 0.1
 """How far the speed that the poses imply may be from the speed that the twists say."""
 
 _TWIST_CHECK_STEPS = 5  # of 0.1 s
+
+_T = TypeVar("_T")
 
 
 def next_t0(buffers: Buffers, after_ns: int, now_ns: int, max_wait_ns: int, max_plan_hz: float) -> int | None:
@@ -76,6 +81,9 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
     poses, extrapolated_ms, problem = _poses(snapshot.poses, t0_ns, buffers.profile.history_steps)
     if problem:
         problems.append(problem)
+    samples, problem = _samples(snapshot.signals, t0_ns, buffers.profile)
+    if problem:
+        problems.append(problem)
     if problems:
         raise StaleInput("; ".join(problems))
     return Observation(
@@ -85,7 +93,7 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
         history=_history(poses),
         ego_t0=poses[-1],
         navigation=snapshot.navigation,
-        signals=snapshot.signals,
+        signals=_signals(buffers.profile, poses, samples),
         sync_error_ms={role: _sync_error_ms(picked, buffers.profile.offsets_ns, t0_ns) for role, picked in frames.items()},
         odometry_extrapolated_ms=extrapolated_ms,
     )
@@ -126,15 +134,33 @@ def _misfit(role: str, frame: CameraFrame, t0_ns: int, offset_ns: int, tolerance
 
 def _poses(known: Sequence[EgoPose], t0_ns: int, steps: int) -> tuple[list[EgoPose], float, str]:
     """Poses at exact steps up to t0, by how much the last one is extrapolated, or the problem."""
-    poses: list[EgoPose] = []
-    extrapolated_ms = 0.0
     try:
-        for step in range(steps - 1, -1, -1):
-            pose, extrapolated_ms = pose_at(known, t0_ns - step * STEP_NS)
-            poses.append(pose)
+        found = _at_steps(partial(pose_at, known), t0_ns, steps)
     except StaleInput as error:
-        return [], 0.0, f"{error} (t0{-step * STEP_S:+.1f} s)"
-    return poses, extrapolated_ms, _contradiction(poses[-1 - _TWIST_CHECK_STEPS :])
+        return [], 0.0, str(error)
+    poses = [pose for pose, _ in found]
+    return poses, found[-1][1], _contradiction(poses[-1 - _TWIST_CHECK_STEPS :])
+
+
+def _samples(known: Sequence[SignalSample], t0_ns: int, profile: InputProfile) -> tuple[list[SignalSample], str]:
+    """Signals at exact steps up to t0, or the problem; none where the profile declares none that come in messages."""
+    if not set(profile.ego_signals) - {"speed"}:
+        return [], ""
+    try:
+        return _at_steps(partial(signals_at, known), t0_ns, profile.history_steps), ""
+    except StaleInput as error:
+        return [], str(error)
+
+
+def _at_steps(at: Callable[[int], _T], t0_ns: int, steps: int) -> list[_T]:
+    """What is known of every instant of the ego history, t0 last. Raises StaleInput that names the instant."""
+    found = []
+    for step in range(steps - 1, -1, -1):
+        try:
+            found.append(at(t0_ns - step * STEP_NS))
+        except StaleInput as error:
+            raise StaleInput(f"{error} (t0{-step * STEP_S:+.1f} s)") from error
+    return found
 
 
 def _contradiction(poses: Sequence[EgoPose]) -> str:
@@ -155,6 +181,23 @@ def _history(poses: Sequence[EgoPose]) -> EgoHistory:
     rot = ego_t0_from_odom @ np.stack([pose.odom_from_ego for pose in poses])
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and EgoHistory refuses that
         return EgoHistory(t0.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
+
+
+def _signals(profile: InputProfile, poses: Sequence[EgoPose], samples: Sequence[SignalSample]) -> EgoSignals | None:
+    declared = profile.ego_signals
+    if not declared:
+        return None
+
+    def column(signal: str, values: Iterable[float]) -> F32 | None:
+        with np.errstate(over="ignore"):  # as in _history
+            return np.array([*values], np.float64).astype(np.float32) if signal in declared else None
+
+    return EgoSignals(
+        column("speed", (pose.speed_mps for pose in poses)),
+        column("acceleration", (sample.acceleration_mps2 for sample in samples)),
+        column("steering_angle", (sample.steering_angle_rad for sample in samples)),
+        tuple(sample.turn_indicator for sample in samples) if "turn_indicator" in declared else None,
+    )
 
 
 def _sync_error_ms(frames: Sequence[CameraFrame], offsets_ns: Sequence[int], t0_ns: int) -> tuple[float, ...]:

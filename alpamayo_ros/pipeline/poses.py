@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from alpamayo_ros import geometry
 from alpamayo_ros.pipeline.frames import measured_rate_hz
-from alpamayo_ros.types import F64, EgoPose, EgoSignals, InvalidInput, StaleInput
+from alpamayo_ros.types import F64, EgoPose, InvalidInput, SignalSample, StaleInput
 
 Offered = Literal["kept", "late", "duplicate", "jump"]
 """kept: the newest now. late: out of order, in its place. duplicate: its stamp was there, dropped. jump: not taken."""
@@ -30,18 +30,20 @@ MAX_GAP_NS = 200_000_000
 MAX_EXTRAPOLATION_NS = 50_000_000
 """Past the newest pose, its twist is believed for this long."""
 
-MAX_SIGNALS_AGE_NS = 500_000_000
+MAX_SIGNALS_GAP_NS = 500_000_000
+"""Between two ego signals further apart than this nothing is interpolated, and the newest one holds for as long."""
 
 _KEPT_PAST_HISTORY_NS = 2_000_000_000
 _MAX_RATE_HZ = 1000  # as in profile.Odometry: bounds the memory, whatever comes
+
+_Stamped = TypeVar("_Stamped", EgoPose, SignalSample)
 
 
 class PoseBuffer:
     """Ego poses in stamp order, enough for an ego history and 2 s. Any thread may call any method."""
 
     def __init__(self, history_steps: int, changed: threading.Event | None = None) -> None:
-        self._span_ns = (history_steps - 1) * 100_000_000 + _KEPT_PAST_HISTORY_NS
-        self._limit = self._span_ns * _MAX_RATE_HZ // 1_000_000_000
+        self._span_ns = _kept_ns(history_steps)
         self._changed = changed or threading.Event()
         self._lock = threading.Lock()
         self._poses: list[EgoPose] = []
@@ -89,13 +91,22 @@ class PoseBuffer:
         if at and _teleports(self._poses[at - 1], pose):
             return "jump"
         self._poses.insert(at, pose)
-        first = bisect_left(self._poses, self._poses[-1].stamp_ns - self._span_ns, key=_stamp)
-        del self._poses[: max(first, len(self._poses) - self._limit)]
+        _trim(self._poses, self._span_ns)
         return "kept" if ahead_ns > 0 else "late"
 
 
-def _stamp(pose: EgoPose) -> int:
-    return pose.stamp_ns
+def _stamp(value: EgoPose | SignalSample) -> int:
+    return value.stamp_ns
+
+
+def _kept_ns(history_steps: int) -> int:
+    return (history_steps - 1) * 100_000_000 + _KEPT_PAST_HISTORY_NS
+
+
+def _trim(values: list[_Stamped], span_ns: int) -> None:
+    """Drop what is older than the span before the newest, and the oldest of more than any declared rate explains."""
+    first = bisect_left(values, values[-1].stamp_ns - span_ns, key=_stamp)
+    del values[: max(first, len(values) - span_ns * _MAX_RATE_HZ // 1_000_000_000)]
 
 
 def _teleports(before: EgoPose, after: EgoPose) -> bool:
@@ -113,24 +124,33 @@ def pose_at(poses: Sequence[EgoPose], stamp_ns: int) -> tuple[EgoPose, float]:
     Position: cubic Hermite with the measured velocities; rotation: slerp; twist: linear. Past the newest pose at most
     50 ms at its constant twist. Raises StaleInput: no poses, before the oldest, too far past the newest, a gap over 0.2 s.
     """
-    if not poses:
-        raise StaleInput("odometry: no pose yet")
-    at = bisect_right(poses, stamp_ns, key=_stamp)
-    if at == 0:
-        raise StaleInput(f"odometry: oldest pose {(poses[0].stamp_ns - stamp_ns) / 1e6:.0f} ms after the instant asked for")
-    before = poses[at - 1]
-    past_ns = stamp_ns - before.stamp_ns
-    if past_ns == 0:
+    before, after = _around("odometry", "pose", poses, stamp_ns, MAX_EXTRAPOLATION_NS, MAX_GAP_NS)
+    if before.stamp_ns == stamp_ns:
         return before, 0.0
-    if at == len(poses):
-        if past_ns > MAX_EXTRAPOLATION_NS:
-            limit_ms = MAX_EXTRAPOLATION_NS / 1e6
-            raise StaleInput(f"odometry: newest pose {past_ns / 1e6:.0f} ms before the instant asked for, limit {limit_ms:.0f}")
-        return _extrapolate(before, stamp_ns), past_ns / 1e6
-    gap_ns = poses[at].stamp_ns - before.stamp_ns
-    if gap_ns > MAX_GAP_NS:
-        raise StaleInput(f"odometry: a gap of {gap_ns / 1e6:.0f} ms, limit {MAX_GAP_NS / 1e6:.0f}")
-    return _between(before, poses[at], stamp_ns), 0.0
+    if after is None:
+        return _extrapolate(before, stamp_ns), (stamp_ns - before.stamp_ns) / 1e6
+    return _between(before, after, stamp_ns), 0.0
+
+
+def _around(
+    source: str, name: str, values: Sequence[_Stamped], stamp_ns: int, max_past_ns: int, max_gap_ns: int
+) -> tuple[_Stamped, _Stamped | None]:
+    """The newest of values in stamp order not after an instant, and the next one. Raises StaleInput where they are too far."""
+    if not values:
+        raise StaleInput(f"{source}: no {name} yet")
+    at = bisect_right(values, stamp_ns, key=_stamp)
+    if at == 0:
+        ahead_ms = (values[0].stamp_ns - stamp_ns) / 1e6
+        raise StaleInput(f"{source}: oldest {name} {ahead_ms:.0f} ms after the instant asked for")
+    before, after = values[at - 1], values[at] if at < len(values) else None
+    past_ns = stamp_ns - before.stamp_ns
+    if after is None and past_ns > max_past_ns:
+        past_ms, limit_ms = past_ns / 1e6, max_past_ns / 1e6
+        raise StaleInput(f"{source}: newest {name} {past_ms:.0f} ms before the instant asked for, limit {limit_ms:.0f}")
+    if after is not None and past_ns and after.stamp_ns - before.stamp_ns > max_gap_ns:
+        gap_ms = (after.stamp_ns - before.stamp_ns) / 1e6
+        raise StaleInput(f"{source}: a gap of {gap_ms:.0f} ms, limit {max_gap_ns / 1e6:.0f}")
+    return before, after
 
 
 def _between(before: EgoPose, after: EgoPose, stamp_ns: int) -> EgoPose:
@@ -165,23 +185,52 @@ def _extrapolate(pose: EgoPose, stamp_ns: int) -> EgoPose:
 
 
 class SignalBuffer:
-    """The newest ego signals, by stamp. Any thread may call any method."""
+    """Ego signals in stamp order, enough for an ego history and 2 s. Any thread may call any method."""
 
-    def __init__(self) -> None:
-        self._signals: deque[EgoSignals] = deque(maxlen=1024)
+    def __init__(self, history_steps: int) -> None:
+        self._span_ns = _kept_ns(history_steps)
+        self._lock = threading.Lock()
+        self._samples: list[SignalSample] = []
 
-    def offer(self, signals: EgoSignals) -> None:
-        """Keep a measurement."""
-        self._signals.append(signals)
+    def offer(self, sample: SignalSample) -> None:
+        """Take a measurement into its place; the first one of a stamp is kept."""
+        with self._lock:
+            at = bisect_left(self._samples, sample.stamp_ns, key=_stamp)
+            if at == len(self._samples) or self._samples[at].stamp_ns != sample.stamp_ns:
+                self._samples.insert(at, sample)
+            _trim(self._samples, self._span_ns)
 
-    def at(self, stamp_ns: int) -> EgoSignals | None:
-        """The newest measurement not after an instant and at most 0.5 s before it."""
-        known = [s for s in tuple(self._signals) if 0 <= stamp_ns - s.stamp_ns <= MAX_SIGNALS_AGE_NS]
-        return max(known, key=lambda s: s.stamp_ns, default=None)
+    def samples(self) -> tuple[SignalSample, ...]:
+        """All measurements, oldest first."""
+        with self._lock:
+            return tuple(self._samples)
+
+    def at(self, stamp_ns: int) -> SignalSample:
+        """The signals at an instant. Raises StaleInput (see `signals_at`)."""
+        return signals_at(self.samples(), stamp_ns)
 
     def clear(self) -> None:
         """Forget every measurement."""
-        self._signals.clear()
+        with self._lock:
+            self._samples.clear()
+
+
+def signals_at(samples: Sequence[SignalSample], stamp_ns: int) -> SignalSample:
+    """The signals at an instant between measurements in stamp order.
+
+    Steering and acceleration: linear; turn indicator: as last measured. Past the newest measurement it holds for 0.5 s.
+    Raises StaleInput: no measurement, before the oldest, too far past the newest, a gap over 0.5 s.
+    """
+    before, after = _around("ego signals", "measurement", samples, stamp_ns, MAX_SIGNALS_GAP_NS, MAX_SIGNALS_GAP_NS)
+    if after is None or before.stamp_ns == stamp_ns:
+        return replace(before, stamp_ns=stamp_ns)
+    u = (stamp_ns - before.stamp_ns) / (after.stamp_ns - before.stamp_ns)
+    return SignalSample(
+        stamp_ns,
+        (1 - u) * before.steering_angle_rad + u * after.steering_angle_rad,
+        before.turn_indicator,
+        (1 - u) * before.acceleration_mps2 + u * after.acceleration_mps2,
+    )
 
 
 class Transforms:
