@@ -5,23 +5,27 @@ Unknown keys, roles and values are errors: nothing here has a default where a se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from alpamayo_ros.types import InvalidInput, role_index
 
+Values = TypeVar("Values", bound="Described")
 Topic = Annotated[str, Field(pattern=r"^/[A-Za-z][A-Za-z0-9_/]*$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=64)]
 
 
-class _Described(BaseModel):
+class Described(BaseModel):
+    """Values from a YAML file: frozen, and without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class InputProfile(_Described):
+class InputProfile(Described):
     """What a model expects to see; data that belongs to a bundle, never constants in code."""
 
     name: Name
@@ -77,7 +81,7 @@ class InputProfile(_Described):
         return (self.image_height, self.image_width, 3)
 
 
-class Mount(_Described):
+class Mount(Described):
     """Nominal place and view of a camera: for simulation, and for checking tf_static and CameraInfo against."""
 
     xyz_m: tuple[float, float, float]  # base frame
@@ -86,7 +90,7 @@ class Mount(_Described):
     hfov_deg: Annotated[float, Field(gt=0, le=220)]
 
 
-class RigCamera(_Described):
+class RigCamera(Described):
     """One camera of a vehicle."""
 
     topic: Topic
@@ -110,7 +114,7 @@ class RigCamera(_Described):
         return self.period_ns // 2 + 5_000_000
 
 
-class Odometry(_Described):
+class Odometry(Described):
     """Where the ego pose comes from."""
 
     topic: Topic
@@ -118,7 +122,7 @@ class Odometry(_Described):
     rate_hz: Annotated[float, Field(gt=0, le=1000)]
 
 
-class Rig(_Described):
+class Rig(Described):
     """A vehicle's cameras and odometry."""
 
     name: Name
@@ -159,7 +163,8 @@ def shared_files() -> Path:
     raise FileNotFoundError(f"no share/alpamayo_ros beside {__file__}: is the package installed?")
 
 
-def _read(model: type[_Described], path: Path) -> _Described:
+def read_described(model: type[Values], path: Path) -> Values:
+    """Read a YAML file of one kind. Raises InvalidInput that names the file and each key that is wrong."""
     if not path.is_file():
         raise InvalidInput(f"{path}: no such file")
     try:
@@ -172,24 +177,21 @@ def _read(model: type[_Described], path: Path) -> _Described:
 
 
 def read_profile(name_or_path: str) -> InputProfile:
-    """Read a profile from a file, or by name from config/profiles. Raises InvalidInput."""
-    profile = _read(InputProfile, _find(name_or_path, "profiles"))
-    assert isinstance(profile, InputProfile)
-    return profile
+    """Read a profile from a file, or by name: of config/profiles, or of the bundle it belongs to. Raises InvalidInput."""
+    shipped = {path.stem: path for path in (shared_files() / "config" / "profiles").glob("*.yaml")}
+    bundled = {path.parent.name: path for path in (shared_files() / "models").glob("*/profile.yaml")}
+    return read_described(InputProfile, _find(name_or_path, "profile", bundled | shipped))
 
 
 def read_rig(name_or_path: str) -> Rig:
     """Read a rig from a file, or by name from config/rigs. Raises InvalidInput."""
-    rig = _read(Rig, _find(name_or_path, "rigs"))
-    assert isinstance(rig, Rig)
-    return rig
+    shipped = {path.stem: path for path in (shared_files() / "config" / "rigs").glob("*.yaml")}
+    return read_described(Rig, _find(name_or_path, "rig", shipped))
 
 
-def _find(name_or_path: str, folder: str) -> Path:
+def _find(name_or_path: str, kind: str, shipped: Mapping[str, Path]) -> Path:
     if name_or_path.endswith((".yaml", ".yml")):
         return Path(name_or_path)
-    shipped = shared_files() / "config" / folder
-    if not (shipped / f"{name_or_path}.yaml").is_file():
-        names = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
-        raise InvalidInput(f"no {folder[:-1]} {name_or_path!r}: want a .yaml file or one of {names}")
-    return shipped / f"{name_or_path}.yaml"
+    if name_or_path not in shipped:
+        raise InvalidInput(f"no {kind} {name_or_path!r}: want a .yaml file or one of {', '.join(sorted(shipped))}")
+    return shipped[name_or_path]

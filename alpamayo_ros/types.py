@@ -251,10 +251,15 @@ class Request:
     steps: int = 10  # Euler steps of the flow
     guidance: float = 0.0  # weight of classifier-free navigation guidance, 0 is off
     seed: int = 0
+    max_tokens: int = 256  # of reasoning; what is longer is incomplete
+    share_reasoning: bool = False  # one text for all samples, or one each; greedy texts are all the same
+    trajectory: Literal["flow", "tokens"] = "flow"  # by the action expert, or written by the language model as tokens
 
     def __post_init__(self) -> None:
         if not (1 <= self.samples <= 64 and 1 <= self.steps <= 100 and self.temperature > 0 and 0 < self.top_p <= 1):
             raise InvalidInput(f"request out of range (samples 1..64, steps 1..100, temperature > 0, 0 < top_p <= 1): {self}")
+        if not 1 <= self.max_tokens <= 4096:
+            raise InvalidInput(f"request: max_tokens {self.max_tokens}, want 1..4096")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from pydantic import ValidationError
 from alpamayo_ros.profile import InputProfile, Rig, read_profile, read_rig, shared_files
 from alpamayo_ros.types import ROLES, InvalidInput
 
-CONFIG = Path(__file__).parents[1] / "config"
-PROFILES = sorted(p.stem for p in (CONFIG / "profiles").glob("*.yaml"))
-RIGS = sorted(p.stem for p in (CONFIG / "rigs").glob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+PROFILES = {p.stem: p for p in (ROOT / "config" / "profiles").glob("*.yaml")}
+PROFILES |= {p.parent.name: p for p in (ROOT / "models").glob("*/profile.yaml")}
+RIGS = {p.stem: p for p in (ROOT / "config" / "rigs").glob("*.yaml")}
 
 
 def shipped(folder: str, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((CONFIG / folder / f"{name}.yaml").read_text())
+    loaded: dict[str, Any] = yaml.safe_load({"profiles": PROFILES, "rigs": RIGS}[folder][name].read_text())
     return loaded
 
 
@@ -35,7 +36,7 @@ def written(tmp_path: Path, content: Any) -> str:
 def test_every_shipped_profile_reads_by_name_and_by_path(name: str) -> None:
     profile = read_profile(name)
     assert profile.name == name
-    assert read_profile(str(CONFIG / "profiles" / f"{name}.yaml")) == profile
+    assert read_profile(str(PROFILES[name])) == profile
 
 
 @pytest.mark.parametrize("name", RIGS)
@@ -90,7 +91,8 @@ def test_cameras_come_in_the_order_of_their_index(tmp_path: Path) -> None:
         ({"horizon_steps": 32}, "horizon_steps: Input should be 64"),
         ({"history_steps": 1}, "history_steps: Input should be greater than or equal to 2"),
         ({"views": "panorama"}, "views: Input should be 'single_image', 'flex' or 'triplane'"),
-        ({"ego_signals": ["speed"]}, "ego_signals.0: Input should be 'steering_angle'"),
+        ({"ego_signals": ["brake"]}, "ego_signals.0: Input should be 'speed', 'acceleration', 'steering_angle' or 'turn_ind"),
+        ({"ego_signals": ["speed", "speed"]}, r"ego_signals: .*want each at most once, got \['speed', 'speed'\]"),
         ({"navigation": "voice"}, "navigation: Input should be 'none' or 'text'"),
         ({"name": "a b"}, "name: String should match pattern"),
     ],

@@ -15,6 +15,7 @@ from alpamayo_ros.types import (
     CameraFrame,
     EgoHistory,
     EgoPose,
+    EgoSignals,
     InvalidInput,
     ModelOutput,
     Observation,
@@ -99,6 +100,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "frame": (frame(), "image"),
     "history": (history(), "rot"),
     "pose": (pose(), "odom_from_ego"),
+    "signals": (EgoSignals(None, None, np.zeros(3, np.float32), None), "steering_angle_rad"),
     "trajectory": (path(), "speed_mps"),
     "output": (ModelOutput(np.zeros((2, HORIZON, 2), np.float32), ("a", "b"), (1, 1), complete=True), "actions"),
     "observation": (observation(), "frames"),
@@ -160,6 +162,25 @@ def test_a_history_has_as_many_rotations_as_positions_and_at_least_two() -> None
         history(steps=1)
 
 
+SPEED = np.array([3.0, 4.0, 5.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ((SPEED.astype(float), None, None, None), r"speed_mps: want float32\(N\), got float64\(3,\)"),
+        ((None, None, SPEED[None], None), r"steering_angle_rad: want float32\(N\), got float32\(1, 3\)"),
+        ((None, SPEED * np.nan, None, None), "acceleration_mps2: 3 of 3 numbers are not finite"),
+        ((None, None, None, ("off", "up")), r"turn_indicator: want any of off, left, right, hazard, got \['up'\]"),
+        ((SPEED, None, None, ("off", "off")), r"of the same N instants, got {'speed_mps': 3, 'turn_indicator': 2}"),
+        ((None, None, None, None), "want one or more, of the same N instants, got {}"),
+    ],
+)
+def test_signals_that_are_none_are_refused(fields: tuple[Any, Any, Any, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        EgoSignals(*fields)
+
+
 # --------------------------------------------------------------------------------------------------------------- observation
 
 
@@ -167,6 +188,12 @@ def test_a_history_has_as_many_rotations_as_positions_and_at_least_two() -> None
 def test_everything_in_an_observation_is_at_t0(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=f"t0 {T0}: history at .*, ego pose at"):
         observation(**changes)
+
+
+def test_signals_are_at_the_instants_of_the_history() -> None:
+    assert observation(signals=EgoSignals(SPEED, None, None, None)).signals is not None
+    with pytest.raises(InvalidInput, match="ego signals at 2 instants, ego history at 3"):
+        observation(signals=EgoSignals(SPEED[:2], None, None, None))
 
 
 @pytest.mark.parametrize("strange", [frame(epoch=1), frame(role="rear_tele")])

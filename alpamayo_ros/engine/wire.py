@@ -157,10 +157,10 @@ def read_infer(message: Message, read: Callable[[int, str, int, int], U8 | None]
 
 
 def _signals(arrays: Mapping[str, NDArray[Any]], indicator: list[TurnIndicator] | None) -> EgoSignals | None:
-    measured = [arrays.get(f"signal_{name}") for name in _SIGNALS]
-    if indicator is None and all(array is None for array in measured):
+    speed, acceleration, steering = (arrays.get(f"signal_{name}") for name in _SIGNALS)
+    if speed is None and acceleration is None and steering is None and indicator is None:
         return None
-    return EgoSignals(*measured, None if indicator is None else tuple(indicator))
+    return EgoSignals(speed, acceleration, steering, None if indicator is None else tuple(indicator))
 
 
 def _private(read: Callable[[int, str, int, int], U8 | None], slot: int, role: str, stamp_ns: int, epoch: int) -> CameraFrame:

@@ -20,7 +20,7 @@ def fourier(x: Tensor, features: int, max_freq: float) -> Tensor:
     Always float32: at 100 Hz a bfloat16 error in x or f turns the phase by radians.
     """
     frequencies = torch.logspace(0, math.log10(max_freq), features // 2, device=x.device, dtype=torch.float32)
-    phase = 2 * math.pi * x.float()[..., None] * frequencies
+    phase = x.float()[..., None] * frequencies * 2 * math.pi  # in the reference's order: float32 rounds phases of 600
     return math.sqrt(2) * torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 

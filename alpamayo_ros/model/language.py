@@ -26,10 +26,9 @@ class Memory(Protocol):
 class Cache:
     """Keys and values of everything read and written so far, in memory that is allocated once."""
 
-    def __init__(self, config: TextConfig, batch: int, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
-        shape = (config.num_hidden_layers, batch, config.num_key_value_heads, capacity, config.head_dim)
-        self.k, self.v = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
-        self.length = 0
+    def __init__(self, k: Tensor, v: Tensor, length: int = 0) -> None:
+        self.k, self.v = k, v  # (layers, B, G, capacity, E)
+        self.length = length
 
     def extend(self, layer: int, k_BGLE: Tensor, v_BGLE: Tensor) -> tuple[Tensor, Tensor]:
         end = self.length + k_BGLE.shape[2]
@@ -39,11 +38,17 @@ class Cache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
     def repeated(self, rows: int) -> Cache:
-        """The same content for several rows that will be written differently."""
-        copy = Cache.__new__(Cache)
-        copy.k, copy.v = self.k.repeat_interleave(rows, dim=1), self.v.repeat_interleave(rows, dim=1)
-        copy.length = self.length
-        return copy
+        """A copy of the only row for each of several rows that will be written differently."""
+        return Cache(self.k.repeat_interleave(rows, dim=1), self.v.repeat_interleave(rows, dim=1), self.length)
+
+    def row(self, index: int, length: int, room: int) -> Cache:
+        """A copy of the first `length` tokens of one row, with room for more."""
+        k, v = (F.pad(x[:, index : index + 1, :, :length], (0, 0, 0, room)) for x in (self.k, self.v))
+        return Cache(k, v, length)
+
+    def context(self) -> Context:
+        """Everything so far, read only."""
+        return Context(self.k[:, :, :, : self.length], self.v[:, :, :, : self.length])
 
 
 class Context(NamedTuple):

@@ -55,7 +55,9 @@ class Alpamayo(nn.Module):
 
     def cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache for `capacity` tokens."""
-        return Cache(self.config.text, batch, capacity, self.device, self.dtype)
+        text = self.config.text
+        shape = (text.num_hidden_layers, batch, text.num_key_value_heads, capacity, text.head_dim)
+        return Cache(*(torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(2)))
 
     def read(
         self, token_ids: Tensor, positions_3BL: Tensor, memory: Memory, mask: Tensor | None, scene: Scene | None = None

@@ -18,34 +18,23 @@ from torch import Tensor
 
 from alpamayo_ros.dynamics import Floats
 from alpamayo_ros.model.config import Bins, Config
-from alpamayo_ros.types import F32, HORIZON, EgoSignals, InvalidInput
+from alpamayo_ros.types import F32, HORIZON, EgoSignals, InvalidInput, TurnIndicator
 
 NAMES = (
-    "prompt_start prompt_end image_start image_pre_tkn image_end traj_history_start traj_history_pre_tkn traj_history_end "
-    "cot_start cot_end meta_action_start meta_action_end traj_future_start traj_future_pre_tkn traj_future_end traj_history "
-    "traj_future image_pad vectorized_wm vectorized_wm_start vectorized_wm_end vectorized_wm_pre_tkn route_start route_pad "
+    "prompt_start prompt_end image_start image_pre_tkn* image_end traj_history_start traj_history_pre_tkn* traj_history_end "
+    "cot_start cot_end meta_action_start* meta_action_end* traj_future_start traj_future_pre_tkn* traj_future_end traj_history "
+    "traj_future image_pad vectorized_wm* vectorized_wm_start* vectorized_wm_end* vectorized_wm_pre_tkn* route_start route_pad "
     "route_end question_start question_end answer_start answer_end"
-).split()
-"""Special tokens of Alpamayo-R1 in the order of their ids; `image_pad` is in Qwen3-VL's vocabulary already."""
+)
+"""Special tokens of Alpamayo-R1 in the order of their ids; Alpamayo-1.5 calls those with a star `_padding_0` to `_8`."""
 
-UNUSED_IN_1_5 = (
-    "image_pre_tkn traj_history_pre_tkn meta_action_start meta_action_end traj_future_pre_tkn "
-    "vectorized_wm vectorized_wm_start vectorized_wm_end vectorized_wm_pre_tkn"
-).split()
-"""What Alpamayo-1.5 calls `_padding_0` to `_padding_8`, at the same ids."""
-
-TRAJECTORY_TOKENS = {
-    "history": "<|traj_history|>",
-    "future": "<|traj_future|>",
-    "history_start": "<|traj_history_start|>",
-    "future_start": "<|traj_future_start|>",
-    "history_end": "<|traj_history_end|>",
-    "future_end": "<|traj_future_end|>",
+SIGNALS = {
+    "speed": ("speed_mps", -10.0, 50.0),
+    "acceleration": ("acceleration_mps2", -10.0, 10.0),
+    "steering_angle": ("steering_angle_rad", -0.8, 0.8),
+    "turn_indicator": ("turn_indicator", 0.0, 3.0),  # off, left, right, hazard
 }
-"""Keys of `traj_token_ids` in config.json -> tokens."""
-
-SIGNAL_RANGES = {"speed": (-10.0, 50.0), "acceleration": (-10.0, 10.0), "steering_angle": (-0.8, 0.8)}
-"""Physical range of the bins of an ego signal: m/s, m/s^2, rad at the front wheels. What lies outside takes the last bin."""
+"""Ego signal of a profile -> field of EgoSignals, and the range of its bins. What lies outside takes the last bin."""
 
 
 class Tokenizer:
@@ -74,10 +63,6 @@ class Tokenizer:
         """Text of ids, special tokens spelled out; bytes that are no UTF-8 become U+FFFD."""
         return self._vocabulary.decode(list(ids), skip_special_tokens=False)
 
-    def __len__(self) -> int:
-        """Ids of the vocabulary, those of added tokens included."""
-        return self._vocabulary.get_vocab_size(with_added_tokens=True)
-
 
 def read_tokenizer(folder: Path, config: Config) -> Tokenizer:
     """The tokenizer of a bundle: `tokenizer.json`, extended where it is still the language model's own.
@@ -95,36 +80,41 @@ def read_tokenizer(folder: Path, config: Config) -> Tokenizer:
     vocabulary.no_padding()
     if vocabulary.token_to_id("<i0>") is None:
         extend(vocabulary, config)
-    tokenizer = Tokenizer(vocabulary)
-    _check(tokenizer, config, str(path))
-    return tokenizer
+    _check(vocabulary, config, str(path))
+    return Tokenizer(vocabulary)
 
 
 def extend(vocabulary: tokenizers.Tokenizer, config: Config) -> None:
-    """Add `<i0>`, `<i1>`, ... and the special tokens to a language model's own vocabulary, in the released order."""
-    padding = {name: f"_padding_{i}" for i, name in enumerate(UNUSED_IN_1_5 if config.generation == "1.5" else ())}
+    """Add `<i0>`, `<i1>`, ... and the special tokens to a language model's own vocabulary, in the released order.
+
+    What it has already, as Qwen3-VL's has `<|image_pad|>`, keeps its id.
+    """
     vocabulary.add_tokens([f"<i{i}>" for i in range(config.traj_vocab_size)])
-    vocabulary.add_special_tokens([f"<|{padding.get(name, name)}|>" for name in NAMES])
+    unused = [name for name in NAMES.split() if name.endswith("*") and config.generation == "1.5"]
+    names = [f"_padding_{unused.index(name)}" if name in unused else name.rstrip("*") for name in NAMES.split()]
+    vocabulary.add_special_tokens([f"<|{name}|>" for name in names])
 
 
-def _check(tokenizer: Tokenizer, config: Config, where: str) -> None:
+def _check(vocabulary: tokenizers.Tokenizer, config: Config, where: str) -> None:
     """Raise InvalidInput unless the vocabulary is the one that the embedding was trained with."""
-    if len(tokenizer) != config.vocab_size:
-        raise InvalidInput(f"config.json says {config.vocab_size} tokens, {where} has {len(tokenizer)}")
-    first, last = config.traj_token_start, config.traj_token_start + config.traj_vocab_size - 1
-    wanted = {"<i0>": first, f"<i{config.traj_vocab_size - 1}>": last, "<|image_pad|>": config.image_token_id}
-    wanted |= {token: config.token_ids[key] for key, token in TRAJECTORY_TOKENS.items()}
+    size = vocabulary.get_vocab_size(with_added_tokens=True)
+    if size != config.vocab_size:
+        raise InvalidInput(f"config.json says {config.vocab_size} tokens, {where} has {size}")
+    last = config.traj_vocab_size - 1
+    wanted = {"<i0>": config.traj_token_start, f"<i{last}>": config.traj_token_start + last}
+    wanted |= {"<|image_pad|>": config.image_token_id, "<|im_end|>": config.eos_token_id}
+    wanted |= {f"<|traj_{key}|>": token for key, token in config.token_ids.items()}
     for token, want in wanted.items():
-        if tokenizer.id(token) != want:
-            raise InvalidInput(f"config.json says {want} for {token}, {where} says {tokenizer.id(token)}")
+        if vocabulary.token_to_id(token) != want:
+            raise InvalidInput(f"config.json says {want} for {token}, {where} has {vocabulary.token_to_id(token)}")
 
 
-def plain(text: str, what: str) -> str:
-    """`text` that came from outside, if it is words only. Raises InvalidInput that quotes control characters and `<|`."""
-    if "<|" in text or "|>" in text:
-        raise InvalidInput(f"{what} {text!r}: text with special tokens is refused")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
-        raise InvalidInput(f"{what} {text!r}: text with control characters is refused")
+def plain(text: str, what: str, allowed: str = "") -> str:
+    """Text from outside, if it is words only. Raises InvalidInput that quotes text with `<|`, `|>`, or with control characters
+    other than the allowed."""
+    control = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in allowed for c in text)
+    if control or "<|" in text or "|>" in text:
+        raise InvalidInput(f"{what} {text!r}: special tokens and control characters are refused")
     return text
 
 
@@ -136,48 +126,41 @@ def history_tokens(xyz: Floats, config: Config) -> list[int]:
     if xyz.shape != (config.history_tokens // 3, 3):
         raise InvalidInput(f"history: the model takes ({config.history_tokens // 3}, 3), got {xyz.shape}")
     steps = np.diff(xyz, axis=0, prepend=np.zeros_like(xyz[:1]))
-    return _offset(_binned(steps, config.history_bins), _history_start(config))
+    return _ids(steps, config.history_bins, _history_start(config))
 
 
 def action_tokens(actions: Floats, config: Config) -> list[int]:
-    """Ids (128) of normalised actions (64, 2): acceleration and curvature of one step after those of the other.
-
-    Raises InvalidInput.
-    """
+    """Ids (128) of normalised actions (64, 2): acceleration, curvature, acceleration, ... Raises InvalidInput."""
     if actions.shape != (HORIZON, 2):
         raise InvalidInput(f"actions: want ({HORIZON}, 2), got {actions.shape}")
-    return _offset(_binned(actions, config.future_bins), config.traj_token_start)
+    return _ids(actions, config.future_bins, config.traj_token_start)
 
 
 def actions_of_tokens(ids: Sequence[int], config: Config) -> F32:
     """Normalised actions (64, 2), the centres of the bins of 128 ids. Raises InvalidInput for another number or other ids."""
-    bins = np.asarray(ids, np.int64) - config.traj_token_start
-    last = config.future_bins.num_bins - 1
+    first, last = config.traj_token_start, config.future_bins.num_bins - 1
+    bins = np.asarray(ids, np.int64) - first
     if len(bins) != config.future_tokens or bins.min() < 0 or bins.max() > last:
-        allowed = f"{config.traj_token_start}..{config.traj_token_start + last}"
-        raise InvalidInput(f"{len(bins)} ids in {min(ids, default=0)}..{max(ids, default=0)}: want {2 * HORIZON} in {allowed}")
-    low, high = np.float32(config.future_bins.low), np.float32(config.future_bins.high)
+        got = f"{len(bins)} in {min(ids, default=None)}..{max(ids, default=None)}"
+        raise InvalidInput(f"action tokens: want {config.future_tokens} ids in {first}..{first + last}, got {got}")
+    low, high = np.array(config.future_bins.low, np.float32), np.array(config.future_bins.high, np.float32)
     return bins.reshape(HORIZON, 2).astype(np.float32) / np.float32(last) * (high - low) + low
 
 
-def signal_tokens(signals: EgoSignals, names: Sequence[str], config: Config) -> list[int]:
-    """Ids of ego signals, N per name in the order of `names`, in the range of ids of the history.
+def signal_tokens(signals: EgoSignals | None, names: Sequence[str], config: Config) -> list[int]:
+    """Ids of ego signals, N per name in the order of `names`: uniform bins over the ranges of SIGNALS, in the history's ids.
 
-    Numbers fall into uniform bins over SIGNAL_RANGES; off, left, right, hazard are the bins 0 to 3. Raises InvalidInput.
+    Raises InvalidInput for a signal that the observation lacks.
     """
-    numbers = {
-        "speed": signals.speed_mps,
-        "acceleration": signals.acceleration_mps2,
-        "steering_angle": signals.steering_angle_rad,
-    }
     ids: list[int] = []
     for name in names:
+        field, low, high = SIGNALS[name]
+        values = getattr(signals, field, None)
+        if values is None:
+            raise InvalidInput(f"the profile declares the ego signal {name}, the observation has none")
         if name == "turn_indicator":
-            bins = np.array([INDICATORS.index(state) for state in signals.turn_indicator])
-        else:
-            low, high = SIGNAL_RANGES[name]
-            bins = _binned(numbers[name], Bins(config.history_bins.num_bins, (low,), (high,)))
-        ids += _offset(bins, _history_start(config))
+            values = np.array([get_args(TurnIndicator).index(state) for state in values], np.float32)
+        ids += _ids(values, Bins(config.history_bins.num_bins, (low,), (high,)), _history_start(config))
     return ids
 
 
@@ -189,10 +172,9 @@ def drop_history(token_ids: Tensor, config: Config, probability: float, rng: np.
     """
     if rng.random() >= probability:
         return token_ids
-    ids = config.token_ids
-    after_start = (token_ids == ids["history_start"]).cumsum(0) - (token_ids == ids["history_start"]).long()
-    inside = (after_start - (token_ids == ids["history_end"]).cumsum(0)) > 0
-    return torch.where(inside, ids["history"], token_ids)
+    start, end = (token_ids == config.token_ids[key] for key in ("history_start", "history_end"))
+    inside = (start.cumsum(0) > end.cumsum(0)) & ~start
+    return torch.where(inside, config.token_ids["history"], token_ids)
 
 
 def noisy_history(xyz: F32, std_m: float, rng: np.random.Generator) -> F32:
@@ -206,13 +188,13 @@ def _history_start(config: Config) -> int:
     return config.traj_token_start + config.future_bins.num_bins
 
 
-def _binned(values: Floats, bins: Bins) -> Floats:
-    """Bin of every value (..., dimensions): halves round to even, what is outside falls into the last bin of its side."""
+def _ids(values: Floats, bins: Bins, start: int) -> list[int]:
+    """Ids, from `start` on, of the bins of values (..., dimensions), flattened.
+
+    Halves round to even; what lies outside falls into the last bin of its side.
+    """
     low, high = np.asarray(bins.low, values.dtype), np.asarray(bins.high, values.dtype)
     last = bins.num_bins - 1
-    return np.clip(np.rint((values - low) / (high - low) * last), 0, last)
-
-
-def _offset(bins: Floats, start: int) -> list[int]:
-    ids: list[int] = (bins.astype(np.int64) + start).ravel().tolist()
+    binned = np.clip(np.rint((values - low) / (high - low) * last), 0, last)
+    ids: list[int] = (binned.astype(np.int64) + start).ravel().tolist()
     return ids

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import VisionConfig
+from alpamayo_ros.model.config import Config, VisionConfig
 
 ROPE_THETA = 10_000.0  # of Qwen3-VL's vision tower; not in its config
 NORM_EPS = 1e-6
@@ -40,6 +40,13 @@ class Scene(NamedTuple):
 
     tokens: Tensor  # (n, D)
     deepstack: tuple[Tensor, ...]  # each (n, D): added to the hidden states after language layers 0, 1, ...
+
+
+def image_blocks(images: Images, config: Config) -> list[Block]:
+    """One block of placeholders per image."""
+    merge = config.vision.spatial_merge_size
+    h, w = images.grid
+    return [Block((1, h // merge, w // merge), c, s) for c, s in zip(images.cameras, images.steps, strict=True)]
 
 
 class Attention(nn.Module):

@@ -59,9 +59,9 @@ class Recent:
     def __init__(self) -> None:
         self._counts: dict[str, deque[int]] = {}
 
-    def rise(self, name: str, count: int, within_s: float = RECENT_S) -> int:
+    def rise(self, name: str, count: int) -> int:
         """Tell a counter, once every PERIOD_S."""
-        counts = self._counts.setdefault(name, deque([0], maxlen=round(within_s / PERIOD_S) + 1))
+        counts = self._counts.setdefault(name, deque([0], maxlen=round(RECENT_S / PERIOD_S) + 1))
         counts.append(count)
         return max(count - counts[0], 0)  # 0 after a restart of the counter
 
@@ -125,7 +125,7 @@ class Health:
     def _camera_level(self, role: str, counts: Counts, silent_ns: int | None, rate_hz: float) -> tuple[bytes, str]:
         camera, profile = self._buffers.rig.cameras[role], self._buffers.profile
         is_silent = silent_ns is None or silent_ns > SILENT_PERIODS * camera.period_ns
-        lost = self._lost(role, counts, is_silent)
+        lost = self._lost(role, counts.missing, is_silent)
         unusable = counts.refused + counts.late + counts.dropped + counts.conflicting
         refused = self._recent.rise(f"{role} unusable", unusable)
         because = f"{refused} frames refused or dropped in the last {RECENT_S:.0f} s, last: {counts.reason}"
@@ -138,21 +138,20 @@ class Health:
             silent = f"no good frame for {silent_ns / 1e6:.0f} ms, period {camera.period_ns / 1e6:.0f}"
             return gone, f"{silent}; {because}" if refused else silent
         if lost:
-            return WARN, f"{lost} frames in the last {RECENT_S:.0f} s were {REMEDY}"
+            said = f"{lost} frames in the last {RECENT_S:.0f} s were {REMEDY}"
+            return WARN, f"{said}; {because}" if refused else said
         if refused:
             return WARN, because
         if abs(rate_hz - camera.rate_hz) > 0.2 * camera.rate_hz:
             return WARN, f"comes at {rate_hz:.1f} Hz, the rig declares {camera.rate_hz:g}"
         return OK, f"{rate_hz:.1f} Hz"
 
-    def _lost(self, role: str, counts: Counts, is_silent: bool) -> int:
-        """Frames lost on the way lately: gaps in the stamps, but for those that an outage or a refused header explains."""
+    def _lost(self, role: str, missing: int, is_silent: bool) -> int:
+        """Frames lost on the way lately: gaps in the stamps, but for those that an outage explains."""
         if role in self._silent and not is_silent:
             self._recent.forget(f"{role} missing")
         (self._silent.add if is_silent else self._silent.discard)(role)
-        gaps = self._recent.rise(f"{role} missing", counts.missing)
-        # Remembered longer: the gap that a refused frame leaves is seen a moment after it.
-        return max(gaps - self._recent.rise(f"{role} refused", counts.refused, RECENT_S + 2 * PERIOD_S), 0)
+        return self._recent.rise(f"{role} missing", missing)
 
     def _odometry(self, inputs: Inputs | None, now_ns: int) -> Diagnostic:
         declared, poses = self._buffers.rig.odometry, self._buffers.poses
@@ -166,6 +165,8 @@ class Health:
         values |= {"age_ms": f"{age_ms:.1f}", "speed_mps": f"{newest.speed_mps:.2f}"}
         if age_ms > max(200.0, SILENT_PERIODS * 1e3 / declared.rate_hz):
             return Diagnostic("odometry", ERROR, f"newest pose {age_ms:.0f} ms old", values)
+        if jumped := self._buffers.jumped():
+            return Diagnostic("odometry", WARN, jumped, values)
         if abs(rate_hz - declared.rate_hz) > 0.2 * declared.rate_hz:
             return Diagnostic("odometry", WARN, f"comes at {rate_hz:.1f} Hz, the rig declares {declared.rate_hz:g}", values)
         return Diagnostic("odometry", OK, f"{rate_hz:.1f} Hz", values)
@@ -207,7 +208,9 @@ class Health:
             values |= _percentiles("timer_late_ms", self._lateness.late_ms)
         said = f"{tally.published} plans, {tally.refused} refused"
         if time.monotonic() - tally.last_plan_s > SILENT_S:
-            why = f"last refusal: {tally.last_refusal or f'none, no frame of {self._buffers.rig.anchor} came'}"
+            why = f"last refusal: {tally.last_refusal or f'none, no frame of {self._buffers.rig.anchor} led to a cycle'}"
+            if jumped := self._buffers.jumped():
+                why += f"; odometry: {jumped}"
             level = ERROR if tally.published else WARN
             return Diagnostic("planner", level, f"no plan for {SILENT_S:.0f} s or more, {said}; {why}", values)
         return Diagnostic("planner", OK, said, values)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
+from alpamayo_ros import geometry
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.frames import Counts, FrameBuffer, Ring, check_future, ring_slots
 from alpamayo_ros.pipeline.poses import MAX_GAP_NS, Offered, PoseBuffer, SignalBuffer, Transforms
@@ -17,7 +20,17 @@ from alpamayo_ros.types import CameraFrame, EgoPose, InvalidInput, Navigation, S
 
 __all__ = ["Buffers", "Counts", "FrameBuffer", "PoseBuffer", "SignalBuffer", "Snapshot", "Transforms", "ring_slots"]
 
+JUMPS_WITHIN_NS = 10_000_000_000
+"""How long a jump of odometry is told as a reason."""
+
 _RATE_SLACK = 1.05  # a period may be this much longer than the profile's frame spacing
+
+
+class Jump(NamedTuple):
+    """One jump of odometry."""
+
+    at_ns: int  # on the buffers' clock
+    text: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,8 @@ class Buffers:
         self.navigation: Navigation | None = None  # latched until it expires
         self.epoch_reason = ""  # why the current epoch began
         self._epoch_lock = threading.Lock()
+        self._clock_ns = clock_ns
+        self._jumps: deque[Jump] = deque(maxlen=10_000)  # 10 s at the highest rate a rig can declare
 
     @property
     def epoch(self) -> int:
@@ -71,10 +86,12 @@ class Buffers:
 
     def take_image(self, msg: Any, role: str, now_ns: int) -> None:
         """A camera message (see `decode.camera_frame`). Raises InvalidInput, after counting it."""
+        camera, exposed_ns = self.rig.cameras[role], None
         try:
-            frame = decode.camera_frame(msg, role, self.rig.cameras[role], self.epoch)
+            exposed_ns = decode.exposure_ns(msg, role, camera)
+            frame = decode.camera_frame(msg, role, camera, self.epoch)
         except InvalidInput as error:
-            self.frames.refuse(role, str(error))
+            self.frames.refuse(role, str(error), exposed_ns, now_ns)
             raise
         self.frames.offer(frame, now_ns)
 
@@ -91,6 +108,8 @@ class Buffers:
         newest = self.poses.newest()
         outcome = self.poses.offer(pose)
         if outcome == "jump" and newest is not None:
+            with self._epoch_lock:
+                self._jumps.append(Jump(self._clock_ns(), _jump_text(newest, pose)))
             ahead_s = (pose.stamp_ns - newest.stamp_ns) / 1e9
             self.new_epoch(f"odometry jumped by {ahead_s:.3f} s from {newest.position.round(2)} to {pose.position.round(2)} m")
             self.poses.offer(pose)
@@ -123,6 +142,19 @@ class Buffers:
             self.frames.clear(self.epoch + 1)
             return self.epoch
 
+    def jumped(self) -> str:
+        """How often odometry jumped in the last 10 s, and by how much the last time; empty when it did not.
+
+        Each jump empties the buffers: where it jumps more often than a window is long, nothing can ever be observed.
+        """
+        since_ns = self._clock_ns() - JUMPS_WITHIN_NS
+        with self._epoch_lock:
+            recent = [jump for jump in self._jumps if jump.at_ns > since_ns]
+        if not recent:
+            return ""
+        count = "1 jump" if len(recent) == 1 else f"{len(recent)} jumps"
+        return f"{count} in the last {JUMPS_WITHIN_NS / 1e9:.0f} s, the last one of {recent[-1].text}"
+
     def snapshot(self, t0_ns: int) -> Snapshot:
         """What is here now, all of one epoch, and which command counts at t0."""
         with self._epoch_lock:
@@ -138,6 +170,12 @@ class Buffers:
     def close(self) -> None:
         """End the decode threads. Closing twice is allowed."""
         self.frames.close()
+
+
+def _jump_text(before: EgoPose, after: EgoPose) -> str:
+    moved_m = math.dist(before.position, after.position)
+    turned_rad = abs(geometry.yaw_of(before.odom_from_ego.T @ after.odom_from_ego))
+    return f"{moved_m:.3g} m and {turned_rad:.2f} rad in {(after.stamp_ns - before.stamp_ns) / 1e6:.0f} ms"
 
 
 def check_rates(profile: InputProfile, rig: Rig) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "camera_frame",
     "ego_pose",
     "ego_signals",
+    "exposure_ns",
     "navigation",
     "pixels_into",
     "stamp_ns",
@@ -60,23 +61,30 @@ def stamp_ns(stamp: Any) -> int:
     return sec * 1_000_000_000 + nanosec
 
 
-def camera_frame(msg: Any, role: str, camera: RigCamera, epoch: int, limits: FrameLimits = FrameLimits()) -> EncodedFrame:
-    """An image message (sensor_msgs Image or CompressedImage) whose header agrees with the rig; no pixel is touched.
-
-    The stamp is the message's plus the camera's stamp offset. The bytes are not copied: the frame refers to the message's
-    data. Raises InvalidInput.
-    """
+def exposure_ns(msg: Any, role: str, camera: RigCamera) -> int:
+    """When a camera message was exposed: its stamp plus the camera's stamp offset. Raises InvalidInput."""
     try:
-        return _camera_frame(msg, role, camera, epoch, limits)
+        return stamp_ns(msg.header.stamp) + round(camera.stamp_offset_ms * 1e6)
     except InvalidInput as error:
         raise InvalidInput(f"{role}: {error}") from error
 
 
-def _camera_frame(msg: Any, role: str, camera: RigCamera, epoch: int, limits: FrameLimits) -> EncodedFrame:
+def camera_frame(msg: Any, role: str, camera: RigCamera, epoch: int, limits: FrameLimits = FrameLimits()) -> EncodedFrame:
+    """An image message (sensor_msgs Image or CompressedImage) whose header agrees with the rig; no pixel is touched.
+
+    The bytes are not copied: the frame refers to the message's data. Raises InvalidInput.
+    """
+    stamp = exposure_ns(msg, role, camera)
+    try:
+        return _camera_frame(msg, role, camera, stamp, epoch, limits)
+    except InvalidInput as error:
+        raise InvalidInput(f"{role}: {error}") from error
+
+
+def _camera_frame(msg: Any, role: str, camera: RigCamera, stamp: int, epoch: int, limits: FrameLimits) -> EncodedFrame:
     transport = "compressed" if hasattr(msg, "format") else "raw"
     if transport != camera.transport:
         raise InvalidInput(f"the rig declares {camera.transport} images on {camera.topic}, got a {transport} one")
-    stamp = stamp_ns(msg.header.stamp) + round(camera.stamp_offset_ms * 1e6)
     data = memoryview(msg.data)
     if transport == "compressed":
         if len(data) > limits.compressed_bytes:

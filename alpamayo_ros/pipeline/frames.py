@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -41,7 +41,7 @@ class Counts:
     late: int = 0  # older than the window on arrival
     refused: int = 0  # header, stamp or pixels cannot be believed
     dropped: int = 0  # good, but the window, the ring or the epoch left it behind
-    missing: int = 0  # frames that the gaps between stamps have room for: lost before they came here
+    missing: int = 0  # frames that the gaps between believable stamps have room for: lost before they came here
     decode_ns: int = 0  # CPU time of decoding and resizing
     reason: str = ""  # of the last refusal or drop
 
@@ -74,12 +74,16 @@ def ring_slots(profile: InputProfile, rig: Rig, threads: int = 2) -> int:
 
 @dataclass
 class _Camera:
-    """One camera's frames, by stamp. `stamps` are all frames accepted in the window, whatever became of them."""
+    """One camera's frames, by stamp. `stamps` are all frames accepted in the window, whatever became of them.
+
+    `came` are those and the ones whose header was refused: what is between two of them is missing.
+    """
 
     rig: RigCamera
     window_ns: int
     capacity: int
     stamps: list[int] = field(default_factory=list)
+    came: list[int] = field(default_factory=list)
     fingerprints: dict[int, int] = field(default_factory=dict)
     pending: dict[int, EncodedFrame] = field(default_factory=dict)
     decoding: set[int] = field(default_factory=set)
@@ -90,16 +94,27 @@ class _Camera:
     def place(self, encoded: EncodedFrame) -> None:
         """Take a frame into window and queue, in stamp order."""
         stamp = encoded.stamp_ns
-        at = bisect_left(self.stamps, stamp)
-        older, newer = self.stamps[max(at - 1, 0) : at], self.stamps[at : at + 1]
+        self.note(stamp)
+        insort(self.stamps, stamp)
+        self.fingerprints[stamp] = _fingerprint(encoded)
+        self.pending[stamp] = encoded
+        self._trim()
+
+    def note(self, stamp: int) -> None:
+        """Count what is missing around a frame that came."""
+        if self.came and stamp < self.came[-1] - self.window_ns:
+            return
+        at = bisect_left(self.came, stamp)
+        older, newer = self.came[max(at - 1, 0) : at], self.came[at : at + 1]
+        if newer == [stamp]:
+            return
         gaps = [(a, stamp) for a in older] + [(stamp, b) for b in newer]
         # A frame that comes late fills the gap that was counted when its successor came.
         filled = [(a, b) for a in older for b in newer]
         self.counts.missing += sum(self._room(*gap) for gap in gaps) - sum(self._room(*gap) for gap in filled)
-        self.stamps.insert(at, stamp)
-        self.fingerprints[stamp] = _fingerprint(encoded)
-        self.pending[stamp] = encoded
-        self._trim()
+        self.came.insert(at, stamp)
+        left = bisect_left(self.came, self.came[-1] - self.window_ns)
+        del self.came[: max(left, len(self.came) - self.capacity)]
 
     def may_come(self, first_ns: int, last_ns: int) -> bool:
         """Whether a frame stamped in [first, last] may still get ready: it is queued, or the camera is not past it."""
@@ -110,7 +125,7 @@ class _Camera:
         """Forget every frame; the counts stay."""
         for _ in self.pending:
             self.counts.drop("the epoch ended before its turn to be decoded")
-        for stored in (self.stamps, self.fingerprints, self.pending, self.decoding, self.ready, self.ready_ns):
+        for stored in (self.stamps, self.came, self.fingerprints, self.pending, self.decoding, self.ready, self.ready_ns):
             stored.clear()
 
     def _room(self, before_ns: int, after_ns: int) -> int:
@@ -194,11 +209,14 @@ class FrameBuffer:
         while not self._threads and (job := self._take()):
             self._decode(*job)
 
-    def refuse(self, role: str, reason: str) -> None:
-        """Count a message that was refused before it could be offered."""
+    def refuse(self, role: str, reason: str, stamp_ns: int | None, now_ns: int) -> None:
+        """Count a message that was refused before it could be offered. Where its stamp can be believed, it is not missing."""
         with self._work:
-            self._cameras[role].counts.received += 1
-            self._cameras[role].counts.refuse(reason)
+            camera = self._cameras[role]
+            camera.counts.received += 1
+            camera.counts.refuse(reason)
+            if stamp_ns is not None and camera.came and stamp_ns <= now_ns + MAX_FUTURE_NS:
+                camera.note(stamp_ns)
 
     def ready(self, role: str) -> tuple[CameraFrame, ...]:
         """The decoded frames of a camera, oldest first."""

@@ -84,6 +84,8 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
     samples, problem = _samples(snapshot.signals, t0_ns, buffers.profile)
     if problem:
         problems.append(problem)
+    if problems and (jumped := buffers.jumped()):
+        problems.append(f"odometry: {jumped}")
     if problems:
         raise StaleInput("; ".join(problems))
     return Observation(
@@ -154,12 +156,12 @@ def _samples(known: Sequence[SignalSample], t0_ns: int, profile: InputProfile) -
 
 def _at_steps(at: Callable[[int], _T], t0_ns: int, steps: int) -> list[_T]:
     """What is known of every instant of the ego history, t0 last. Raises StaleInput that names the instant."""
-    found = []
-    for step in range(steps - 1, -1, -1):
-        try:
+    found: list[_T] = []
+    try:
+        for step in range(steps - 1, -1, -1):
             found.append(at(t0_ns - step * STEP_NS))
-        except StaleInput as error:
-            raise StaleInput(f"{error} (t0{-step * STEP_S:+.1f} s)") from error
+    except StaleInput as error:
+        raise StaleInput(f"{error} (t0{-step * STEP_S:+.1f} s)") from error
     return found
 
 

@@ -48,7 +48,7 @@ def test_a_bundle_folder_is_refused_with_what_it_needs_and_lacks(tmp_path: Path)
 def test_a_bundle_folder_has_its_own_profile(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"profile\.yaml: no such file"):
         bundle_profile(str(tmp_path))
-    (tmp_path / "profile.yaml").write_text((shared_files() / "config" / "profiles" / "alpamayo_1_5_10b.yaml").read_text())
+    (tmp_path / "profile.yaml").write_text((shared_files() / "models" / "alpamayo_1_5_10b" / "profile.yaml").read_text())
     assert bundle_profile(str(tmp_path)).name == "alpamayo_1_5_10b"
 
 

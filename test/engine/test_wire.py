@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import get_args
+
 import numpy as np
 import pytest
 from engine.observations import observation, picture, rotations
@@ -24,6 +27,7 @@ from alpamayo_ros.types import (
     Navigation,
     Observation,
     Request,
+    TurnIndicator,
 )
 
 SOME = settings(max_examples=50, deadline=None)
@@ -31,6 +35,20 @@ SOME = settings(max_examples=50, deadline=None)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 stamps = st.integers(0, 2**62)
 seeds = st.integers(0, 2**32)
+
+
+@st.composite
+def ego_signals(draw: st.DrawFn, steps: int) -> EgoSignals | None:
+    """Any of the signals, or none."""
+    array = st.none() | hnp.arrays(np.float32, steps, elements=st.floats(allow_nan=False, allow_infinity=False, width=32))
+    indicator = st.sampled_from(get_args(TurnIndicator))
+    fields = (
+        draw(array),
+        draw(array),
+        draw(array),
+        draw(st.none() | st.lists(indicator, min_size=steps, max_size=steps).map(tuple)),
+    )
+    return None if all(field is None for field in fields) else EgoSignals(*fields)
 
 
 @st.composite
@@ -51,7 +69,7 @@ def observations(draw: st.DrawFn) -> Observation:
         EgoHistory(stamp_ns, np.append(rng.normal(size=(steps - 1, 3)), np.zeros((1, 3)), 0).astype(np.float32), rot),
         EgoPose(stamp_ns, rng.normal(size=3), rotations(rng.normal(size=1))[0], rng.normal(size=3), rng.normal(size=3)),
         draw(st.none() | st.builds(Navigation, st.just("turn_left"), finite, st.text(max_size=64), stamps)),
-        draw(st.none() | st.builds(EgoSignals, stamps, finite, st.just("hazard"), finite)),
+        draw(ego_signals(steps)),
         {role: tuple(draw(st.lists(finite, max_size=3))) for role in roles},
         draw(finite),
     )
@@ -74,6 +92,13 @@ def pixels_of(slot: int, role: str, stamp_ns: int, epoch: int) -> U8:
     return picture(role, stamp_ns, epoch)
 
 
+EMPTY = SimpleNamespace()
+
+
+def bytes_of(signal: np.ndarray | tuple[str, ...] | None) -> object:
+    return signal.tobytes() if isinstance(signal, np.ndarray) else signal
+
+
 def values_of(observation: Observation) -> list[object]:
     history, ego = observation.history, observation.ego_t0
     arrays = [history.xyz, history.rot, ego.position, ego.odom_from_ego, ego.velocity_mps, ego.angular_rps]
@@ -81,7 +106,8 @@ def values_of(observation: Observation) -> list[object]:
     return [
         (observation.stamp_ns, observation.epoch, list(observation.frames), frames),
         [(array.dtype, array.shape, array.tobytes()) for array in arrays],
-        (observation.navigation, observation.signals, dict(observation.sync_error_ms), observation.odometry_extrapolated_ms),
+        [(name, getattr(value, "dtype", None), bytes_of(value)) for name, value in vars(observation.signals or EMPTY).items()],
+        (observation.navigation, dict(observation.sync_error_ms), observation.odometry_extrapolated_ms),
     ]
 
 

@@ -93,6 +93,12 @@ def no_rotation(_: Vehicle) -> TFMessage:
     return TFMessage(transforms=[transform])
 
 
+def signals_ahead(vehicle: Vehicle) -> msg.EgoSignals:
+    message = msg.EgoSignals()
+    message.header.stamp = time_message(vehicle.now_ns + 5000 * MS)
+    return message
+
+
 NAN = float("nan")
 GOOD = jpeg(7)
 SIZE_AT = GOOD.index(b"\xff\xc0") + 5  # height and width in the start-of-frame segment, two bytes each
@@ -133,6 +139,7 @@ FAULTS = {
     "NaN ego signal": other(
         "/alpamayo_planner/ego_signals", lambda _: msg.EgoSignals(steering_angle_rad=NAN), "nan: want -pi/2..pi/2"
     ),
+    "ego signals of the future": other("/alpamayo_planner/ego_signals", signals_ahead, "ms ahead of the clock, limit 100"),
     "transform without rotation": other("/tf_static", no_rotation, "transform from 'imu_link' to 'base_link'", latched=True),
 }
 
@@ -275,10 +282,12 @@ def test_publishers_that_cannot_be_heard_are_named_as_long_as_they_are_there(veh
     unreliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     stranger.create_publisher(msg.NavigationCommand, "/alpamayo_planner/navigation", unreliable)
     fleeting = stranger.create_publisher(TFMessage, "/tf_static", QoSProfile(depth=1, durability=DurabilityPolicy.VOLATILE))
-    said = vehicle.diagnostic("inputs", "/tf_static unheard")
-    assert f"{topic} unheard: stranger publishes sensor_msgs/msg/Image, wanted is sensor_msgs/msg/CompressedImage" in said
-    assert "navigation unheard: stranger publishes with incompatible QoS: ERROR: Best effort publisher and reliable" in said
-    assert "/tf_static unheard: stranger publishes with incompatible QoS: ERROR: Volatile publisher" in said
+    for text in (  # a publisher may be known before its node's name is
+        f"{topic} unheard: stranger publishes sensor_msgs/msg/Image, wanted is sensor_msgs/msg/CompressedImage",
+        "navigation unheard: stranger publishes with incompatible QoS: ERROR: Best effort publisher and reliable",
+        "/tf_static unheard: stranger publishes with incompatible QoS: ERROR: Volatile publisher",
+    ):
+        vehicle.diagnostic("inputs", text)
     stranger.destroy_publisher(fleeting)
     assert vehicle.wait(lambda: "/tf_static unheard" not in vehicle.diagnostic("inputs"))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from nodes.ros_harness import listen
 from alpamayo_ros import msg
 from alpamayo_ros.geometry import apply
 from alpamayo_ros.nodes.messages import pose_matrix, stamp_ns, trajectory_values
-from alpamayo_ros.types import ROLES
+from alpamayo_ros.types import ROLES, EgoPose
 
 pytestmark = pytest.mark.ros
 
@@ -223,6 +226,29 @@ def test_a_position_that_jumps_starts_a_new_epoch(vehicle: Vehicle) -> None:
     vehicle.publisher.odometry_message(teleported)
     again = vehicle.drive_until_plan()
     assert again.epoch == plan.epoch + 2, "there, and back again"
+    # 8 m/s for 19 ms, in the direction of the heading, less than the 100 m
+    assert "the last one of 99.9 m and 0.00 rad in 19 ms" in vehicle.diagnostic("odometry", "jumps in the last 10 s")
+
+
+def test_odometry_that_jumps_at_every_message_is_the_reason_that_everybody_is_told(
+    vehicle: Vehicle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady, places = Vehicle.pose, count()
+
+    def jumping(vehicle: Vehicle, stamp: int) -> EgoPose:
+        return replace(steady(vehicle, stamp), position=np.array([50.0 * next(places), 0.0, 0.0]))
+
+    said = r"(\d+) jumps in the last 10 s, the last one of 50 m and 0.00 rad in 20 ms"
+    with monkeypatch.context() as patch:
+        patch.setattr(Vehicle, "pose", jumping)
+        for _ in range(4):
+            vehicle.tick()
+        reason = next(r for r in vehicle.status_at(vehicle.t0_ns).reasons if "jumps" in r)
+        counted = re.fullmatch(f"odometry: {said}", reason)
+        assert counted, reason
+        assert int(counted[1]) >= 20, "5 poses in each of 4 camera periods"
+        assert re.match(said, vehicle.diagnostic("odometry", "the last one of 50 m"))
+        assert re.search(f"no plan for 2 s or more.*odometry: {said}", vehicle.diagnostic("planner", "no plan for 2 s"))
 
 
 def test_a_killed_engine_comes_back_and_nothing_old_is_published(vehicle: Vehicle) -> None:

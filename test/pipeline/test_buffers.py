@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.vehicle import (
     PROFILE,
     SECOND,
     TWO_CAMERAS,
+    Clock,
     CountingRing,
     T,
     buffers,
@@ -30,7 +32,7 @@ from pipeline.vehicle import (
 
 from alpamayo_ros.pipeline.buffers import Buffers
 from alpamayo_ros.pipeline.observe import observe
-from alpamayo_ros.types import EgoSignals, InvalidInput, Navigation, StaleInput
+from alpamayo_ros.types import InvalidInput, Navigation, SignalSample, StaleInput
 
 FRONT, REAR = "front_wide", "rear_tele"
 
@@ -77,6 +79,28 @@ def test_images_come_in_or_are_counted() -> None:
     assert "900 ms ahead" in counts.reason
 
 
+@pytest.mark.parametrize(
+    ("bad_ns", "data", "fate"),
+    [
+        (T + 200 * MS, jpeg(width=72), (1, 0)),  # refused by its header
+        (T + 200 * MS, jpeg()[:-100], (1, 0)),  # refused by its pixels
+        (T + 5200 * MS, jpeg(), (1, 1)),  # what it was exposed at is not known: nothing came for 200 ms
+        (0, jpeg(), (1, 1)),
+        (None, b"", (0, 1)),
+    ],
+)
+def test_a_frame_that_came_and_was_refused_is_not_missing(bad_ns: int | None, data: bytes, fate: tuple[int, int]) -> None:
+    filled = buffers()
+    for ms in (0, 100, 200, 300, 400):
+        if ms != 200:
+            filled.take_image(compressed(T + ms * MS), FRONT, T + ms * MS)
+        elif bad_ns is not None:
+            with suppress(InvalidInput):  # bad pixels are found later
+                filled.take_image(compressed(bad_ns, data), FRONT, T + ms * MS)
+    counts = filled.frames.counts[FRONT]
+    assert (counts.decoded, counts.refused, counts.missing) == (4, *fate)
+
+
 def test_odometry_comes_in_through_the_transform_of_its_child_frame() -> None:
     filled = buffers()
     with pytest.raises(InvalidInput, match="of 'imu_link': no transform"):
@@ -109,10 +133,11 @@ def test_a_model_without_navigation_says_so() -> None:
 
 def test_signals_come_in() -> None:
     filled = buffers()
-    filled.take_signals(SimpleNamespace(header=header(T), steering_angle_rad=0.2, turn_indicator=2, acceleration_mps2=0.0))
-    signals = filled.signals.at(T)
-    assert signals is not None
-    assert (signals.steering_angle_rad, signals.turn_indicator) == (0.2, "right")
+    fields = {"steering_angle_rad": 0.2, "turn_indicator": 2, "acceleration_mps2": 0.0}
+    filled.take_signals(SimpleNamespace(header=header(T), **fields), T)
+    assert filled.signals.samples() == (SignalSample(T, 0.2, "right", 0.0),)
+    with pytest.raises(InvalidInput, match="ego signals: stamp 101 ms ahead of the clock, limit 100"):
+        filled.take_signals(SimpleNamespace(header=header(T + 101 * MS), **fields), T)
 
 
 # -------------------------------------------------------------------------------------------------------------------- epochs
@@ -132,7 +157,7 @@ def test_a_jump_begins_an_epoch_with_nothing_of_the_last_one(ms: float, x_m: flo
     t0_ns = drive(filled)
     filled.transforms.offer("base_link", "imu_link", np.eye(4))
     filled.navigation = Navigation("turn_left", 30.0, "", t0_ns + 3600 * SECOND)
-    filled.signals.offer(EgoSignals(t0_ns, 0.1, "off", 0.0))
+    filled.signals.offer(SignalSample(t0_ns, 0.1, "off", 0.0))
     assert observe(filled, t0_ns).navigation is not None
     assert filled.take_odometry(driven(ms, x_m), T + 3600 * SECOND) == "jump"
     assert filled.epoch == 1
@@ -141,9 +166,36 @@ def test_a_jump_begins_an_epoch_with_nothing_of_the_last_one(ms: float, x_m: flo
     assert filled.frames.ready(FRONT) == ()
     assert [p.stamp_ns for p in filled.poses.poses()] == [T + round(ms * MS)]  # the first pose of the new epoch
     assert filled.navigation is None
-    assert filled.signals.at(t0_ns) is None
+    assert filled.signals.samples() == ()
     assert filled.transforms.lookup("base_link", "imu_link") is not None
     assert re.match(says, filled.epoch_reason)
+
+
+def test_odometry_that_jumps_at_every_message_is_named_as_the_reason_with_its_numbers() -> None:
+    clock = Clock()
+    filled = buffers(clock_ns=clock)
+    t0_ns = drive(filled)
+    assert filled.jumped() == ""
+    for n in range(1, 15):
+        clock.now_ns = t0_ns + n * 10 * MS
+        assert filled.take_odometry(driven(2500 + 10 * n, 25 + 3.2 * n), clock.now_ns) == "jump"
+        filled.frames.offer(encoded(FRONT, clock.now_ns, filled.epoch), clock.now_ns)
+    assert filled.jumped() == "14 jumps in the last 10 s, the last one of 3.2 m and 0.00 rad in 10 ms"
+    with pytest.raises(StaleInput, match=r"no frames; .*; odometry: 14 jumps in the last 10 s, the last one of 3.2 m"):
+        observe(filled, clock.now_ns)
+    clock.now_ns += 10 * SECOND - 10 * MS
+    assert filled.jumped().startswith("1 jump in the last 10 s")
+    clock.now_ns += 10 * MS
+    assert filled.jumped() == ""
+
+
+def test_a_jump_is_no_reason_once_a_window_is_whole_again() -> None:
+    filled = buffers(clock_ns=Clock())
+    drive(filled)
+    assert filled.take_odometry(driven(3501, 35.01), T + 3600 * SECOND) == "jump"
+    t0_ns = drive(filled, start_ns=T + 3600 * MS)
+    assert filled.jumped() == "1 jump in the last 10 s, the last one of 10 m and 0.00 rad in 1001 ms"
+    assert observe(filled, t0_ns).epoch == 1
 
 
 def test_the_next_epoch_is_healthy_after_its_own_window() -> None:

@@ -140,9 +140,45 @@ def test_pixels_that_cannot_be_decoded_are_counted_and_the_slot_comes_back() -> 
 
 def test_a_refused_header_is_counted() -> None:
     buffer = inline()
-    buffer.refuse(REAR, "because")
+    buffer.refuse(REAR, "because", T, T)
     counts = buffer.counts[REAR]
     assert (counts.received, counts.refused, counts.reason) == (1, 1, "because")
+
+
+@pytest.mark.parametrize(
+    ("came", "missing"),
+    [
+        ([0, -100, 200], 0),
+        ([0, -100, 300], 1),  # one was refused, one is missing
+        ([0, 200, -100], 0),  # refused late: what was counted as missing came after all
+        ([0, 200, -100, -100, 100], 0),  # and again, and a good one of its stamp
+        ([0, *(-ms for ms in range(100, 10_000, 100)), 10_000], 0),  # for much longer than a window
+        ([0, *(-ms for ms in range(100, 10_000, 100)), 200, 10_000], 0),  # in the window of the good ones
+        ([-1, 5000], 0),  # before the first good one nothing is missing
+        ([5000, -1, 5100], 0),  # out of any window
+        ([0, -3_600_000, 100], 0),  # from the future
+    ],
+)
+def test_a_refused_frame_is_not_missing(came: list[int], missing: int) -> None:
+    """`came` are stamps in ms, negative ones refused."""
+    buffer = inline()
+    for ms in came:
+        if ms < 0:
+            buffer.refuse(FRONT, "because", T - ms * MS, T + 10 * SECOND)
+        else:
+            offer(buffer, ms)
+    counts = buffer.counts[FRONT]
+    assert (counts.missing, counts.refused) == (missing, sum(ms < 0 for ms in came))
+
+
+def test_a_refused_frame_makes_no_room_for_a_good_one_to_be_taken_as_its_copy() -> None:
+    buffer = inline()
+    offer(buffer, 0)
+    buffer.refuse(FRONT, "because", T + 100 * MS, T + SECOND)
+    assert buffer.newest_ns(FRONT) == T
+    offer(buffer, 100)
+    assert ready_ms(buffer) == [0, 100]
+    assert buffer.counts[FRONT].conflicting == 0
 
 
 def test_a_full_ring_drops_and_says_so() -> None:

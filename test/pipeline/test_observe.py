@@ -14,7 +14,7 @@ from pipeline.vehicle import MS, PROFILE, SECOND, TWO_CAMERAS, Clock, T, buffers
 from alpamayo_ros import geometry
 from alpamayo_ros.pipeline.buffers import Buffers
 from alpamayo_ros.pipeline.observe import next_t0, observe
-from alpamayo_ros.types import CameraFrame, EgoPose, EgoSignals, Navigation, Observation, StaleInput
+from alpamayo_ros.types import CameraFrame, EgoPose, Navigation, Observation, SignalSample, StaleInput
 
 FRONT, REAR = "front_wide", "rear_tele"
 MAX_WAIT_NS = 100 * MS
@@ -211,14 +211,65 @@ def test_navigation_counts_until_it_expires() -> None:
     assert observe(filled, t0_ns).navigation is None
 
 
-def test_signals_are_those_known_at_t0_and_only_where_a_model_takes_them() -> None:
-    for profile in (TWO_CAMERAS, TWO_CAMERAS.model_copy(update={"ego_signals": ("steering_angle",)})):
-        filled = buffers(profile)
-        t0_ns = drive(filled)
-        for ms in (-30, -10, 10):
-            filled.signals.offer(EgoSignals(t0_ns + ms * MS, ms / 100, "off", 0.0))
-        signals = observe(filled, t0_ns).signals
-        assert (signals and signals.steering_angle_rad) == (-0.1 if profile.ego_signals else None)
+def declaring(*signals: str) -> Buffers:
+    return buffers(TWO_CAMERAS.model_copy(update={"ego_signals": signals}))
+
+
+def offer_signals(to: Buffers, t0_ns: int, first_ms: int = -2050, last_ms: int = 0, step_ms: int = 50) -> None:
+    """Signals that are linear in time, so that interpolation is exact; the indicator is switched on 1 s before t0."""
+    for ms in range(first_ms, last_ms + 1, step_ms):
+        to.signals.offer(SignalSample(t0_ns + ms * MS, ms / 1e4, "off" if ms < -1000 else "left", -ms / 1e3))
+
+
+def test_declared_signals_are_those_of_the_instants_of_the_history() -> None:
+    filled = declaring("turn_indicator", "speed", "acceleration", "steering_angle")
+    t0_ns = drive(filled)
+    filled.poses.clear()
+    for ms in range(0, 2501, 10):  # braking from 15 m/s
+        t = ms / 1e3
+        filled.poses.offer(pose(T + ms * MS, 15 - 4 * t, x_m=15 * t - 2 * t**2))
+    offer_signals(filled, t0_ns, first_ms=-2030, last_ms=20)
+    signals = observe(filled, t0_ns).signals
+    assert signals is not None
+    before_t0_s = np.arange(-20, 1) / 10
+    np.testing.assert_allclose(signals.speed_mps, 5 - 4 * before_t0_s, atol=1e-5)
+    np.testing.assert_allclose(signals.acceleration_mps2, -before_t0_s, atol=1e-6)
+    np.testing.assert_allclose(signals.steering_angle_rad, before_t0_s / 10, atol=1e-7)
+    assert signals.turn_indicator == ("off",) * 11 + ("left",) * 10, "the measurements of -1030 and -980 ms are either side"
+
+
+def test_signals_that_no_model_takes_are_in_no_observation() -> None:
+    filled = buffers()
+    t0_ns = drive(filled)
+    offer_signals(filled, t0_ns)
+    assert observe(filled, t0_ns).signals is None
+
+
+def test_speed_alone_needs_no_messages() -> None:
+    filled = declaring("speed")
+    signals = observe(filled, drive(filled, speed_mps=-3.0)).signals
+    assert signals is not None
+    assert signals.speed_mps is not None
+    assert signals.speed_mps.tolist() == [-3.0] * 21
+    assert (signals.acceleration_mps2, signals.steering_angle_rad, signals.turn_indicator) == (None, None, None)
+
+
+@pytest.mark.parametrize("signal", ["acceleration", "steering_angle", "turn_indicator"])
+@pytest.mark.parametrize(
+    ("offered", "says"),
+    [
+        ({"first_ms": 1}, r"ego signals: no measurement yet \(t0-2.0 s\)"),
+        ({"first_ms": -1990}, r"ego signals: oldest measurement 10 ms after the instant asked for \(t0-2.0 s\)"),
+        ({"last_ms": -510}, r"ego signals: newest measurement 550 ms before the instant asked for, limit 500 \(t0\+0.0 s\)"),
+        ({"step_ms": 501}, r"ego signals: a gap of 501 ms, limit 500 \(t0-2.0 s\)"),
+    ],
+)
+def test_without_a_declared_signal_there_is_no_observation(signal: str, offered: dict[str, int], says: str) -> None:
+    filled = declaring(signal, "speed")
+    t0_ns = drive(filled)
+    offer_signals(filled, t0_ns, **offered)
+    with pytest.raises(StaleInput, match=f"^{says}$"):
+        observe(filled, t0_ns)
 
 
 # -------------------------------------------------------------------------------------------------------------- whatever comes

@@ -14,8 +14,8 @@ from pipeline.vehicle import MS, SECOND, T, pose
 from scipy.interpolate import CubicSpline
 
 from alpamayo_ros import geometry
-from alpamayo_ros.pipeline.poses import Offered, PoseBuffer, SignalBuffer, Transforms
-from alpamayo_ros.types import EgoPose, EgoSignals, InvalidInput, StaleInput
+from alpamayo_ros.pipeline.poses import Offered, PoseBuffer, SignalBuffer, Transforms, signals_at
+from alpamayo_ros.types import EgoPose, InvalidInput, SignalSample, StaleInput, TurnIndicator
 
 HISTORY = 21
 
@@ -237,22 +237,54 @@ def test_any_order_gives_increasing_stamps(order: list[int]) -> None:
 # ------------------------------------------------------------------------------------------------------- signals, transforms
 
 
-def signal(ns: int, steering: float = 0.0) -> EgoSignals:
-    return EgoSignals(ns, steering, "off", 0.0)
+def signal(ms: int, steering: float = 0.0, indicator: TurnIndicator = "off", acceleration: float = 0.0) -> SignalSample:
+    return SignalSample(T + ms * MS, steering, indicator, acceleration)
 
 
-def test_signals_are_the_newest_not_after_the_instant() -> None:
-    buffer = SignalBuffer()
-    for ms in (0, 20, 10, 30):
-        buffer.offer(signal(T + ms * MS))
-    for asked_ms, want_ms in ((0, 0), (9, 0), (15, 10), (29, 20), (500, 30)):
-        found = buffer.at(T + asked_ms * MS)
-        assert found is not None
-        assert found.stamp_ns == T + want_ms * MS
-    assert buffer.at(T - 1) is None
-    assert buffer.at(T + 531 * MS) is None  # 501 ms after the newest
+def test_steering_and_acceleration_are_interpolated_and_the_indicator_keeps_its_last_value() -> None:
+    buffer = SignalBuffer(HISTORY)
+    for sample in (signal(0, 0.0, "off", 1.0), signal(400, -0.2, "hazard", 5.0), signal(100, 0.4, "left", -1.0)):
+        buffer.offer(sample)
+    for asked, want in (
+        (0, signal(0, 0.0, "off", 1.0)),
+        (25, signal(25, 0.1, "off", 0.5)),
+        (99, signal(99, 0.396, "off", -0.98)),
+        (100, signal(100, 0.4, "left", -1.0)),
+        (250, signal(250, 0.1, "left", 2.0)),
+        (900, signal(900, -0.2, "hazard", 5.0)),  # the newest holds for 500 ms
+    ):
+        found = buffer.at(T + asked * MS)
+        assert (found.stamp_ns, found.turn_indicator) == (want.stamp_ns, want.turn_indicator)
+        assert found.steering_angle_rad == pytest.approx(want.steering_angle_rad, abs=1e-12)
+        assert found.acceleration_mps2 == pytest.approx(want.acceleration_mps2, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("known_ms", "asked_ms", "says"),
+    [
+        ([], 0, "ego signals: no measurement yet"),
+        ([40], 0, "ego signals: oldest measurement 40 ms after the instant asked for"),
+        ([0], 501, "ego signals: newest measurement 501 ms before the instant asked for, limit 500"),
+        ([0, 501], 100, "ego signals: a gap of 501 ms, limit 500"),
+    ],
+)
+def test_no_signal_is_made_up(known_ms: list[int], asked_ms: int, says: str) -> None:
+    with pytest.raises(StaleInput, match=f"^{says}$"):
+        signals_at([signal(ms) for ms in known_ms], T + asked_ms * MS)
+
+
+def test_signals_are_kept_in_order_once_and_for_a_bounded_time() -> None:
+    buffer = SignalBuffer(HISTORY)
+    for ms in (5000, 0, 1001, 1000, 999, 5100, 5000, 3000):
+        buffer.offer(signal(ms, steering=ms / 1e4))
+    assert [(s.stamp_ns - T) // MS for s in buffer.samples()] == [3000, 5000, 5100]  # 4 s before the newest: 1100
+    buffer.offer(signal(5000, steering=1.0))
+    assert buffer.at(T + 5000 * MS).steering_angle_rad == 0.5, "the first of a stamp is kept"
+    for n in range(5000):
+        buffer.offer(SignalSample(T + 5100 * MS + n, 0.0, "off", 0.0))
+    assert len(buffer.samples()) == 4000
     buffer.clear()
-    assert buffer.at(T) is None
+    assert buffer.samples() == ()
 
 
 def random_motion(seed: int) -> np.ndarray:

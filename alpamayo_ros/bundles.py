@@ -1,0 +1,178 @@
+"""What a model bundle is: one folder with everything about one model, and the only thing a node is pointed at.
+
+`profile.yaml`      what the model sees
+`config.json`       what the network is; `backbone.json` beside it where it does not hold the backbone's own config
+`tokenizer.json`    words
+`model.safetensors`, or shards named by `model.safetensors.index.json`: the weights
+`source.yaml`       where files come from that are not here: repositories to download, or a seed to draw the weights from
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from alpamayo_ros.profile import Described, InputProfile, read_described
+from alpamayo_ros.types import InvalidInput
+
+Weights = Literal["untrained", "trained", "released"]
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+WEIGHTS_KEY = "weights"
+"""Key of a weights file's metadata under which our own files say what they are: untrained or trained."""
+
+_MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+
+
+class RemoteFile(Described):
+    """One file of a repository, and the bytes it must have."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]  # in the bundle
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./\-]*$")] | None = None  # in the repository, if not `name`
+    bytes: Annotated[int, Field(ge=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    git_sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None  # of the git blob
+
+    @model_validator(mode="after")
+    def _has_one_digest(self) -> RemoteFile:
+        if (self.sha256 is None) == (self.git_sha1 is None):
+            raise InvalidInput(f"{self.name}: want one of sha256 and git_sha1")
+        return self
+
+
+class Repository(Described):
+    """Files of one commit of one repository on the Hugging Face Hub."""
+
+    repository: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a commit: branches and tags move
+    files: Annotated[tuple[RemoteFile, ...], Field(min_length=1)]
+
+
+class Source(Described):
+    """Where files come from that are not in the bundle: either repositories, or a seed for the weights."""
+
+    repositories: tuple[Repository, ...] = ()
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Source:
+        if bool(self.repositories) == (self.seed is not None):
+            raise InvalidInput("want either repositories or a seed")
+        names = [file.name for repository in self.repositories for file in repository.files]
+        if len(set(names)) != len(names):
+            raise InvalidInput(f"two files of one name: {sorted({n for n in names if names.count(n) > 1})}")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What lies in a bundle's folder, as far as it can be told without opening the model."""
+
+    folder: Path
+    profile: InputProfile
+    source: Source | None
+    weights: Weights
+    present: tuple[str, ...]  # of the files it needs
+    missing: tuple[str, ...]
+
+    @property
+    def fetch_command(self) -> str | None:
+        """The command that brings what is missing, if there is one."""
+        can_fetch = self.source is not None and self.source.repositories
+        return f"alpamayo fetch {self.folder}" if self.missing and can_fetch else None
+
+    def require_complete(self) -> None:
+        """Raise InvalidInput that names the missing files, and the command that brings them."""
+        if self.missing:
+            remedy = f"; run: {self.fetch_command}" if self.fetch_command else ""
+            raise InvalidInput(f"{self.folder} lacks {', '.join(self.missing)}{remedy}")
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Look at a bundle's folder: files may be missing, but what is there must be readable. Raises InvalidInput."""
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder}: no such bundle folder")
+    profile = read_described(InputProfile, folder / "profile.yaml")
+    source = read_described(Source, folder / "source.yaml") if (folder / "source.yaml").is_file() else None
+    needed = ["config.json", "tokenizer.json", *_needed_backbone(folder), *_needed_weights(folder, source)]
+    if source is not None:
+        needed += [file.name for repository in source.repositories for file in repository.files]
+    present = tuple(name for name in dict.fromkeys(needed) if (folder / name).is_file())
+    missing = tuple(name for name in dict.fromkeys(needed) if name not in present)
+    return Bundle(folder, profile, source, _weights(folder, source), present, missing)
+
+
+def read_index(folder: Path) -> dict[str, str]:
+    """Shard of every tensor, from a folder's index. Raises InvalidInput."""
+    path = folder / INDEX_FILE
+    shards = read_json(path).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise InvalidInput(f"{path}: want a weight_map from tensors to files")
+    outside = sorted({shard for shard in shards.values() if Path(shard).name != shard or not shard.endswith(".safetensors")})
+    if outside:
+        raise InvalidInput(f"{path}: want .safetensors files in the same folder, got {', '.join(outside[:3])}")
+    return shards
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Header of a safetensors file, without its tensors: `__metadata__`, and dtype, shape and place of each tensor.
+
+    Raises InvalidInput.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        text = file.read(size) if size <= _MAX_HEADER_BYTES else b""
+    if not text or len(text) < size:
+        raise InvalidInput(f"{path}: not a safetensors file: {path.stat().st_size} bytes, header of {size}")
+    return _json_object(text, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file with one JSON object. Raises InvalidInput."""
+    if not path.is_file():
+        raise InvalidInput(f"{path}: no such file")
+    return _json_object(path.read_bytes(), path)
+
+
+def _json_object(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: not JSON: {error}") from error
+    if not isinstance(loaded, dict):
+        raise InvalidInput(f"{path}: want a JSON object, got {type(loaded).__name__}")
+    return loaded
+
+
+def _needed_backbone(folder: Path) -> list[str]:
+    inside = (folder / "config.json").is_file() and "vlm_config" in read_json(folder / "config.json")
+    return [] if inside or not (folder / "config.json").is_file() else ["backbone.json"]
+
+
+def _needed_weights(folder: Path, source: Source | None) -> list[str]:
+    """Weight files by what is there; without an index, one file, unless a source stands in for it."""
+    if (folder / INDEX_FILE).is_file():
+        return [INDEX_FILE, *sorted(set(read_index(folder).values()))]
+    return [WEIGHTS_FILE] if source is None else []
+
+
+def _weights(folder: Path, source: Source | None) -> Weights:
+    """What the weights are. Files that do not say are taken for trained: only our own can be anything else."""
+    if source is not None and source.repositories:
+        return "released"
+    path = folder / WEIGHTS_FILE
+    if source is not None and path.is_file():
+        raise InvalidInput(f"{folder} has {WEIGHTS_FILE} and source.yaml with a seed: which weights are meant?")
+    if source is not None:
+        return "untrained"
+    metadata: Mapping[str, str] = read_header(path).get("__metadata__", {}) if path.is_file() else {}
+    said = metadata.get(WEIGHTS_KEY, "trained")
+    if said not in get_args(Weights):
+        raise InvalidInput(f"{path}: metadata says weights {said!r}, want one of {', '.join(get_args(Weights))}")
+    return said  # type: ignore[return-value]

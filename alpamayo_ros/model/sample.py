@@ -1,0 +1,232 @@
+"""The reference path: prefill -> reasoning -> (meta-actions) -> flow -> actions. Every other engine is held against it.
+
+Vision and prefill run once per observation, however many samples are drawn. Shapes: N rows that are written differently (1
+when all samples share their reasoning), S columns of the cache, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alpamayo_ros.model.flow import Velocity, euler, guided
+from alpamayo_ros.model.language import Cache, Context, causal_mask, rope_positions
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.model.prompt import Prompt, without_route
+from alpamayo_ros.model.tokens import Tokenizer, actions_of_tokens
+from alpamayo_ros.types import HORIZON, ModelOutput, Request
+
+Choose = Callable[[Tensor, int], Tensor]  # logits (N, V), index of the token -> token ids (N,)
+
+
+class State(NamedTuple):
+    """Where reading has come to: what the next token follows."""
+
+    cache: Cache  # of one row
+    length: int  # of the prompt
+    logits: Tensor  # (1, V) of the next token
+    position: int  # of the next token, on all three axes
+
+
+class Written(NamedTuple):
+    """What was written after a prompt."""
+
+    cache: Cache  # of N rows, every written token in it
+    tokens: Tensor  # (N, T) ids; what a row holds after its end means nothing
+    lengths: tuple[int, ...]  # tokens of each row up to and with the one that ended it, or T
+    ended: tuple[int | None, ...]  # the id that ended each row; None where the limit did
+
+
+class Conditioning(NamedTuple):
+    """What the expert sees, and where its own tokens stand."""
+
+    context: Context
+    positions: Tensor  # (3, N, 64)
+    mask: Tensor  # (N, 1, 1, S + 64)
+
+
+@torch.inference_mode()
+def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Request) -> ModelOutput:
+    """Actions and words for an encoded observation: prompts of mode "reason" write first, those of mode "act" do not.
+
+    A row that never writes <|traj_future_start|> is incomplete and gets no flow. Random numbers come from the request's
+    seed alone and are drawn on the CPU, so that devices agree.
+    """
+    generator = torch.Generator().manual_seed(request.seed)
+    noise = torch.randn(request.samples, HORIZON, 2, generator=generator)
+    rows = 1 if request.greedy or request.share_reasoning or request.reasoning == "none" else request.samples
+    start = tokenizer.id("<|traj_future_start|>")
+    state = prefill(model, prompt, request.max_tokens)
+    if request.reasoning == "none":
+        written = Written(state.cache, torch.empty(1, 0, dtype=torch.long), (0,), (start,))
+    else:
+        choose = chooser(request, rows, request.max_tokens, generator)
+        written = write(model, state, rows, choose, {start, tokenizer.id("<|im_end|>")}, request.max_tokens)
+    complete = tuple(end == start for end in written.ended)
+    if request.trajectory == "tokens":
+        choose = chooser(request, rows, model.config.future_tokens, generator)
+        actions = torch.stack([_discrete_actions(model, state, written, row, choose) for row in range(rows)])
+    else:
+        actions = denoise(model, prompt, state, written, noise, request, tokenizer)
+    actions = actions.expand(request.samples, -1, -1)
+    finished = torch.tensor(complete).expand(request.samples)[:, None, None]
+    return ModelOutput(
+        actions=torch.where(finished, actions.cpu(), 0.0).numpy(),
+        texts=tuple(reasoning_text(tokenizer, ids) for ids in _rows(written)),
+        tokens=written.lengths,
+        complete=complete,
+        meta_actions=tuple(_section(tokenizer.decode(ids), "meta_action") for ids in _rows(written)),
+    )
+
+
+@torch.inference_mode()
+def answer(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Request) -> str:
+    """The model's answer to the question of a prompt of mode "ask"."""
+    choose = chooser(request, 1, request.max_tokens, torch.Generator().manual_seed(request.seed))
+    state = prefill(model, prompt, request.max_tokens)
+    written = write(model, state, 1, choose, {tokenizer.id("<|im_end|>")}, request.max_tokens)
+    text = tokenizer.decode(_rows(written)[0])
+    return text.partition("<|answer_end|>")[0].removesuffix("<|im_end|>").strip()
+
+
+def prefill(model: Alpamayo, prompt: Prompt, room: int) -> State:
+    """Look at the images and read the prompt, once; the cache has room for that many tokens more."""
+    length = len(prompt.token_ids)
+    cache = model.cache(batch=1, capacity=length + room)
+    positions = rope_positions(prompt.token_ids, prompt.blocks, model.config.image_token_id).to(model.device)
+    keep = torch.ones(1, length, dtype=torch.bool, device=model.device)
+    ids = prompt.token_ids[None].to(model.device)
+    hidden = model.read(ids, positions[:, None], cache, causal_mask(keep, length), model.see(prompt.images))
+    cache.length = length
+    return State(cache, length, model.logits(hidden[:, -1]), int(positions.max()) + 1)
+
+
+def write(model: Alpamayo, state: State, rows: int, choose: Choose, ends: Collection[int], limit: int) -> Written:
+    """Write up to `limit` tokens in each row, until every row has written one of `ends`; action tokens are never written.
+
+    The last token of every row is read back, so that its keys and values are in the cache.
+    """
+    cache, logits = state.cache.repeated(rows), state.logits.expand(rows, -1)
+    first, count = model.config.traj_token_start, model.config.traj_vocab_size
+    written: list[Tensor] = []
+    ended: list[int | None] = [None] * rows
+    lengths = [limit] * rows
+    while len(written) < limit and None in ended:
+        logits = logits.clone()
+        logits[:, first : first + count] = -torch.inf
+        token = choose(logits, len(written))
+        written.append(token)
+        for row, value in enumerate(token.tolist()):
+            if ended[row] is None and value in ends:
+                ended[row], lengths[row] = value, len(written)
+        logits = _read_one(model, cache, token, state.position + len(written) - 1)
+    return Written(cache, torch.stack(written, dim=1), tuple(lengths), tuple(ended))
+
+
+def _read_one(model: Alpamayo, cache: Cache, token: Tensor, position: int) -> Tensor:
+    """Logits (N, V) after one more token (N,) in every row."""
+    positions = torch.full((3, len(token), 1), position, device=model.device)
+    hidden = model.read(token[:, None], positions, cache, mask=None)
+    cache.length += 1
+    return model.logits(hidden[:, -1])
+
+
+def denoise(
+    model: Alpamayo, prompt: Prompt, state: State, written: Written, noise: Tensor, request: Request, tokenizer: Tokenizer
+) -> Tensor:
+    """Actions (samples, 64, 2) float32 at the end of the flow, guided towards the navigation command when asked for.
+
+    A prompt without navigation has nothing to be guided by: both of the guidance's contexts are the same then.
+    """
+    velocity = _velocity(model, conditioning(written, state))
+    plain = without_route(prompt, tokenizer)
+    if request.guidance and len(plain.token_ids) < len(prompt.token_ids):
+        velocity = guided(velocity, _velocity(model, _reread(model, plain, written)), request.guidance)
+    return euler(velocity, noise.to(model.device), request.steps)[-1]
+
+
+def conditioning(written: Written, state: State) -> Conditioning:
+    """The prompt and each row's own words up to its end; the expert's tokens stand right behind them, seeing each other."""
+    device = written.cache.k.device
+    lengths = torch.tensor(written.lengths, device=device)[:, None]
+    columns = torch.arange(written.cache.length, device=device)
+    sees = (columns < state.length + lengths)[:, None, None]
+    mask = torch.cat([sees, sees.new_ones(len(lengths), 1, 1, HORIZON)], dim=-1)
+    positions = state.position + lengths + torch.arange(HORIZON, device=device)
+    return Conditioning(written.cache.context(), positions.expand(3, -1, -1), mask)
+
+
+def _reread(model: Alpamayo, prompt: Prompt, written: Written) -> Conditioning:
+    """The same words after another prompt."""
+    rows, count = written.tokens.shape
+    state = prefill(model, prompt, count)
+    cache = state.cache.repeated(rows)
+    if count:
+        positions = torch.arange(state.position, state.position + count, device=model.device).expand(3, rows, -1)
+        keep = torch.ones(rows, state.length + count, dtype=torch.bool, device=model.device)
+        model.read(written.tokens, positions, cache, causal_mask(keep, count))
+        cache.length += count
+    return conditioning(written._replace(cache=cache), state)
+
+
+def _velocity(model: Alpamayo, seen: Conditioning) -> Velocity:
+    def velocity(actions: Tensor, t: float) -> Tensor:
+        samples = len(actions)
+        times = torch.full((samples,), t, device=actions.device)
+        return model.velocity(actions, times, seen.positions.expand(-1, samples, -1), seen.context, seen.mask)
+
+    return velocity
+
+
+def _discrete_actions(model: Alpamayo, state: State, written: Written, row: int, choose: Choose) -> Tensor:
+    """Actions (64, 2) that the language model writes itself after <|traj_future_start|>, as 128 tokens of its action bins."""
+    before = written.lengths[row] - 1
+    cache, position = written.cache.row(row, state.length + before, model.config.future_tokens), state.position + before
+    ids: list[int] = []
+    token = torch.tensor([model.config.token_ids["future_start"]], device=model.device)
+    first, bins = model.config.traj_token_start, model.config.future_bins.num_bins
+    for index in range(model.config.future_tokens):
+        logits = _read_one(model, cache, token, position + index)
+        token = first + choose(logits[:, first : first + bins], index)
+        ids.append(int(token))
+    return torch.from_numpy(actions_of_tokens(ids, model.config))
+
+
+def chooser(request: Request, rows: int, limit: int, generator: torch.Generator) -> Choose:
+    """How the next token is taken from its logits: the likeliest, or drawn with the request's temperature and top-p."""
+    if request.greedy:
+        return lambda logits, _: logits.argmax(dim=-1)
+    uniform = torch.rand(limit, rows, 1, generator=generator)
+
+    def drawn(logits: Tensor, index: int) -> Tensor:
+        kept = probabilities(logits, request.temperature, request.top_p).cumsum(dim=-1)
+        at = uniform[index].to(kept.device) * kept[:, -1:]
+        return torch.searchsorted(kept, at, right=True).squeeze(-1)
+
+    return drawn
+
+
+def probabilities(logits: Tensor, temperature: float, top_p: float) -> Tensor:
+    """(N, V): softmax at a temperature, cut to the fewest likeliest tokens whose sum reaches top_p (nucleus sampling)."""
+    likely, order = (logits / temperature).softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    likely = likely.where(likely.cumsum(dim=-1) - likely < top_p, 0.0)
+    kept = torch.zeros_like(likely).scatter(-1, order, likely)
+    return kept / kept.sum(dim=-1, keepdim=True)
+
+
+def reasoning_text(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """The Chain of Causation of written tokens: up to the first <|cot_end|>; all there is, where that never came."""
+    text = tokenizer.decode(ids).partition("<|cot_end|>")[0]
+    return text.partition("<|traj_future_start|>")[0].rpartition("<|cot_start|>")[2].strip()
+
+
+def _section(text: str, name: str) -> str:
+    inside, end, _ = text.partition(f"<|{name}_end|>")
+    return inside.rpartition(f"<|{name}_start|>")[2].strip() if end else ""
+
+
+def _rows(written: Written) -> list[list[int]]:
+    return [ids[:length].tolist() for ids, length in zip(written.tokens, written.lengths, strict=True)]
