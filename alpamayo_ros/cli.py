@@ -73,6 +73,30 @@ def record(
 
 
 @app.command
+def fetch(
+    bundle: Positional[Annotated[Path, arg(metavar="DIR", help="a model bundle's folder, for example models/alpamayo_r1_10b")]],
+    out: Annotated[Path | None, arg(metavar="DIR", help="another folder, which becomes a bundle; none is the bundle's")] = None,
+) -> Figures:
+    """Download the released weights of a bundle and verify every file; run it again to go on or to verify once more."""
+    from alpamayo_ros.bundles import read_bundle
+    from alpamayo_ros.fetching import fetch as download
+
+    return dataclasses.asdict(download(read_bundle(bundle), out or bundle))
+
+
+@app.command
+def info(bundle: Positional[Annotated[Path, arg(metavar="DIR", help="a model bundle's folder")]]) -> Figures:
+    """Say what a bundle is: parameters, weights, tokens, memory, cameras, and which files it lacks."""
+    from alpamayo_ros.engine.description import describe
+
+    figures = describe(bundle)
+    if figures["missing"]:
+        remedy = f": {figures['fetch']}" if figures["fetch"] else ""
+        print(f"missing: {', '.join(figures['missing'])}{remedy}")
+    return figures
+
+
+@app.command
 def replay(
     bag: Positional[Path], bundle: Bundle = "kinematic", rig: Rig = "seven_camera", profile: Profile = "seven_camera"
 ) -> Figures:

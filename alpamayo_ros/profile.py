@@ -25,6 +25,14 @@ class Described(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Pruning(Described):
+    """Fractions of the visual tokens that stay, 1 for all: of each image's before the prompt is read, and of those that were
+    read when the model writes."""
+
+    prefill_keep: Annotated[float, Field(gt=0, le=1)]
+    decode_keep: Annotated[float, Field(gt=0, le=1)]
+
+
 class InputProfile(Described):
     """What a model expects to see; data that belongs to a bundle, never constants in code."""
 
@@ -34,7 +42,8 @@ class InputProfile(Described):
     image_height: Annotated[int, Field(ge=16, le=4096)]  # pixels after resizing
     image_width: Annotated[int, Field(ge=16, le=4096)]
     views: Literal["single_image", "flex", "triplane"]
-    tokens_per_image: Annotated[int, Field(ge=1)]
+    scene_tokens: Annotated[int, Field(ge=1)]  # visual tokens of a prompt with every camera, before pruning
+    pruning: Pruning
     history_steps: Annotated[int, Field(ge=2, le=200)]  # poses at 10 Hz, last one t0
     horizon_steps: Literal[64]
     # At the instants of the ego history. Speed is the odometry's twist: it has been checked against how the poses move.
@@ -64,6 +73,12 @@ class InputProfile(Described):
         if len(set(signals)) != len(signals):
             raise InvalidInput(f"ego_signals: want each at most once, got {list(signals)}")
         return signals
+
+    @model_validator(mode="after")
+    def _images_to_prune(self) -> InputProfile:
+        if self.pruning.prefill_keep < 1 and self.views != "single_image":
+            raise InvalidInput(f"pruning: prefill_keep {self.pruning.prefill_keep} is for single_image, views are {self.views}")
+        return self
 
     @property
     def required_roles(self) -> tuple[str, ...]:

@@ -269,12 +269,14 @@ class ModelOutput:
     actions: F32  # (S, 64, 2) normalised (acceleration, curvature)
     texts: tuple[str, ...]  # 1 shared or S own reasoning traces
     tokens: tuple[int, ...]  # tokens generated per text
-    complete: bool  # False: no trajectory was asked for by the model; never a plan
+    complete: tuple[bool, ...]  # per text; False: the model asked for no trajectory after it; never a plan
+    meta_actions: tuple[str, ...] = ()  # per text, where the model states them
 
     def __post_init__(self) -> None:
         _freeze(self, actions=checked("actions", self.actions, np.float32, "S", HORIZON, 2))
-        if len(self.texts) not in (1, len(self.actions)) or len(self.tokens) != len(self.texts):
-            raise InvalidInput(f"{len(self.actions)} samples with {len(self.texts)} texts and {len(self.tokens)} token counts")
+        counts = len(self.texts), len(self.tokens), len(self.complete), len(self.meta_actions)
+        if counts[0] not in (1, len(self.actions)) or counts[:2] != counts[1:3] or counts[3] not in (0, counts[0]):
+            raise InvalidInput(f"{len(self.actions)} samples, texts, tokens, complete, meta-actions per sample: got {counts}")
 
 
 @dataclass(frozen=True)
@@ -371,6 +373,7 @@ class ReasoningTrace:
     components: tuple[CriticalComponent, ...]
     tokens: int
     complete: bool
+    meta_actions: str = ""  # as the model states them; those of the trajectory are derived by rule
 
 
 @dataclass(frozen=True)

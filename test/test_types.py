@@ -102,7 +102,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "pose": (pose(), "odom_from_ego"),
     "signals": (EgoSignals(None, None, np.zeros(3, np.float32), None), "steering_angle_rad"),
     "trajectory": (path(), "speed_mps"),
-    "output": (ModelOutput(np.zeros((2, HORIZON, 2), np.float32), ("a", "b"), (1, 1), complete=True), "actions"),
+    "output": (ModelOutput(np.zeros((2, HORIZON, 2), np.float32), ("a", "b"), (1, 1), (True, True)), "actions"),
     "observation": (observation(), "frames"),
 }
 
@@ -233,16 +233,16 @@ def test_a_request_out_of_range_is_refused_with_itself(changes: dict[str, Any]) 
 
 def test_a_model_answers_with_one_text_or_one_per_sample() -> None:
     actions = np.zeros((3, HORIZON, 2), np.float32)
-    ModelOutput(actions, ("shared",), (5,), complete=True)
-    with pytest.raises(InvalidInput, match="3 samples with 2 texts and 2 token counts"):
-        ModelOutput(actions, ("a", "b"), (1, 1), complete=True)
-    with pytest.raises(InvalidInput, match="3 samples with 1 texts and 2 token counts"):
-        ModelOutput(actions, ("a",), (1, 1), complete=True)
+    ModelOutput(actions, ("shared",), (5,), (True,))
+    with pytest.raises(InvalidInput, match=r"3 samples, texts, .*: got \(2, 2, 2, 0\)"):
+        ModelOutput(actions, ("a", "b"), (1, 1), (True, True))
+    with pytest.raises(InvalidInput, match=r"3 samples, texts, .*: got \(1, 2, 1, 0\)"):
+        ModelOutput(actions, ("a",), (1, 1), (True,))
 
 
 def test_actions_have_the_horizon_of_the_paper() -> None:
     with pytest.raises(InvalidInput, match=r"actions: want float32\(S, 64, 2\), got float32\(1, 63, 2\)"):
-        ModelOutput(np.zeros((1, 63, 2), np.float32), ("",), (0,), complete=True)
+        ModelOutput(np.zeros((1, 63, 2), np.float32), ("",), (0,), (True,))
 
 
 @pytest.mark.parametrize("times", [[0.0, 0.1], [0.2, 0.1], [0.1, 0.1], [-0.1, 0.1]])

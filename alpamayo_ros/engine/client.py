@@ -6,6 +6,7 @@ import time
 import weakref
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import cast, final, get_args
 
@@ -14,10 +15,14 @@ import numpy as np
 from alpamayo_ros.engine import wire
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.engine.keeper import Keeper, Limits, State
+from alpamayo_ros.engine.loading import bundle_action_space
 from alpamayo_ros.engine.process import EngineProcess
 from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.types import CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request
+
+MODEL_READY_S = 600.0
+"""A bundle may hold 22 GB, on a disk that is cold."""
 
 
 @final
@@ -45,7 +50,8 @@ class EngineClient:
         self._ring = ring
         self._deadline_s = deadline_ms / 1e3
         self._ids = count(1)
-        limits = limits or Limits()
+        self.space = bundle_action_space(bundle)  # what its actions mean
+        limits = limits or Limits(ready_timeout_s=MODEL_READY_S if Path(bundle).is_dir() else Limits.ready_timeout_s)
         self._keeper = Keeper(lambda: EngineProcess(bundle, ring, engine_python), limits)
         self._close = weakref.finalize(self, self._keeper.close)
         try:

@@ -42,7 +42,7 @@ class KinematicEngine:
         accel = stopping_acceleration(motion.v0_mps, motion.accel_mps2, self._space.dt_s)
         actions = self._space.normalised(accel, np.full(HORIZON, motion.curvature_1pm)).astype(np.float32)
         text = describe(motion) if request.reasoning == "full" else ""
-        return ModelOutput(np.repeat(actions[None], request.samples, axis=0), (text,), (0,), complete=True)
+        return ModelOutput(np.repeat(actions[None], request.samples, axis=0), (text,), (0,), (True,))
 
     def reset(self, epoch: int) -> None:
         """Nothing is kept between observations."""

@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from alpamayo_ros.engine.contract import Engine, Weights
+from alpamayo_ros.dynamics import RELEASED, ActionSpace
+from alpamayo_ros.engine.contract import Engine
 from alpamayo_ros.engine.kinematic import KinematicEngine
 from alpamayo_ros.types import InvalidInput
 
@@ -31,7 +32,11 @@ def open_engine(bundle: str) -> Engine:
         return BUILT_IN[bundle]()
     if ":" in bundle:
         return _own_engine(bundle)()
-    raise _folder_refused(bundle) if Path(bundle).is_dir() else _name_refused(bundle)
+    if not Path(bundle).is_dir():
+        raise _name_refused(bundle)
+    from alpamayo_ros.engine.eager import EagerEngine  # torch takes a second to import, and only this engine needs it
+
+    return EagerEngine(Path(bundle))
 
 
 def bundle_profile(bundle: str, otherwise: str = "seven_camera") -> InputProfile:
@@ -48,11 +53,19 @@ def bundle_profile(bundle: str, otherwise: str = "seven_camera") -> InputProfile
     return read_profile(otherwise)
 
 
-def bundle_weights(bundle: str) -> Weights:
-    """Where the weights of a built-in engine come from; any other engine says so once it is open. Raises InvalidInput."""
-    if bundle not in BUILT_IN:
-        raise _name_refused(bundle)
-    return BUILT_IN[bundle].weights
+def bundle_action_space(bundle: str) -> ActionSpace:
+    """What the engine's actions mean: a folder's own constants, the released ones for engines without a config.
+
+    Raises InvalidInput.
+    """
+    from alpamayo_ros.model.config import read_config
+
+    return read_config(Path(bundle)).action_space if Path(bundle).is_dir() and bundle not in BUILT_IN else RELEASED
+
+
+def default_deadline_ms(bundle: str) -> float:
+    """How long an answer may take before the engine counts as hung: 500 ms, 5 s for a bundle's network."""
+    return 5000.0 if Path(bundle).is_dir() and bundle not in BUILT_IN else 500.0
 
 
 def _own_engine(name: str) -> Callable[[], Engine]:
@@ -62,14 +75,6 @@ def _own_engine(name: str) -> Callable[[], Engine]:
     except (ModuleNotFoundError, AttributeError) as error:
         raise InvalidInput(f"engine {name!r}: {error}") from error
     return cast("Callable[[], Engine]", found)
-
-
-def _folder_refused(bundle: str) -> InvalidInput:
-    missing = [name for name in ("profile.yaml", "config.json", "tokenizer.json") if not (Path(bundle) / name).is_file()]
-    return InvalidInput(
-        f"{bundle}: model bundles cannot be opened yet; a bundle folder holds {BUNDLE_FILES}"
-        + (f", this one lacks {', '.join(missing)}" if missing else "")
-    )
 
 
 def _name_refused(bundle: str) -> InvalidInput:

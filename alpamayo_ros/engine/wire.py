@@ -51,7 +51,7 @@ _FIELDS: dict[str, dict[str, type]] = {
     # engine to parent
     "ready": {"weights": str},
     "heartbeat": {"busy_ms": int},  # since when the engine works on one message, 0 when it waits
-    "output": {"id": int, "texts": list, "tokens": list, "complete": bool},
+    "output": {"id": int, "texts": list, "tokens": list, "complete": list, "meta_actions": list},
     "failure": {"id": int, "text": str},  # id 0: the engine could not be opened
 }
 
@@ -172,15 +172,16 @@ def _private(read: Callable[[int, str, int, int], U8 | None], slot: int, role: s
 
 def output_packet(request_id: int, output: ModelOutput) -> bytes:
     """The answer to an infer message."""
-    fields = {"id": request_id, "texts": output.texts, "tokens": output.tokens, "complete": output.complete}
-    return encode("output", fields, {"actions": output.actions})
+    fields = {name: getattr(output, name) for name in ("texts", "tokens", "complete", "meta_actions")}
+    return encode("output", {"id": request_id, **fields}, {"actions": output.actions})
 
 
 def read_output(message: Message) -> ModelOutput:
     """Output of an output message. Raises InvalidInput when it cannot be one: wrong shape or type, not finite."""
-    texts, tokens = tuple(message.fields["texts"]), tuple(message.fields["tokens"])
-    if any(type(text) is not str for text in texts) or any(type(count) is not int or count < 0 for count in tokens):
-        raise InvalidInput(f"texts and token counts: got {texts!r:.200} and {tokens!r:.200}")
+    texts, tokens, complete, stated = (tuple(message.fields[key]) for key in ("texts", "tokens", "complete", "meta_actions"))
+    kinds = {str: texts + stated, int: tokens, bool: complete}
+    if any(type(value) is not kind for kind, values in kinds.items() for value in values) or min(tokens, default=0) < 0:
+        raise InvalidInput(f"texts, token counts, complete: got {texts!r:.200}, {tokens!r:.200}, {complete!r:.200}")
     if "actions" not in message.arrays:
         raise InvalidInput("an output without actions")
-    return ModelOutput(message.arrays["actions"], texts, tokens, message.fields["complete"])
+    return ModelOutput(message.arrays["actions"], texts, tokens, complete, stated)

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.progress import track
 
 from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
-from alpamayo_ros.dynamics import ActionSpace
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_profile
 from alpamayo_ros.engine.ring import FrameRing
@@ -33,6 +32,7 @@ from alpamayo_ros.types import InvalidInput, Plan, Request
 
 MAX_WAIT_NS = 100_000_000
 OFFLINE_DEADLINE_MS = 60_000.0
+DEFAULT = Request()
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,9 @@ def replay_bag(bag: Path, rig: Rig, bundle: str, profile: str) -> ReplayResult:
 class Replay:
     """One pass over a bag. `cycles` yields what became of each anchor frame, in order."""
 
-    def __init__(self, bag: Path, rig: Rig, bundle: str, profile: str) -> None:
+    def __init__(self, bag: Path, rig: Rig, bundle: str, profile: str, request: Request = DEFAULT) -> None:
         self._bag = bag
+        self.request = request  # but for its seed, which is a function of t0
         self._rig = rig
         self._now_ns = 0  # time of the recording
         self.refused: Counter[str] = Counter()  # messages that were refused, by reason
@@ -108,8 +109,9 @@ class Replay:
             t0_ns = next_t0(self.buffers, last_t0_ns, self._now_ns, MAX_WAIT_NS, max_plan_hz=1e3)
             if t0_ns is not None:
                 last_t0_ns = t0_ns
+                request = replace(self.request, seed=seed_of(t0_ns))
                 if only_t0_ns is None or t0_ns >= only_t0_ns:
-                    yield run_cycle(self.buffers, t0_ns, self.engine, Request(seed=seed_of(t0_ns)), ActionSpace())
+                    yield run_cycle(self.buffers, t0_ns, self.engine, request, self.engine.space)
                     if only_t0_ns is not None:
                         return
 

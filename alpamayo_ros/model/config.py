@@ -18,8 +18,8 @@ from alpamayo_ros.types import HORIZON, InvalidInput
 Json = Mapping[str, Any]
 Record = TypeVar("Record")
 
-MODEL_TYPES = {"alpamayo_r1": "r1", "alpamayo1_5": "1.5", "alpamayo_ros": "1.5"}
-"""model_type of config.json -> generation: 1.5 labels cameras, takes navigation and questions, and masks padding."""
+MODEL_TYPES: dict[str, Literal["r1", "1.5"]] = {"alpamayo_r1": "r1", "alpamayo1_5": "1.5", "alpamayo_ros": "r1"}
+"""model_type of config.json -> whose names the special tokens have; 1.5 calls those that it does not use padding."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,39 @@ class FlexConfig:
 
 @dataclass(frozen=True)
 class TriplaneConfig:
-    """Three planes around the vehicle, sampled through the cameras' calibration."""
+    """Three planes around the vehicle (x-y, x-z, y-z), sampled through the cameras' calibration.
 
-    cells: tuple[int, int, int]  # along x, y, z of ego
+    Raises InvalidInput for sizes that do not fit each other.
+    """
+
+    cells: tuple[int, int, int]  # along x, y, z of ego, the half behind the vehicle included
     patch: tuple[int, int, int]  # cells per token along x, y, z
     inner_cells: int  # from the centre, along x and y, at the fine resolution
     inner_m: float  # reach of the fine resolution
     reach_m: float  # reach of the coarse resolution
     z_m: tuple[float, float]
+    points: int  # per cell, along the normal of its plane
     features: int
     front_only: bool  # drop the half behind the vehicle
+
+    def __post_init__(self) -> None:
+        if any(cells % patch for cells, patch in zip(self.kept, self.patch, strict=True)):
+            raise InvalidInput(f"triplane: {self.kept} cells do not divide into patches of {self.patch}")
+        if not (0 < self.inner_cells < min(self.cells[:2]) / 2 and 0 < self.inner_m < self.reach_m):
+            inner, outer = (f"{self.inner_cells} cells to {self.inner_m} m", f"{self.cells} to {self.reach_m} m")
+            raise InvalidInput(f"triplane: the fine part ({inner}) must lie inside of the whole ({outer})")
+
+    @property
+    def kept(self) -> tuple[int, int, int]:
+        """Cells along x, y, z."""
+        x, y, z = self.cells
+        return (x // 2 if self.front_only else x), y, z
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one timestep, all three planes together."""
+        x, y, z = (cells // patch for cells, patch in zip(self.kept, self.patch, strict=True))
+        return x * y + x * z + y * z
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,7 @@ def parse_config(stored: Json, backbone: Json, where: str) -> Config:
     flow = _target(stored, "diffusion_cfg", "FlowMatching", where)
     _target(stored, "action_out_proj_cfg", "Linear", where)
     config = Config(
-        generation="r1" if stored["model_type"] == "alpamayo_r1" else "1.5",
+        generation=MODEL_TYPES[stored["model_type"]],
         text=text,
         vision=_record(VisionConfig, _key(backbone, "vision_config", where), where),
         expert=_overridden(text, _key(stored, "expert_cfg", where)),
@@ -188,6 +211,9 @@ def _check(config: Config, where: str) -> None:
         raise InvalidInput(f"{where}: {bins} bins do not fit in traj_vocab_size {config.traj_vocab_size}")
     if config.traj_token_start + config.traj_vocab_size > config.vocab_size:
         raise InvalidInput(f"{where}: <i*> tokens end beyond vocab_size {config.vocab_size}")
+    if config.views is not None and config.vision.deepstack_visual_indexes:
+        taps = config.vision.deepstack_visual_indexes
+        raise InvalidInput(f"{where}: deepstack {taps} is of single images, and views want none")
 
 
 def _load_json(path: Path) -> Json:

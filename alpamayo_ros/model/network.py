@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from alpamayo_ros.model.config import Config
 from alpamayo_ros.model.expert import ActionIn
 from alpamayo_ros.model.language import Cache, Context, Decoder, Language, Memory
+from alpamayo_ros.model.views import views_of
 from alpamayo_ros.model.vision import Images, Scene, Vision
 
 
@@ -39,6 +40,7 @@ class Alpamayo(nn.Module):
         self.expert = Decoder(config.expert)
         self.action_in_proj = ActionIn(config.action_in, config.expert.hidden_size)
         self.action_out_proj = nn.Linear(config.expert.hidden_size, len(config.future_bins.low))
+        self.views = views_of(config)
 
     @property
     def device(self) -> torch.device:
@@ -51,13 +53,16 @@ class Alpamayo(nn.Module):
     def see(self, images: Images) -> Scene:
         """Tokens of the scene, in the order of the prompt's placeholders."""
         tokens, deepstack = self.vlm.model.visual(images.patches.to(self.device), images.grid)
+        if self.views is not None:
+            tokens = self.views(tokens, images)
         return Scene(tokens.flatten(0, 1), tuple(feature.flatten(0, 1) for feature in deepstack))
 
     def cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache for `capacity` tokens."""
         text = self.config.text
         shape = (text.num_hidden_layers, batch, text.num_key_value_heads, capacity, text.head_dim)
-        return Cache(*(torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(2)))
+        k, v = (torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(2))
+        return Cache(k, v)
 
     def read(
         self, token_ids: Tensor, positions_3BL: Tensor, memory: Memory, mask: Tensor | None, scene: Scene | None = None

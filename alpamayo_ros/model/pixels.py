@@ -58,5 +58,5 @@ def patches(images: Sequence[U8], config: Config) -> Tensor:
     pixels = torch.from_numpy(np.stack(images))
     blocks = pixels.reshape(len(images), height // (p * m), m, p, width // (p * m), m, p, 3)
     ordered = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(len(images), -1, 3, 1, p * p)
-    normalised = (ordered.float() - 127.5) / 127.5
+    normalised = ordered.float().sub_(127.5).div_(127.5)
     return normalised.expand(-1, -1, -1, config.vision.temporal_patch_size, -1).flatten(2)

@@ -12,19 +12,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import Config, VisionConfig
+from alpamayo_ros.model.config import Config, FlexConfig, TriplaneConfig, VisionConfig
+from alpamayo_ros.types import InvalidInput
+
+Rope = tuple[Tensor, Tensor]  # cos and sin (P, E)
 
 ROPE_THETA = 10_000.0  # of Qwen3-VL's vision tower; not in its config
 NORM_EPS = 1e-6
 
 
 class Images(NamedTuple):
-    """Images of one size, ready for the vision tower."""
+    """Images of one size, ready for the vision tower: of one observation, or of several that have the same images.
+
+    Several observations come one after another in `patches`; `cameras` and `steps` name the images of each.
+    """
 
     patches: Tensor  # (n, P, 3 * temporal * patch * patch) float32, normalised
     grid: tuple[int, int]  # patches along height and width
     cameras: tuple[int, ...]  # role index of each image
     steps: tuple[int, ...]  # place of each image among its camera's frames, 0 is the oldest
+
+    @property
+    def observations(self) -> int:
+        """Number of observations. Raises InvalidInput where patches and names do not fit each other."""
+        names = list(zip(self.cameras, self.steps, strict=True))
+        if not names or len(set(names)) < len(names) or len(self.patches) % len(names):
+            raise InvalidInput(f"{len(self.patches)} images cannot be observations of (camera, step) {names}")
+        return len(self.patches) // len(names)
 
 
 class Block(NamedTuple):
@@ -43,14 +57,17 @@ class Scene(NamedTuple):
 
 
 def image_blocks(images: Images, config: Config) -> list[Block]:
-    """One block of placeholders per image."""
-    merge = config.vision.spatial_merge_size
-    h, w = images.grid
-    return [Block((1, h // merge, w // merge), c, s) for c, s in zip(images.cameras, images.steps, strict=True)]
+    """The placeholders that an observation's scene fills: a block per image; with Flex one; with triplanes one per step."""
+    if isinstance(config.views, FlexConfig):
+        return [Block((1, 1, config.views.scene_tokens), None, None)]
+    if isinstance(config.views, TriplaneConfig):
+        return [Block((1, 1, config.views.tokens), None, step) for step in sorted(set(images.steps))]
+    h, w = (patches // config.vision.spatial_merge_size for patches in images.grid)
+    return [Block((1, h, w), *name) for name in zip(images.cameras, images.steps, strict=True)]
 
 
 class Attention(nn.Module):
-    """Full attention among the patches of one image."""
+    """Full attention among the patches of one image, or whatever else is in a row."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -58,12 +75,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def queries_keys_values(self, x_nPD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Turned queries and keys, and values, each (n, H, P, E)."""
+    def queries_keys_values(self, x_nPD: Tensor, rope: Rope | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, turned where there are positions, and values, each (n, H, P, E)."""
         q, k, v = self.qkv(x_nPD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return turned(q, *rope), turned(k, *rope), v
+        return (q, k, v) if rope is None else (turned(q, *rope), turned(k, *rope), v)
 
-    def forward(self, x_nPD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x_nPD: Tensor, rope: Rope | None) -> Tensor:
         q, k, v = self.queries_keys_values(x_nPD, rope)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -86,7 +103,7 @@ class Layer(nn.Module):
         self.attn = Attention(config)
         self.mlp = FeedForward(config)
 
-    def forward(self, x_nPD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x_nPD: Tensor, rope: Rope | None) -> Tensor:
         x_nPD = x_nPD + self.attn(self.norm1(x_nPD), rope)
         return x_nPD + self.mlp(self.norm2(x_nPD))
 
@@ -133,15 +150,21 @@ class Vision(nn.Module):
         self.deepstack_merger_list = nn.ModuleList(Merger(config, joins_first=True) for _ in config.deepstack_visual_indexes)
 
     def forward(self, patches: Tensor, grid: tuple[int, int]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        x_nPD = self.patch_embed(patches) + self.learned_positions(grid)
+        return self.tokens(self.hidden(patches, grid))
+
+    def hidden(self, patches: Tensor, grid: tuple[int, int]) -> list[Tensor]:
+        """Hidden states (n, P, D) before the first layer and after each."""
+        states = [self.patch_embed(patches) + self.learned_positions(grid)]
         rope = self.rotary(grid, patches.device)
-        taps = []
         for layer in self.blocks:
-            x_nPD = layer(x_nPD, rope)
-            taps.append(x_nPD)
-        indexes = self.config.deepstack_visual_indexes
-        deepstack = [merge(taps[i]) for i, merge in zip(indexes, self.deepstack_merger_list, strict=True)]
-        return self.merger(x_nPD), tuple(deepstack)
+            states.append(layer(states[-1], rope))
+        return states
+
+    def tokens(self, hidden: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens and deepstack features of hidden states."""
+        taps = [hidden[i + 1] for i in self.config.deepstack_visual_indexes]
+        deepstack = [merge(tap) for tap, merge in zip(taps, self.deepstack_merger_list, strict=True)]
+        return self.merger(hidden[-1]), tuple(deepstack)
 
     def learned_positions(self, grid: tuple[int, int]) -> Tensor:
         """(P, D): the square table of learned positions, interpolated bilinearly to the grid, corners on corners."""
@@ -150,7 +173,7 @@ class Vision(nn.Module):
         rows, columns = (_interpolation(n, side, table_SSD.device).to(table_SSD.dtype) for n in grid)
         return self._by_merge_block(torch.einsum("hs,wt,std->hwd", rows, columns, table_SSD))
 
-    def rotary(self, grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    def rotary(self, grid: tuple[int, int], device: torch.device) -> Rope:
         """cos and sin (P, E): half of the frequencies turn with the row, half with the column."""
         size = self.config.hidden_size // self.config.num_heads // 2
         frequencies = ROPE_THETA ** -(torch.arange(0, size, 2, device=device, dtype=torch.float32) / size)

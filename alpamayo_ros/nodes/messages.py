@@ -131,6 +131,7 @@ def reasoning_message(plan: Plan, plan_id: int, rig: Rig, latency_ms: float) -> 
         lateral_direction=DIRECTION[decision.direction] if decision.direction else msg.ReasoningTrace.DIRECTION_NONE,
         components=_components(trace.components),
         meta_actions=[_meta_action(action) for action in plan.meta_actions[:MAX_META_ACTIONS]],
+        stated_meta_actions=bounded(trace.meta_actions, 256),
         complete=trace.complete,
         consistent=CONSISTENT[agreement],
         why_not=bounded(plan.consistent.why_not, 256) if agreement == "no" else "",

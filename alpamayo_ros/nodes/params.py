@@ -45,7 +45,10 @@ class PlannerParams:
         100.0
     )
     max_plan_hz: Annotated[float, About("at most this many plans a second", 0.1, 100)] = 10.0
-    deadline_ms: Annotated[float, About("an engine that takes longer is killed and started again, ms", 1, 60_000)] = 500.0
+    deadline_ms: Annotated[
+        float,
+        About("an engine that takes longer is killed and restarted, ms; 0: 500 built in, 5000 of a bundle", 0, 60_000),
+    ] = 0.0
     max_plan_age_ms: Annotated[float, About("a plan older than this when it is ready is not published, ms", 1, 60_000)] = 1000.0
     decode_threads: Annotated[int, About("threads that decode camera frames", 1, 16)] = 2
 
@@ -55,6 +58,8 @@ class PlannerParams:
 
     samples: Annotated[int, About("trajectories drawn for one observation", 1, 64)] = 1
     reasoning: Annotated[Literal["none", "full"], About("whether the model writes its Chain of Causation first")] = "full"
+    max_tokens: Annotated[int, About("reasoning that is longer has no end and gives no plan, tokens", 1, 4096)] = 256
+    share_reasoning: Annotated[bool, About("one Chain of Causation for all samples; false writes one for each")] = False
     greedy: Annotated[bool, About("take the likeliest token; false samples with temperature and top_p")] = True
     temperature: Annotated[float, About("softmax temperature of sampled tokens", 0.01, 10)] = 0.6
     top_p: Annotated[float, About("nucleus of sampled tokens, share of the probability", 0.01, 1)] = 0.98

@@ -18,7 +18,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.loading import bundle_profile
+from alpamayo_ros.engine.loading import bundle_profile, default_deadline_ms
 from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.nodes.health import Health
 from alpamayo_ros.nodes.params import PlannerParams, declare
@@ -104,9 +104,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         check_rates(profile, rig)
         ring = FrameRing(profile.image_shape, ring_slots(profile, rig, params.decode_threads))
         made.callback(ring.close)
-        engine = self._while_running(
-            lambda: EngineClient(params.bundle, profile, ring, params.deadline_ms, params.engine_python)
-        )
+        deadline_ms = params.deadline_ms or default_deadline_ms(params.bundle)
+        engine = self._while_running(lambda: EngineClient(params.bundle, profile, ring, deadline_ms, params.engine_python))
         made.callback(engine.close)
         buffers = Buffers(profile, rig, ring, params.decode_threads, on_frame=engine.add_frame)
         made.callback(buffers.close)

@@ -20,7 +20,6 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from alpamayo_ros import msg
-from alpamayo_ros.dynamics import ActionSpace
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.nodes.inputs import Inputs
@@ -173,11 +172,22 @@ class Planning:
             t0_ns = next_t0(buffers, last_t0_ns, time.monotonic_ns(), max_wait_ns, self._params.max_plan_hz)
             if t0_ns is not None:
                 last_t0_ns = t0_ns
-                self._finish(run_cycle(buffers, t0_ns, self._engine, self._request(t0_ns), ActionSpace()))
+                self._finish(run_cycle(buffers, t0_ns, self._engine, self._request(t0_ns), self._engine.space))
 
     def _request(self, t0_ns: int) -> Request:
         p = self._params
-        return Request(p.samples, p.reasoning, p.greedy, p.temperature, p.top_p, p.steps, p.guidance, seed_of(t0_ns, p.seed))
+        return Request(
+            samples=p.samples,
+            reasoning=p.reasoning,
+            greedy=p.greedy,
+            temperature=p.temperature,
+            top_p=p.top_p,
+            steps=p.steps,
+            guidance=p.guidance,
+            seed=seed_of(t0_ns, p.seed),
+            max_tokens=p.max_tokens,
+            share_reasoning=p.share_reasoning,
+        )
 
     def _finish(self, cycle: Cycle) -> None:
         """Publish the cycle's status and, when nothing speaks against it, its plan."""

@@ -22,21 +22,22 @@ def seed_of(t0_ns: int, base: int = 0) -> int:
 def plan(observation: Observation, engine: Engine, request: Request, space: ActionSpace, *, provisional: bool = False) -> Plan:
     """Think about an observation and choose one of the trajectories. `stage_ms`: infer, rollout, reasoning.
 
-    The candidate nearest to all others is chosen. Raises EngineFailure when the engine fails, or answers without actions
-    or with other than the samples asked for.
+    Samples whose words did not end in a trajectory are no candidates; of the others, the one nearest to all is chosen.
+    Raises EngineFailure when the engine fails, or answers without a candidate or with other than the samples asked for.
     """
     started = time.perf_counter()
     output = engine.infer(observation, request)
-    _check(output, request)
+    finished = _finished(output, request)
     inferred = time.perf_counter()
     v0_mps = dynamics.estimate_v0(observation.history.xyz, observation.history.rot, space)
     z_m = float(observation.history.xyz[-1, 2])
-    candidates = tuple(dynamics.rollout(actions, v0_mps, z_m, space) for actions in output.actions)
+    candidates = tuple(dynamics.rollout(actions, v0_mps, z_m, space) for actions in output.actions[finished])
     scores = medoid_scores(candidates)
     chosen = int(np.argmax(scores))  # the first of equals
     rolled = time.perf_counter()
-    text = chosen if len(output.texts) > 1 else 0
-    trace = reasoning.parse_trace(output.texts[text], output.tokens[text], output.complete)
+    text = finished[chosen] if len(output.texts) > 1 else 0
+    stated = output.meta_actions[text] if output.meta_actions else ""
+    trace = reasoning.parse_trace(output.texts[text], output.tokens[text], output.complete[text], stated)
     actions = reasoning.meta_actions(candidates[chosen], v0_mps)
     agreement = reasoning.consistent(trace.decision, actions)
     reasoned = time.perf_counter()
@@ -60,11 +61,14 @@ def plan(observation: Observation, engine: Engine, request: Request, space: Acti
     )
 
 
-def _check(output: ModelOutput, request: Request) -> None:
-    if not output.complete:
-        raise EngineFailure(f"engine output is incomplete: no trajectory was asked for after {list(output.tokens)} tokens")
+def _finished(output: ModelOutput, request: Request) -> list[int]:
+    """The samples that have a trajectory."""
     if len(output.actions) != request.samples:
         raise EngineFailure(f"engine output has {len(output.actions)} samples, {request.samples} were asked for")
+    complete = output.complete if len(output.complete) > 1 else output.complete * request.samples
+    if not any(complete):
+        raise EngineFailure(f"engine output is incomplete: no trajectory was asked for after {list(output.tokens)} tokens")
+    return [sample for sample, is_complete in enumerate(complete) if is_complete]
 
 
 def medoid_scores(candidates: Sequence[Trajectory]) -> tuple[float, ...]:

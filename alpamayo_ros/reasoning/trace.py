@@ -18,18 +18,18 @@ SENTENCE_LIMIT = 400
 """Characters of a sentence that are read: real ones have up to 300, and matching is quadratic in the worst case."""
 
 
-def parse_trace(text: str, tokens: int, complete: bool) -> ReasoningTrace:
+def parse_trace(text: str, tokens: int, complete: bool, meta_actions: str = "") -> ReasoningTrace:
     """Decision and critical components of a model's text, which is cleaned: see `clean`.
 
     The first sentence that names a decision decides, on both axes; its effect ("stop", "nudge left") comes before its
     cause ("because ..."). A text that names none has an empty decision and no components. Never raises for any text.
     """
-    text = clean(text)
+    text, meta_actions = clean(text), clean(meta_actions)
     for sentence in _sentences(text):
         decision = _decision(sentence)
         if decision != Decision():
-            return ReasoningTrace(text, decision, _components(sentence), tokens, complete)
-    return ReasoningTrace(text, Decision(), (), tokens, complete)
+            return ReasoningTrace(text, decision, _components(sentence), tokens, complete, meta_actions)
+    return ReasoningTrace(text, Decision(), (), tokens, complete, meta_actions)
 
 
 def clean(text: str) -> str:

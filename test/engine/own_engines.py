@@ -22,7 +22,7 @@ from alpamayo_ros.types import HORIZON, CameraFrame, EngineFailure, ModelOutput,
 def answer(samples: int, text: str) -> ModelOutput:
     """Actions that the text decides."""
     actions = np.random.default_rng(zlib.crc32(text.encode())).normal(size=(samples, HORIZON, 2))
-    return ModelOutput(actions.astype(np.float32), (text,), (len(text),), complete=True)
+    return ModelOutput(actions.astype(np.float32), (text,), (len(text),), (True,))
 
 
 class FeatureCache:
@@ -153,7 +153,8 @@ class Puppet(FeatureCache):
         return self._sent(wire.output_packet(10**6, answer(1, "for somebody else")))
 
     def _forged(self, actions: np.ndarray, texts: tuple[object, ...] = ("",)) -> object:
-        return SimpleNamespace(actions=actions, texts=texts, tokens=(0,) * len(texts), complete=True)
+        n = len(texts)
+        return SimpleNamespace(actions=actions, texts=texts, tokens=(0,) * n, complete=(True,) * n, meta_actions=())
 
     def _sent(self, packet: bytes) -> str:
         with socket.socket(fileno=os.dup(json.loads(sys.argv[-1])[1])) as parent:

@@ -124,7 +124,7 @@ def test_an_engine_that_refuses_is_heard_and_goes_on(puppet: EngineClient) -> No
         ("not_finite", "128 of 128 numbers are not finite"),
         ("too_short", r"want float32\(S, 64, 2\), got float32\(1, 63, 2\)"),
         ("another_sample", "2 samples where 1 were asked for"),
-        ("wordless", "texts and token counts"),
+        ("wordless", "texts, token counts"),
     ],
 )
 def test_an_answer_that_cannot_be_one_is_a_failure(puppet: EngineClient, say: str, words: str) -> None:

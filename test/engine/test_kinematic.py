@@ -97,7 +97,7 @@ def test_every_sample_is_the_same_and_cameras_do_not_matter() -> None:
     six = engine.infer(replace(seen, frames={}), Request(samples=6, seed=3))
     assert six.actions.shape == (6, HORIZON, 2)
     assert all(np.array_equal(sample, one.actions[0]) for sample in six.actions)
-    assert (engine.weights, one.tokens, one.complete) == ("none", (0,), True)
+    assert (engine.weights, one.tokens, one.complete) == ("none", (0,), (True,))
 
 
 def test_the_text_says_what_it_is_and_is_left_out_when_not_asked_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from engine.own_engines import FeatureCache
 
+from alpamayo_ros.dynamics import RELEASED
 from alpamayo_ros.engine.kinematic import KinematicEngine
-from alpamayo_ros.engine.loading import bundle_profile, bundle_weights, open_engine
+from alpamayo_ros.engine.loading import bundle_action_space, bundle_profile, open_engine
 from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import InvalidInput
 
@@ -19,7 +21,7 @@ def test_the_built_in_engine_opens_with_a_profile_of_choice() -> None:
     assert isinstance(open_engine("kinematic"), KinematicEngine)
     assert bundle_profile("kinematic").name == "seven_camera"
     assert bundle_profile("kinematic", "alpamayo_r1_10b").name == "alpamayo_r1_10b"
-    assert bundle_weights("kinematic") == "none"
+    assert bundle_action_space("kinematic") is RELEASED
 
 
 def test_an_engine_of_ones_own_opens_by_module_and_callable() -> None:
@@ -34,15 +36,15 @@ def test_an_engine_of_ones_own_that_is_not_there_is_refused_by_name(name: str) -
 
 
 def test_an_unknown_name_is_answered_with_what_there_is() -> None:
-    for refuse in (open_engine, bundle_profile, bundle_weights):
+    for refuse in (open_engine, bundle_profile):
         with pytest.raises(InvalidInput, match=r"'kinematik'.*kinematic, package.module:callable, or a bundle folder"):
             refuse("kinematik")
 
 
-def test_a_bundle_folder_is_refused_with_what_it_needs_and_lacks(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InvalidInput, match=r"safetensors.*lacks profile.yaml, tokenizer.json"):
-        open_engine(str(tmp_path))
+def test_a_bundle_that_lacks_its_weights_is_refused_with_the_command_that_brings_them(tmp_path: Path) -> None:
+    bundle = shutil.copytree(shared_files() / "models" / "alpamayo_r1_10b", tmp_path / "r1")
+    with pytest.raises(InvalidInput, match=r"r1 lacks .*model-00001-of-00005.safetensors.*; run: alpamayo fetch"):
+        open_engine(str(bundle))
 
 
 def test_a_bundle_folder_has_its_own_profile(tmp_path: Path) -> None:

@@ -124,9 +124,10 @@ def test_an_observation_and_a_request_arrive_bit_by_bit(sent: Observation, reque
 @SOME
 @given(actions, st.text(max_size=300), st.integers(0, 10**6), st.booleans())
 def test_an_output_arrives_bit_by_bit(actions: np.ndarray, text: str, tokens: int, complete: bool) -> None:
-    sent = ModelOutput(actions, (text,), (tokens,), complete)
+    sent = ModelOutput(actions, (text,), (tokens,), (complete,), (text[::-1],))
     arrived = wire.read_output(wire.decode(wire.output_packet(1, sent)))
-    assert (arrived.texts, arrived.tokens, arrived.complete) == ((text,), (tokens,), complete)
+    assert (arrived.texts, arrived.tokens, arrived.complete) == ((text,), (tokens,), (complete,))
+    assert arrived.meta_actions == (text[::-1],)
     assert arrived.actions.tobytes() == sent.actions.tobytes()
 
 
@@ -165,7 +166,7 @@ def test_a_message_with_other_fields_is_refused(kind: str, fields: dict[str, obj
 
 def test_the_largest_output_fits_and_a_larger_packet_is_refused_when_it_is_made() -> None:
     texts = tuple("x" * 2000 for _ in range(64))
-    output = ModelOutput(np.zeros((64, HORIZON, 2), np.float32), texts, (256,) * 64, complete=True)
+    output = ModelOutput(np.zeros((64, HORIZON, 2), np.float32), texts, (256,) * 64, (True,) * 64)
     assert wire.read_output(wire.decode(wire.output_packet(1, output))).texts == texts
     with pytest.raises(InvalidInput, match=r"\d+ bytes do not fit"):
         wire.encode("failure", {"id": 1, "text": "x" * wire.MAX_BYTES})

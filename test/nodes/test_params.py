@@ -55,9 +55,9 @@ def test_an_unknown_name_like_no_other_is_refused_with_all_names() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "want"),
     [
-        ("deadline_ms", "fast", "deadline_ms: want a number 1..60000, got 'fast'"),
-        ("deadline_ms", 0.0, "deadline_ms: want a number 1..60000, got 0.0"),
-        ("deadline_ms", float("nan"), "deadline_ms: want a number 1..60000, got nan"),
+        ("deadline_ms", "fast", "deadline_ms: want a number 0..60000, got 'fast'"),
+        ("deadline_ms", -1.0, "deadline_ms: want a number 0..60000, got -1.0"),
+        ("deadline_ms", float("nan"), "deadline_ms: want a number 0..60000, got nan"),
         ("decode_threads", 2.0, "decode_threads: want a whole number 1..16, got 2.0"),
         ("decode_threads", True, "decode_threads: want a whole number 1..16, got True"),
         ("decode_threads", 17, "decode_threads: want a whole number 1..16, got 17"),
@@ -117,7 +117,7 @@ def test_parameters_are_declared_described_ranged_and_read_only(context: rclpy.C
         assert descriptor.read_only
         assert node.get_parameter(field.name).value == (250.0 if field.name == "deadline_ms" else field.default)
     deadline, threads = node.describe_parameters(["deadline_ms", "decode_threads"])
-    assert (deadline.floating_point_range[0].from_value, deadline.floating_point_range[0].to_value) == (1.0, 60_000.0)
+    assert (deadline.floating_point_range[0].from_value, deadline.floating_point_range[0].to_value) == (0.0, 60_000.0)
     assert (threads.integer_range[0].from_value, threads.integer_range[0].to_value) == (1, 16)
     [result] = node.set_parameters([Parameter("deadline_ms", value=300.0)])
     assert not result.successful

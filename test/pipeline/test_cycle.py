@@ -35,7 +35,7 @@ def test_a_cycle_before_the_window_is_full_says_what_is_missing() -> None:
 def test_an_incomplete_answer_is_no_plan() -> None:
     filled = buffers()
     t0_ns = drive(filled)
-    unfinished = Answers(ModelOutput(steady(0.0)[None].astype(np.float32), ("Stop",), (1,), complete=False))
+    unfinished = Answers(ModelOutput(steady(0.0)[None].astype(np.float32), ("Stop",), (1,), (False,)))
     cycle = run_cycle(filled, t0_ns, unfinished, Request(), RELEASED)
     assert cycle.plan is None
     assert cycle.observation is not None

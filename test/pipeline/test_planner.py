@@ -43,7 +43,7 @@ def steady(curvature_1pm: float, accel_mps2: float = 0.0) -> np.ndarray:
 
 
 def answers(*curvatures: float, complete: bool = True, texts: tuple[str, ...] = (WORDS,)) -> Answers:
-    return Answers(ModelOutput(np.stack([steady(c) for c in curvatures]), texts, (7,) * len(texts), complete))
+    return Answers(ModelOutput(np.stack([steady(c) for c in curvatures]), texts, (7,) * len(texts), (complete,) * len(texts)))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_words_are_parsed_and_compared_with_the_motion(observation: Observat
     assert {action.axis for action in made.meta_actions} == {"longitudinal", "lateral"}
     assert made.consistent.agrees is False  # it says stop and drives on
     to_a_stand = np.concatenate([steady(0.0, -2.0)[:50], steady(0.0)[50:]])
-    braking = Answers(ModelOutput(to_a_stand[None], (WORDS,), (7,), complete=True))
+    braking = Answers(ModelOutput(to_a_stand[None], (WORDS,), (7,), (True,)))
     assert plan(observation, braking, Request(), RELEASED).consistent.agrees is True
 
 
@@ -107,6 +107,16 @@ def test_half_an_answer_is_no_plan(observation: Observation) -> None:
         plan(observation, answers(0.0, complete=False), Request(), RELEASED)
     with pytest.raises(EngineFailure, match="engine output has 2 samples, 1 were asked for"):
         plan(observation, answers(0.0, 0.0), Request(), RELEASED)
+
+
+def test_a_sample_whose_words_have_no_end_is_no_candidate(observation: Observation) -> None:
+    actions = np.stack([steady(c) for c in (0.0, 0.05, 0.01)])
+    texts = ("Keep lane.", "Turn left", "Keep lane.")
+    engine = Answers(ModelOutput(actions, texts, (7, 256, 7), (True, False, True)))
+    made = plan(observation, engine, Request(samples=3), RELEASED)
+    assert len(made.candidates) == 2
+    assert made.reasoning.complete
+    assert np.array_equal(made.candidates[1].curvature_1pm, rollout(actions[2], 1.0, 0.0).curvature_1pm)
 
 
 def test_the_request_reaches_the_engine_as_it_is(observation: Observation) -> None:

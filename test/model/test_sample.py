@@ -1,0 +1,176 @@
+"""The reference path end to end, on the small model as shipped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from model.nano import nano_model, nano_tokenizer, prompt
+
+from alpamayo_ros.model import sample as sampling
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.model.sample import answer, probabilities, sample
+from alpamayo_ros.model.tokens import Tokenizer
+from alpamayo_ros.types import ModelOutput, Navigation, Request
+
+TURN = Navigation("turn_left", 40.0, "Main St", expires_ns=10_000_000_000)
+
+
+@pytest.fixture(scope="module")
+def model() -> Alpamayo:
+    return nano_model()
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return nano_tokenizer()
+
+
+@pytest.fixture
+def ended_by_force(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer) -> None:
+    """Untrained weights seldom end their words: end those of row i with <|traj_future_start|> after 5 + i tokens."""
+    chooser = sampling.chooser
+
+    def forcing(request: Request, rows: int, limit: int, generator: torch.Generator) -> sampling.Choose:
+        choose = chooser(request, rows, limit, generator)
+        start = torch.tensor(tokenizer.id("<|traj_future_start|>"))
+
+        def forced(logits: torch.Tensor, index: int) -> torch.Tensor:
+            reads_words = logits.shape[-1] > 2000
+            ends = torch.arange(rows) + 4 == index
+            return torch.where(ends, start, choose(logits, index)) if reads_words else choose(logits, index)
+
+        return forced
+
+    monkeypatch.setattr(sampling, "chooser", forcing)
+
+
+def same(one: ModelOutput, other: ModelOutput) -> bool:
+    return one.texts == other.texts and np.array_equal(one.actions, other.actions)
+
+
+@pytest.mark.usefixtures("ended_by_force")
+def test_vision_and_prefill_run_once_for_six_samples(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    looked, read = [], []
+    hooks = [
+        model.vlm.model.visual.merger.register_forward_hook(lambda *_: looked.append(1)),
+        model.vlm.model.language_model.layers[0].register_forward_hook(lambda _, args, __: read.append(args[0].shape[:2])),
+    ]
+    words = prompt()
+    output = sample(model, tokenizer, words, Request(samples=6, greedy=False))
+    for hook in hooks:
+        hook.remove()
+    assert len(looked) == 1
+    assert read[0] == (1, len(words.token_ids))
+    assert all(shape == (6, 1) for shape in read[1:])
+    assert len(output.texts) == len(output.actions) == 6
+    assert len(set(output.tokens)) > 1, "rows end at their own length"
+
+
+@pytest.mark.usefixtures("ended_by_force")
+def test_a_seed_decides_everything_drawn(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    request = Request(samples=3, greedy=False, seed=7)
+    assert same(sample(model, tokenizer, prompt(), request), sample(model, tokenizer, prompt(), request))
+    other = sample(model, tokenizer, prompt(), Request(samples=3, greedy=False, seed=8))
+    assert not same(sample(model, tokenizer, prompt(), request), other)
+
+
+@pytest.mark.usefixtures("ended_by_force")
+def test_greedy_words_do_not_depend_on_the_seed_but_noise_does(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    one, other = (sample(model, tokenizer, prompt(), Request(samples=2, seed=seed)) for seed in (1, 2))
+    assert one.texts == other.texts
+    assert len(one.texts) == 1, "greedy samples share their words"
+    assert not np.array_equal(one.actions, other.actions)
+    assert not np.array_equal(one.actions[0], one.actions[1])
+
+
+@pytest.mark.usefixtures("ended_by_force")
+def test_shared_reasoning_gives_one_text_for_all_samples(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    output = sample(model, tokenizer, prompt(), Request(samples=4, greedy=False, share_reasoning=True))
+    assert len(output.texts) == 1
+    assert len(output.actions) == 4
+
+
+def test_a_nearly_cold_temperature_is_greedy(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    greedy = sample(model, tokenizer, prompt(), Request(max_tokens=12))
+    cold = sample(model, tokenizer, prompt(), Request(greedy=False, temperature=1e-6, max_tokens=12))
+    assert greedy.texts == cold.texts
+
+
+def test_words_without_an_end_are_incomplete_and_no_trajectory(
+    model: Alpamayo, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = tokenizer.id("<|traj_future_start|>")
+
+    def never(logits: torch.Tensor, _: int) -> torch.Tensor:
+        return logits.index_fill(-1, torch.tensor([start]), -torch.inf).argmax(-1)
+
+    monkeypatch.setattr(sampling, "chooser", lambda *_: never)
+    output = sample(model, tokenizer, prompt(), Request(max_tokens=6))
+    assert output.complete == (False,)
+    assert not output.actions.any()
+
+
+def test_no_reasoning_writes_nothing(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    output = sample(model, tokenizer, prompt("act"), Request(samples=2, reasoning="none"))
+    assert output.texts == ("",)
+    assert output.tokens == (0,)
+    assert output.complete == (True,)
+    assert output.actions.any()
+
+
+@pytest.mark.usefixtures("ended_by_force")
+def test_action_tokens_are_written_in_their_range(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    output = sample(model, tokenizer, prompt(), Request(trajectory="tokens"))
+    width = 20.0 / (model.config.future_bins.num_bins - 1)
+    steps = (output.actions + 10.0) / width
+    np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
+    assert np.abs(output.actions).max() <= 10.0
+
+
+@pytest.mark.usefixtures("ended_by_force")
+def test_guidance_of_weight_1_is_none_and_without_a_route_nothing_guides(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    routed = prompt(navigation=TURN)
+    plain = sample(model, tokenizer, routed, Request())
+    np.testing.assert_allclose(sample(model, tokenizer, routed, Request(guidance=1.0)).actions, plain.actions, atol=1e-5)
+    assert np.abs(sample(model, tokenizer, routed, Request(guidance=3.0)).actions - plain.actions).max() > 1e-4
+    assert same(sample(model, tokenizer, prompt(), Request(guidance=3.0)), sample(model, tokenizer, prompt(), Request()))
+
+
+def test_an_answer_is_text(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    asked = prompt("ask", question="Is the light red?")
+    reply = answer(model, tokenizer, asked, Request(max_tokens=8))
+    assert isinstance(reply, str)
+    assert reply == answer(model, tokenizer, asked, Request(max_tokens=8))
+
+
+def test_nucleus_sampling_keeps_the_fewest_tokens_that_reach_top_p() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    assert probabilities(logits, 1.0, 0.8).gt(0).tolist() == [[True, True, False, False]]
+    assert probabilities(logits, 1.0, 0.81).gt(0).tolist() == [[True, True, True, False]]
+    torch.testing.assert_close(probabilities(logits, 1.0, 0.8), torch.tensor([[0.625, 0.375, 0.0, 0.0]]))
+    torch.testing.assert_close(probabilities(logits, 1.0, 1.0), logits.exp())
+    torch.testing.assert_close(probabilities(logits, 0.5, 1.0), (2 * logits).softmax(-1))
+
+
+def test_drawn_tokens_have_the_distribution_of_their_probabilities() -> None:
+    logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(0)).expand(20_000, -1)
+    request = Request(greedy=False, temperature=0.8, top_p=0.9)
+    choose = sampling.chooser(request, 20_000, 1, torch.Generator().manual_seed(1))
+    share = choose(logits, 0).bincount(minlength=6) / 20_000
+    torch.testing.assert_close(share, probabilities(logits[:1], 0.8, 0.9)[0], rtol=0, atol=0.015)
+
+
+def test_the_reference_keeps_the_same_tokens() -> None:
+    """Which tokens the public code's temperature and top-p left, at every step of three sampled rows."""
+    with np.load(Path(__file__).parent / "vectors" / "sampled_rollout.npz") as stored:
+        logits = torch.from_numpy(stored["step_logits"]).flatten(0, 1)
+        kept = torch.from_numpy(stored["kept_after_top_p"]).flatten(0, 1)
+        words = torch.from_numpy(stored["allowed_ids"])
+    drawn = kept.sum(-1) > 1  # the other steps were forced
+    only_words = torch.full_like(logits, -torch.inf).scatter(
+        -1, words.expand(len(logits), -1), logits.gather(-1, words.expand(len(logits), -1))
+    )
+    assert drawn.sum() > 20
+    assert torch.equal(probabilities(only_words[drawn], 0.6, 0.98).gt(0), kept[drawn])
+    assert not torch.equal(probabilities(only_words[drawn], 0.6, 0.97).gt(0), kept[drawn])
