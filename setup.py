@@ -4,8 +4,11 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-FILES = [p for folder in ("config", "models", "msg") for p in sorted(Path(folder).rglob("*")) if p.is_file()]
+FETCHED = {p for p in Path("models").glob("alpamayo_*/*") if p.suffix != ".yaml"}
+SHARED = [p for folder in ("config", "models", "msg") for p in sorted(Path(folder).rglob("*")) if p.is_file()]
+FILES = [p for p in SHARED if p not in FETCHED]
 LIBRARIES = ["numpy", "opencv-python-headless", "simplejpeg", "rosbags", "PyYAML", "pydantic", "tyro", "rich"]
+MODEL_LIBRARIES = ["torch>=2.6", "safetensors", "tokenizers"]
 
 setup(
     name="alpamayo_ros",
@@ -17,6 +20,7 @@ setup(
     package_data={"alpamayo_ros": ["py.typed"]},
     data_files=[("share/alpamayo_ros", ["package.xml"])]
     + [(f"share/alpamayo_ros/{path.parent}", [str(path)]) for path in FILES],
-    install_requires=LIBRARIES,
+    install_requires=LIBRARIES + MODEL_LIBRARIES,
+    extras_require={"fetch": ["huggingface_hub>=2"]},
     entry_points={"console_scripts": ["alpamayo = alpamayo_ros.cli:main"]},
 )

@@ -85,13 +85,13 @@ def fetch(
 
 
 @app.command
-def info(bundle: Positional[Annotated[Path, arg(metavar="DIR", help="a model bundle's folder")]]) -> Figures:
+def info(bundle: Positional[Bundle]) -> Figures:
     """Say what a bundle is: parameters, weights, tokens, memory, cameras, and which files it lacks."""
     from alpamayo_ros.engine.description import describe
 
     figures = describe(bundle)
     if figures["missing"]:
-        remedy = f": {figures['fetch']}" if figures["fetch"] else ""
+        remedy = f"; run: {figures['fetch']}" if figures["fetch"] else ""
         print(f"missing: {', '.join(figures['missing'])}{remedy}")
     return figures
 

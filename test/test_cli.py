@@ -104,6 +104,8 @@ def test_replays_of_one_bag_are_the_same_and_of_another_bag_are_not(place: Place
         ("make-bag bag --rig rig.yaml", "bag exists"),
         ("make-bag empty --rig rig.yaml --overwrite", "empty exists and is not a bag"),
         ("record bag", "bag exists"),
+        ("info no_bundle", "no_bundle: no such bundle folder"),
+        ("fetch empty", "profile.yaml: no such file"),
     ],
 )
 def test_wrong_input_ends_with_status_2_and_one_line(place: Place, arguments: str, words: str) -> None:

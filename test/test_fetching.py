@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -194,6 +195,18 @@ def test_a_fetch_that_was_killed_goes_on_where_it_stopped(
     assert (folder / "model.safetensors").read_bytes() == SHARD
     ranges = [asked.range for asked in served.asked if asked.path.startswith("/storage")]
     assert ranges == ([] if arrived == SHARD else [asked_for])
+
+
+def test_the_command_ends_with_its_figures(hub: tuple[Served, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub[1])
+    folder = bundle(tmp_path / "bundle")
+    command = [sys.executable, "-c", "from alpamayo_ros.cli import main; main()", "fetch", str(folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    total = len(CONFIG) + len(SHARD)
+    told = {"folder": str(folder), "files": 2, "bytes": total, "downloaded": total, "verified": 2}
+    assert json.loads(done.stdout.splitlines()[-1]) == told
+    assert "model.safetensors" in done.stderr, "progress"
 
 
 # ------------------------------------------------------------------------------------------------------------------ refused

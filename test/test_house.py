@@ -10,12 +10,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "alpamayo_ros"
 
 VALUES = {"types", "profile"}
-ROOTS = {"geometry", "cameras", "dynamics", "reasoning", "bags", "drawing"}
+ROOTS = {"geometry", "cameras", "dynamics", "reasoning", "bags", "drawing", "bundles"}
 NUMPY_ROOTS = {"types", "geometry", "dynamics", "reasoning"}
 MAY_IMPORT = {
     "types": set(),
     "profile": VALUES,
     **dict.fromkeys(ROOTS, VALUES | ROOTS),
+    "fetching": VALUES | {"bundles"},
     "model": VALUES | ROOTS,
     "engine": VALUES | ROOTS | {"model"},
     "safety": NUMPY_ROOTS,
@@ -29,6 +30,8 @@ ROS = {"rclpy", "builtin_interfaces", "lifecycle_msgs", "rcl_interfaces", "rosgr
 ROOMS_OF_LIBRARY = {library: frozenset({"nodes"}) for library in ROS} | {
     "tensorrt": {"engine"},
     "torch": {"model", "engine", "training"},
+    "safetensors": {"model"},
+    "huggingface_hub": {"fetching"},
     "rosbags": {"bags"},
     "grpc": {"simulation"},
 }
@@ -76,6 +79,8 @@ def test_imports_point_one_way(path: Path) -> None:
         ("engine", "from alpamayo_ros.pipeline.observe import observe"),
         ("dynamics", "import scipy"),
         ("nodes", "import torch"),
+        ("bundles", "import torch"),
+        ("engine", "from alpamayo_ros.fetching import fetch"),
     ],
 )
 def test_the_rule_can_be_broken(room: str, line: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from alpamayo_ros.bundles import Bundle, read_bundle
+from alpamayo_ros.engine.loading import BUILT_IN
 from alpamayo_ros.model.config import read_config
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
@@ -18,20 +19,23 @@ from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.types import CameraFrame, EgoHistory, EgoPose, EgoSignals, Observation, TurnIndicator
 
 OF_THE_NETWORK = ("parameters", "dtype", "memory_bytes", "generation", "vocabulary", "prompt_tokens")
-MEASURED = ("speed", "acceleration", "steering_angle")  # ego signals that are numbers, in the order of EgoSignals
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """A bundle's figures. Those that need files which are missing are None. Raises InvalidInput for what cannot be read.
+def describe(name: str) -> dict[str, Any]:
+    """Figures of a bundle's folder, or of a built-in engine, which has no network. What needs missing files is None.
 
-    Tokens are those with every camera of the profile, without a route. Memory is that of the weights alone, as stored.
+    Tokens are those with every camera of the profile and without a route. Memory is that of the weights alone, as stored.
+    Raises InvalidInput for files that cannot be read or do not fit together.
     """
-    bundle = read_bundle(folder)
+    if name in BUILT_IN:
+        nothing = dict.fromkeys(("parameters", "memory_bytes", "prompt_tokens", "tokens_per_image"), 0)
+        return {"bundle": name, "weights": BUILT_IN[name].weights, **nothing, "missing": []}
+    bundle = read_bundle(Path(name))
     profile = bundle.profile
     images = len(profile.cameras) * len(profile.frame_offsets_ms)
     readable = not {"config.json", "backbone.json", "tokenizer.json"} & set(bundle.missing)
     return {
-        "bundle": str(folder),
+        "bundle": name,
         "weights": bundle.weights,
         **(_network(bundle) if readable else dict.fromkeys(OF_THE_NETWORK)),
         "scene_tokens": profile.scene_tokens,
@@ -71,7 +75,14 @@ def _blank(profile: InputProfile) -> Observation:
     image, steps, zero = np.zeros(profile.image_shape, np.uint8), profile.history_steps, np.zeros(3)
     frames = {role: tuple(CameraFrame(role, 0, 0, image) for _ in profile.frame_offsets_ms) for role in profile.cameras}
     history = EgoHistory(0, np.zeros((steps, 3), np.float32), np.tile(np.eye(3, dtype=np.float32), (steps, 1, 1)))
-    still = {name: np.zeros(steps, np.float32) if name in profile.ego_signals else None for name in MEASURED}
-    indicator: tuple[TurnIndicator, ...] | None = ("off",) * steps if "turn_indicator" in profile.ego_signals else None
-    signals = EgoSignals(*still.values(), indicator) if profile.ego_signals else None
-    return Observation(0, 0, frames, history, EgoPose(0, zero, np.eye(3), zero, zero), signals=signals)
+    return Observation(0, 0, frames, history, EgoPose(0, zero, np.eye(3), zero, zero), signals=_still(profile))
+
+
+def _still(profile: InputProfile) -> EgoSignals | None:
+    """The ego signals that a profile declares, of a vehicle that stands."""
+    if not profile.ego_signals:
+        return None
+    zeros = {name: np.zeros(profile.history_steps, np.float32) for name in profile.ego_signals}
+    off: TurnIndicator = "off"
+    indicator = (off,) * profile.history_steps if "turn_indicator" in zeros else None
+    return EgoSignals(zeros.get("speed"), zeros.get("acceleration"), zeros.get("steering_angle"), indicator)

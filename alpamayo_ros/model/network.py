@@ -51,7 +51,7 @@ class Alpamayo(nn.Module):
         return self.vlm.lm_head.weight.dtype
 
     def see(self, images: Images) -> Scene:
-        """Tokens of the scene, in the order of the prompt's placeholders."""
+        """Tokens of the scene, in the order of the prompt's placeholders; several observations' one after another."""
         tokens, deepstack = self.vlm.model.visual(images.patches.to(self.device), images.grid)
         if self.views is not None:
             tokens = self.views(tokens, images)

@@ -72,7 +72,8 @@ def draw_weights(model: Alpamayo, seed: int, device: torch.device | str, dtype: 
     drawn = {}
     for name, like in model.state_dict().items():
         if like.ndim > 1:
-            value = torch.empty(like.shape).normal_(0.0, INIT_STD, generator=generator)
+            std = 1.0 if name.endswith("embed_tokens.weight") else INIT_STD  # as wide as torch makes embeddings
+            value = torch.empty(like.shape).normal_(0.0, std, generator=generator)
         else:
             value = torch.zeros(like.shape) if name.endswith("bias") else torch.ones(like.shape)
         drawn[name] = value.to(device, dtype)

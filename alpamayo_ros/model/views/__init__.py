@@ -24,16 +24,16 @@ def views_of(config: Config) -> Flex | Triplane | None:
 
 
 def check_views(profile: InputProfile, config: Config) -> None:
-    """Raise InvalidInput, with both sides, unless the profile's views and their number of tokens are the network's."""
-    names = {type(None): "single_image", FlexConfig: "flex", TriplaneConfig: "triplane"}
-    found = names[type(config.views)]
+    """Raise InvalidInput, with both sides, unless the profile's views, timesteps and number of tokens are the network's."""
+    views, times = config.views, len(profile.frame_offsets_ms)
+    found = {type(None): "single_image", FlexConfig: "flex", TriplaneConfig: "triplane"}[type(views)]
     if profile.views != found:
         raise InvalidInput(f"profile {profile.name} says views {profile.views}, config.json {found}")
-    every = [(role_index(role), step) for role in profile.cameras for step in range(len(profile.frame_offsets_ms))]
-    cameras, steps = zip(*every, strict=True)
-    size = config.vision.patch_size
-    grid = (profile.image_height // size, profile.image_width // size)
-    blocks = image_blocks(Images(torch.empty(0), grid, cameras, steps), config)
-    tokens = sum(prod(block.grid) for block in blocks)
+    if isinstance(views, FlexConfig) and views.timesteps != times:
+        raise InvalidInput(f"profile {profile.name} has {times} timesteps, config.json {views.timesteps}")
+    names = [(role_index(role), step) for role in profile.cameras for step in range(times)]
+    grid = (profile.image_height // config.vision.patch_size, profile.image_width // config.vision.patch_size)
+    cameras, steps = zip(*names, strict=True)
+    tokens = sum(prod(block.grid) for block in image_blocks(Images(torch.empty(0), grid, cameras, steps), config))
     if profile.scene_tokens != tokens:
         raise InvalidInput(f"profile {profile.name} says {profile.scene_tokens} scene tokens, config.json makes {tokens}")
