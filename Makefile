@@ -1,4 +1,4 @@
-# make demo | make test | make build | make lint
+# make demo [BUNDLE=models/ar1_nano] | make test | make build | make lint
 # Without a sourced ROS 2, everything (ROS 2 wheels included) is installed into .venv and nowhere else.
 # With a sourced ROS 2, .venv sees the distribution's packages and the build goes to install/.
 SHELL := /bin/bash
@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
+BUNDLE ?= kinematic
 COLCON := colcon --log-base log build --cmake-args -DPython3_EXECUTABLE=$(VENV)/bin/python -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
 
 ifdef ROS_DISTRO
@@ -44,7 +45,7 @@ SOURCES := CMakeLists.txt package.xml $(wildcard cmake/* msg/*) $(shell find alp
 	touch $@
 
 demo: build
-	@$(RUN) .venv/bin/alpamayo demo --out out/demo
+	@$(RUN) .venv/bin/alpamayo demo --out out/demo --bundle $(BUNDLE)
 
 test: lint
 	@$(RUN) .venv/bin/pytest

@@ -125,12 +125,27 @@ def plan(
     rig: Rig = "seven_camera",
     profile: Profile = "seven_camera",
     out: Path = Path("out/plan"),
+    ask: Annotated[str | None, arg(metavar="QUESTION", help="print the model's answer to a question instead")] = None,
+    samples: Annotated[int, arg(help="trajectories drawn; the one nearest to the others is chosen")] = 1,
+    reasoning: Annotated[Literal["none", "full"], arg(help="whether the model writes its Chain of Causation first")] = "full",
+    trajectory: Annotated[Literal["flow", "tokens"], arg(help="by the action expert, or written as tokens")] = "flow",
+    draw: Annotated[bool, arg(help="draw words at temperature 0.6 instead of taking the likeliest")] = False,
+    max_tokens: Annotated[int, arg(help="reasoning that is longer is incomplete")] = 256,
+    route: Annotated[
+        str | None, arg(metavar="TEXT", help="navigation: MANEUVER METRES [ROAD], as in 'turn_left 40 Main St'")
+    ] = None,
+    guidance: Annotated[float, arg(help="weight of guidance towards the route; 0 is off")] = 0.0,
 ) -> Figures:
-    """Make one plan from a bag, print it and draw it."""
-    from alpamayo_ros.evaluation.single import plan_once
+    """Make one plan from a bag, print its trace and trajectory and draw it; or ask the model about what it sees."""
+    from alpamayo_ros.evaluation.single import Asked, answer_once, instant, navigation_of, plan_once
     from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.types import Request
 
-    return plan_once(bag, at, read_rig(rig), bundle, profile, out)
+    request = Request(samples, reasoning, not draw, guidance=guidance, max_tokens=max_tokens, trajectory=trajectory)
+    t0_ns = instant(bag, at)
+    navigation = navigation_of(route, t0_ns) if route else None
+    asked = Asked(bag, t0_ns, read_rig(rig), bundle, profile, request, navigation)
+    return plan_once(asked, out) if ask is None else answer_once(asked, ask)
 
 
 @app.command
@@ -144,7 +159,7 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
     _make_room(out / "bag", overwrite=True)
     _make_room(out / "recording", overwrite=True)
     write(out / "bag", read_rig(rig), duration_s=duration_s, seed=0)
-    return run_demo(out / "bag", out, rig, bundle)
+    return run_demo(out / "bag", out, rig, str(Path(bundle).resolve()) if Path(bundle).is_dir() else bundle)
 
 
 @app.command

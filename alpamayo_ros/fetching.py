@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,6 @@ from rich.console import Console
 
 from alpamayo_ros.bundles import Bundle, RemoteFile, Repository
 from alpamayo_ros.types import InvalidInput
-
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _download(repository: Repository, file: RemoteFile, out: Path, endpoint: str
     with part.open("ab") as stream:
         if stream.tell() > file.bytes:
             stream.truncate(0)
-        at = stream.seek(0, 2)
+        at = stream.seek(0, os.SEEK_END)
         http_get(url, stream, resume_size=at, headers=headers, expected_size=file.bytes, displayed_filename=file.name)
     difference = _difference(part, file)
     if difference is not None:
@@ -121,7 +120,7 @@ def _difference(path: Path, file: RemoteFile) -> str | None:
         return f"has {size} bytes, source.yaml pins {file.bytes}"
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with progress.open(path, "rb", description=f"verify {file.name}", console=Console(stderr=True)) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
+        while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return None if digest.hexdigest() == pinned else f"its {digest.name} is {digest.hexdigest()}, source.yaml pins {pinned}"
 
@@ -140,12 +139,12 @@ def _in_clear_words(repository: Repository) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise InvalidInput(f"{name} has no commit {repository.revision} any more: the pinned files are gone") from error
     except HfHubHTTPError as error:
-        if error.response.status_code not in (401, 403):
-            said = " ".join(str(error).split())
-            raise InvalidInput(f"{name}: HTTP {error.response.status_code}: {said}; {again}") from error
+        status = error.response.status_code
+        if status not in (401, 403):
+            raise InvalidInput(f"{name}: HTTP {status}: {' '.join(str(error).split())}; {again}") from error
         raise InvalidInput(
-            f"{name}: access refused (HTTP {error.response.status_code}). Sign in at https://huggingface.co/{name}, accept its "
-            "conditions, and pass a token of your account: `hf auth login`, or HF_TOKEN in the environment"
+            f"{name}: access refused (HTTP {status}). Sign in at https://huggingface.co/{name}, accept its conditions, and "
+            "pass a token of your account: `hf auth login`, or HF_TOKEN in the environment"
         ) from error
     except (HTTPError, OSError) as error:
         raise InvalidInput(f"{name}: {error or type(error).__name__}; {again}") from error

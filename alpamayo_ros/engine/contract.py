@@ -6,7 +6,7 @@ sampled text under speculation, its distribution does. Dropping, repeating or re
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from alpamayo_ros.types import CameraFrame, ModelOutput, Observation, Request
 
@@ -29,3 +29,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back the device. The engine is unusable afterwards; closing twice is allowed."""
+
+
+@runtime_checkable
+class AnswersQuestions(Engine, Protocol):
+    """An engine that can also be asked in words. Never on a vehicle: an answer is no plan."""
+
+    def ask(self, observation: Observation, question: str, request: Request) -> str:
+        """The model's answer to a question about an observation. Raises InvalidInput, EngineFailure."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alpamayo_ros.bags import bag_span, bag_topics
-from alpamayo_ros.evaluation.single import draw_plan, plan_at
+from alpamayo_ros.evaluation.single import Asked, draw_plan, plan_at
 from alpamayo_ros.nodes.client import OUTPUTS, PlanCollector, client_node, node_process, spin_until
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.decode import stamp_ns
@@ -41,7 +41,7 @@ def run_demo(bag: Path, out: Path, rig_name: str, bundle: str) -> dict[str, Any]
     _print_table(figures)
     turning = max(collector.trajectory, key=lambda plan: abs(float(plan.points[-1].pose.position.y)))
     picture = out / "plan.jpg"
-    cycle, weights = plan_at(bag, stamp_ns(turning.header.stamp), rig, bundle, "seven_camera")
+    cycle, weights = plan_at(Asked(bag, stamp_ns(turning.header.stamp), rig, bundle, "seven_camera"))
     draw_plan(bag, cycle, rig, weights, picture)
     same = _same_points(turning, cycle)
     print(f"offline plan of the same t0 {'has the same points' if same else 'DIFFERS'}")

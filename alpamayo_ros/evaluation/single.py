@@ -3,52 +3,129 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast, get_args
 
 import cv2
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from alpamayo_ros.bags import bag_span, bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera
 from alpamayo_ros.drawing import plan_picture
+from alpamayo_ros.engine.contract import AnswersQuestions
+from alpamayo_ros.engine.loading import open_engine
 from alpamayo_ros.evaluation.replay import Replay
 from alpamayo_ros.geometry import inverse
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Transforms
 from alpamayo_ros.pipeline.cycle import Cycle
+from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.types import F64, U8, EgoPose, InvalidInput, Plan, StaleInput
+from alpamayo_ros.types import F64, U8, EgoPose, InvalidInput, Maneuver, Navigation, Plan, Request, StaleInput
 
 
-def plan_at(bag: Path, t0_ns: int, rig: Rig, bundle: str, profile: str) -> tuple[Cycle, str]:
-    """The cycle of the first anchor frame at or after an instant, and whose weights planned. Raises InvalidInput."""
-    with closing(Replay(bag, rig, bundle, profile)) as replay:
-        for cycle in replay.cycles(only_t0_ns=t0_ns):
-            return cycle, replay.engine.weights
-    raise InvalidInput(f"{bag} has no anchor frame at or after {t0_ns} ns")
+class Asked(NamedTuple):
+    """What to plan, how, and with what."""
+
+    bag: Path
+    t0_ns: int  # the first anchor frame at or after this instant is meant
+    rig: Rig
+    bundle: str
+    profile: str  # of an engine without its own
+    request: Request = Request()
+    navigation: Navigation | None = None
 
 
-def plan_once(bag: Path, at_s: float, rig: Rig, bundle: str, profile: str, out: Path) -> dict[str, Any]:
-    """Plan at `at_s` after the bag's first message; prints the trace, draws a picture. Raises InvalidInput, StaleInput."""
+def instant(bag: Path, at_s: float) -> int:
+    """Stamp, ns, of an instant after the bag's first message. Raises InvalidInput outside of the bag."""
     first_ns, last_ns = bag_span(bag)
     if not 0 <= at_s <= (last_ns - first_ns) / 1e9:
         raise InvalidInput(f"at: {bag} is {(last_ns - first_ns) / 1e9:.1f} s long, got {at_s}")
-    cycle, weights = plan_at(bag, first_ns + round(at_s * 1e9), rig, bundle, profile)
+    return first_ns + round(at_s * 1e9)
+
+
+def navigation_of(route: str, t0_ns: int) -> Navigation:
+    """A navigation command from words such as "turn_left 40 Main St": maneuver, metres to it, road. Raises InvalidInput."""
+    maneuver, _, rest = route.partition(" ")
+    metres, _, road_name = rest.partition(" ")
+    known = get_args(Maneuver)
+    if maneuver not in known or not metres.isdecimal():
+        raise InvalidInput(f"route {route!r}: want MANEUVER METRES [ROAD], the maneuver one of {', '.join(known)}")
+    return Navigation(cast("Maneuver", maneuver), float(metres), road_name, t0_ns + 60_000_000_000)
+
+
+def plan_at(asked: Asked) -> tuple[Cycle, str]:
+    """The cycle of the first anchor frame at or after an instant, and whose weights planned. Raises InvalidInput."""
+    with closing(Replay(asked.bag, asked.rig, asked.bundle, asked.profile, asked.request)) as replay:
+        if asked.navigation is not None and replay.buffers.profile.navigation == "none":
+            raise InvalidInput(f"profile {replay.buffers.profile.name} takes no navigation")
+        replay.buffers.navigation = asked.navigation
+        for cycle in replay.cycles(only_t0_ns=asked.t0_ns):
+            return cycle, replay.engine.weights
+    raise InvalidInput(f"{asked.bag} has no anchor frame at or after {asked.t0_ns} ns")
+
+
+def plan_once(asked: Asked, out: Path) -> dict[str, Any]:
+    """Plan, print trace and trajectory, draw a picture. Raises InvalidInput, StaleInput."""
+    cycle, weights = plan_at(asked)
     if cycle.plan is None or cycle.observation is None:
         raise StaleInput(f"no plan at {cycle.t0_ns} ns: {cycle.refused}")
     out.mkdir(parents=True, exist_ok=True)
     picture = out / "plan.jpg"
-    draw_plan(bag, cycle, rig, weights, picture)
-    print(cycle.plan.reasoning.text)
+    draw_plan(asked.bag, cycle, asked.rig, weights, picture)
+    print_plan(cycle.plan, asked.bundle, weights)
+    print(f"picture: {picture}")
     return {
         "t0_ns": cycle.t0_ns,
         "weights": weights,
         "trace": cycle.plan.reasoning.text,
-        "ade_m": _ade_m(cycle.plan, cycle.observation.ego_t0, _driven(bag, rig)),
+        "tokens": cycle.plan.reasoning.tokens,
+        "candidates": len(cycle.plan.candidates),
+        "ade_m": _ade_m(cycle.plan, cycle.observation.ego_t0, _driven(asked.bag, asked.rig)),
         "latency_ms": round(cycle.stage_ms["total"], 3),
         "files": [str(picture)],
     }
+
+
+def answer_once(asked: Asked, question: str) -> dict[str, Any]:
+    """Ask the model about what it sees and print the answer. Raises InvalidInput, StaleInput."""
+    engine = open_engine(asked.bundle)  # here, not in a process of its own: nobody drives by an answer
+    if not isinstance(engine, AnswersQuestions):
+        raise InvalidInput(f"{asked.bundle} answers no questions: want a model bundle's folder")
+    with closing(engine), closing(Replay(asked.bag, asked.rig, "kinematic", f"{asked.bundle}/profile.yaml")) as replay:
+        for cycle in replay.cycles(only_t0_ns=asked.t0_ns):
+            if cycle.observation is None:
+                raise StaleInput(f"no observation at {cycle.t0_ns} ns: {cycle.refused}")
+            answer = engine.ask(cycle.observation, question, replace(asked.request, seed=seed_of(cycle.t0_ns)))
+            print(f"answer ({engine.weights} weights): {answer}")
+            return {"t0_ns": cycle.t0_ns, "weights": engine.weights, "question": question, "answer": answer}
+    raise InvalidInput(f"{asked.bag} has no anchor frame at or after {asked.t0_ns} ns")
+
+
+def print_plan(plan: Plan, bundle: str, weights: str) -> None:
+    """Trace, what it decides, and every eighth point of the trajectory."""
+    trace, decision = plan.reasoning, plan.reasoning.decision
+    agreement = {True: "yes", False: f"no, {plan.consistent.why_not}", None: "the trace names no decision"}
+    lines = {
+        "trace": trace.text or "none: no reasoning was asked for",
+        "decision": ", ".join(filter(None, (decision.longitudinal, decision.lateral, decision.direction))) or "none",
+        "meta-actions, stated": trace.meta_actions or "none",
+        "meta-actions, driven": ", ".join(f"{m.action} {m.start_s:.1f}-{m.end_s:.1f} s" for m in plan.meta_actions),
+        "consistent": agreement[plan.consistent.agrees],
+        "candidates": f"{len(plan.candidates)}, number {plan.chosen} is the one nearest to the others",
+    }
+    print(f"{bundle}, {weights} weights")
+    for name, text in lines.items():
+        print(f"{name + ':':<22}{text}")
+    table = Table(*("t s", "x m", "y m", "yaw deg", "speed m/s", "accel m/s2", "curvature 1/m"), title="trajectory, ego at t0")
+    path = plan.trajectory
+    for i in range(7, len(path.t_s), 8):
+        values = (path.t_s[i], *path.xyz[i, :2], np.degrees(path.yaw_rad[i]), path.speed_mps[i], path.accel_mps2[i])
+        table.add_row(*(f"{value:.2f}" for value in values), f"{path.curvature_1pm[i]:.4f}")
+    Console(width=100).print(table)
 
 
 def draw_plan(bag: Path, cycle: Cycle, rig: Rig, weights: str, picture: Path) -> None:
