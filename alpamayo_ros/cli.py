@@ -78,8 +78,8 @@ def fetch(
     out: Annotated[Path | None, arg(metavar="DIR", help="another folder, which becomes a bundle; none is the bundle's")] = None,
 ) -> Figures:
     """Download the released weights of a bundle and verify every file; run it again to go on or to verify once more."""
-    from alpamayo_ros.bundles import read_bundle
-    from alpamayo_ros.fetching import fetch as download
+    from alpamayo_ros.bundle.fetching import fetch as download
+    from alpamayo_ros.bundle.folder import read_bundle
 
     return dataclasses.asdict(download(read_bundle(bundle), out or bundle))
 

@@ -10,28 +10,28 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "alpamayo_ros"
 
 VALUES = {"types", "profile"}
-ROOTS = {"geometry", "cameras", "dynamics", "reasoning", "bags", "drawing", "bundles"}
+ROOTS = {"geometry", "cameras", "dynamics", "reasoning", "bags", "drawing"}
 NUMPY_ROOTS = {"types", "geometry", "dynamics", "reasoning"}
 MAY_IMPORT = {
     "types": set(),
     "profile": VALUES,
     **dict.fromkeys(ROOTS, VALUES | ROOTS),
-    "fetching": VALUES | {"bundles"},
-    "model": VALUES | ROOTS,
-    "engine": VALUES | ROOTS | {"model"},
+    "bundle": VALUES | ROOTS,
+    "model": VALUES | ROOTS | {"bundle"},
+    "engine": VALUES | ROOTS | {"bundle", "model"},
     "safety": NUMPY_ROOTS,
-    "pipeline": VALUES | ROOTS | {"model", "engine", "safety"},
-    "nodes": VALUES | ROOTS | {"engine", "safety", "pipeline"},
-    "evaluation": VALUES | ROOTS | {"model", "engine", "safety", "pipeline", "nodes.client"},
-    "simulation": VALUES | ROOTS | {"model", "engine", "safety", "pipeline", "evaluation", "nodes.client"},
-    "training": VALUES | ROOTS | {"model", "engine", "safety", "pipeline", "evaluation", "simulation"},
+    "pipeline": VALUES | ROOTS | {"bundle", "model", "engine", "safety"},
+    "nodes": VALUES | ROOTS | {"bundle", "engine", "safety", "pipeline"},
+    "evaluation": VALUES | ROOTS | {"bundle", "model", "engine", "safety", "pipeline", "nodes.client"},
+    "simulation": VALUES | ROOTS | {"bundle", "model", "engine", "safety", "pipeline", "evaluation", "nodes.client"},
+    "training": VALUES | ROOTS | {"bundle", "model", "engine", "safety", "pipeline", "evaluation", "simulation"},
 }
 ROS = {"rclpy", "builtin_interfaces", "lifecycle_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "tf2_msgs"}
 ROOMS_OF_LIBRARY = {library: frozenset({"nodes"}) for library in ROS} | {
     "tensorrt": {"engine"},
     "torch": {"model", "engine", "training"},
     "safetensors": {"model"},
-    "huggingface_hub": {"fetching"},
+    "huggingface_hub": {"bundle"},
     "rosbags": {"bags"},
     "grpc": {"simulation"},
 }
@@ -79,8 +79,8 @@ def test_imports_point_one_way(path: Path) -> None:
         ("engine", "from alpamayo_ros.pipeline.observe import observe"),
         ("dynamics", "import scipy"),
         ("nodes", "import torch"),
-        ("bundles", "import torch"),
-        ("engine", "from alpamayo_ros.fetching import fetch"),
+        ("bundle", "import torch"),
+        ("profile", "from alpamayo_ros.bundle.folder import read_bundle"),
     ],
 )
 def test_the_rule_can_be_broken(room: str, line: str) -> None:

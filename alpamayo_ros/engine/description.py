@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from alpamayo_ros.bundles import Bundle, read_bundle
+from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.bundle.folder import Bundle, read_bundle
 from alpamayo_ros.engine.loading import BUILT_IN
-from alpamayo_ros.model.config import read_config
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import read_tokenizer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from alpamayo_ros.bundles import read_bundle
+from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.bundle.folder import read_bundle
 from alpamayo_ros.engine.contract import Weights
-from alpamayo_ros.model.config import read_config
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Mode, encode
 from alpamayo_ros.model.sample import answer, sample

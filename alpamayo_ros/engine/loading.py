@@ -58,7 +58,7 @@ def bundle_action_space(bundle: str) -> ActionSpace:
 
     Raises InvalidInput.
     """
-    from alpamayo_ros.model.config import read_config
+    from alpamayo_ros.bundle.config import read_config
 
     return read_config(Path(bundle)).action_space if Path(bundle).is_dir() and bundle not in BUILT_IN else RELEASED
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import ActionInConfig
+from alpamayo_ros.bundle.config import ActionInConfig
 from alpamayo_ros.model.language import RMSNorm
 
 NORM_EPS = 1e-5  # of the released PerWaypointActionInProjV2; not in its config

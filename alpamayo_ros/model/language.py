@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import TextConfig
+from alpamayo_ros.bundle.config import TextConfig
 from alpamayo_ros.model.vision import Block, turned
 
 

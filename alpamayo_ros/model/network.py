@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import Config
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.expert import ActionIn
 from alpamayo_ros.model.language import Cache, Context, Decoder, Language, Memory
 from alpamayo_ros.model.views import views_of

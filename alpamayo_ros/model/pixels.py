@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from alpamayo_ros.model.config import Config
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.types import U8, InvalidInput
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from alpamayo_ros.model.config import Config
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.tokens import Tokenizer, history_tokens, plain, signal_tokens
 from alpamayo_ros.model.vision import Block, Images, image_blocks

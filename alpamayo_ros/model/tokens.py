@@ -16,8 +16,8 @@ import tokenizers
 import torch
 from torch import Tensor
 
+from alpamayo_ros.bundle.config import Bins, Config
 from alpamayo_ros.dynamics import Floats
-from alpamayo_ros.model.config import Bins, Config
 from alpamayo_ros.types import F32, HORIZON, EgoSignals, InvalidInput, TurnIndicator
 
 NAMES = (

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import Config, FlexConfig, TriplaneConfig, VisionConfig
+from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig, VisionConfig
 from alpamayo_ros.types import InvalidInput
 
 Rope = tuple[Tensor, Tensor]  # cos and sin (P, E)

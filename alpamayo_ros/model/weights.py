@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from alpamayo_ros.bundles import INDEX_FILE, WEIGHTS_FILE, WEIGHTS_KEY, read_index
-from alpamayo_ros.model.config import Config
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, WEIGHTS_KEY, read_index
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.types import InvalidInput
 

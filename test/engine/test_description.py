@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from alpamayo_ros.bundle.config import read_config
 from alpamayo_ros.engine.description import describe
-from alpamayo_ros.model.config import read_config
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import InvalidInput

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alpamayo_ros.bundle.config import read_config
 from alpamayo_ros.engine.eager import open_model
-from alpamayo_ros.model.config import read_config
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Mode, Prompt, encode
 from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alpamayo_ros.model.config import Config, parse_config
+from alpamayo_ros.bundle.config import Config, parse_config
 from alpamayo_ros.model.network import Alpamayo
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "data" / "reference_vectors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, Literal
 
-from alpamayo_ros.model.config import Config, parse_config
+from alpamayo_ros.bundle.config import Config, parse_config
 
 Generation = Literal["r1", "1.5"]
 

@@ -14,7 +14,7 @@ import torch
 from model.released import small_json
 from torch import Tensor
 
-from alpamayo_ros.model.config import parse_config
+from alpamayo_ros.bundle.config import parse_config
 from alpamayo_ros.model.language import causal_mask, rope_positions
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Block, Images

@@ -4,7 +4,7 @@ import pytest
 import torch
 from model.reference import needs_vectors, tensors
 
-from alpamayo_ros.model.config import ActionInConfig
+from alpamayo_ros.bundle.config import ActionInConfig
 from alpamayo_ros.model.expert import ActionIn, fourier
 
 

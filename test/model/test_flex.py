@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alpamayo_ros.model.config import FlexConfig, VisionConfig
+from alpamayo_ros.bundle.config import FlexConfig, VisionConfig
 from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.model.vision import Images
 from alpamayo_ros.types import InvalidInput

@@ -8,7 +8,7 @@ import simplejpeg
 from model.reference import needs_vectors, tiny_config, vectors
 from model.vocabulary import small_config
 
-from alpamayo_ros.model.config import Config
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.pixels import patches, resized, smart_size
 from alpamayo_ros.pipeline.images import pixels_into
 from alpamayo_ros.types import U8, EncodedFrame, InvalidInput

@@ -11,8 +11,8 @@ import torch
 from model.reference import VECTORS, needs_vectors, tiny_config, vectors
 from model.vocabulary import small_config, write_vocabulary
 
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.dynamics import actions_from_trajectory
-from alpamayo_ros.model.config import Config
 from alpamayo_ros.model.prompt import Prompt, encode, joined, navigation_text, without_route
 from alpamayo_ros.model.tokens import Tokenizer, action_tokens, drop_history, read_tokenizer
 from alpamayo_ros.profile import InputProfile, read_profile

@@ -8,8 +8,8 @@ import torch
 from model.reference import VECTORS, needs_vectors, tiny_config, vectors
 from model.vocabulary import small_config, trajectory_ids, write_vocabulary
 
+from alpamayo_ros.bundle.config import Bins, Config
 from alpamayo_ros.dynamics import Floats, actions_from_trajectory
-from alpamayo_ros.model.config import Bins, Config
 from alpamayo_ros.model.tokens import (
     Tokenizer,
     action_tokens,

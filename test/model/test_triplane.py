@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from alpamayo_ros.bundle.config import TriplaneConfig, VisionConfig
 from alpamayo_ros.cameras import Camera, Fisheye, Pinhole, base_from_optical, resized
 from alpamayo_ros.geometry import apply, inverse
-from alpamayo_ros.model.config import TriplaneConfig, VisionConfig
 from alpamayo_ros.model.views.triplane import SamplingGrids, Triplane, cell_points, lifted, place, sampling_grids
 from alpamayo_ros.model.vision import Images
 from alpamayo_ros.profile import Mount

@@ -12,8 +12,8 @@ import yaml
 from model.nano import BUNDLE, nano_model, prompt
 from model.released import Generation, released_config, small_config, small_json
 
+from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig, parse_config, read_config
 from alpamayo_ros.cameras import base_from_optical, nominal_camera
-from alpamayo_ros.model.config import Config, FlexConfig, TriplaneConfig, parse_config, read_config
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.views import check_views
 from alpamayo_ros.model.views.triplane import Triplane, sampling_grids

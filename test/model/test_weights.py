@@ -16,8 +16,8 @@ from model.released import BACKBONE, Generation, released_config, small_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from alpamayo_ros.bundles import INDEX_FILE, Source, read_header
-from alpamayo_ros.model.config import Config
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.bundle.folder import INDEX_FILE, Source, read_header
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.weights import draw_weights, load_weights, save_weights, stored_constants
 from alpamayo_ros.profile import read_described, shared_files

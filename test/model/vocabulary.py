@@ -6,8 +6,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from alpamayo_ros.bundle.config import Config, parse_config
 from alpamayo_ros.dynamics import RELEASED
-from alpamayo_ros.model.config import Config, parse_config
 
 QWEN_TOKENS = (
     "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> <|quad_start|> "

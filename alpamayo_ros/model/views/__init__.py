@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from alpamayo_ros.model.config import Config, FlexConfig, TriplaneConfig
+from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig
 from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.model.views.triplane import Triplane
 from alpamayo_ros.model.vision import Images, image_blocks

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from alpamayo_ros.model.config import FlexConfig, VisionConfig
+from alpamayo_ros.bundle.config import FlexConfig, VisionConfig
 from alpamayo_ros.model.vision import NORM_EPS, Images, Layer
 from alpamayo_ros.types import ROLES, InvalidInput
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alpamayo_ros.bundle.config import TriplaneConfig, VisionConfig
 from alpamayo_ros.cameras import Camera
 from alpamayo_ros.geometry import apply, inverse
-from alpamayo_ros.model.config import TriplaneConfig, VisionConfig
 from alpamayo_ros.model.vision import NORM_EPS, Images
 from alpamayo_ros.types import F64, InvalidInput
 

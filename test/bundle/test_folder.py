@@ -11,7 +11,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from alpamayo_ros.bundles import INDEX_FILE, Source, read_bundle, read_header
+from alpamayo_ros.bundle.folder import INDEX_FILE, Source, read_bundle, read_header
 from alpamayo_ros.profile import read_described, shared_files
 from alpamayo_ros.types import InvalidInput
 

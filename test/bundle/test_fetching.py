@@ -19,8 +19,8 @@ import huggingface_hub
 import pytest
 import yaml
 
-from alpamayo_ros.bundles import read_bundle
-from alpamayo_ros.fetching import Fetched, fetch
+from alpamayo_ros.bundle.fetching import Fetched, fetch
+from alpamayo_ros.bundle.folder import read_bundle
 from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import InvalidInput
 
@@ -291,7 +291,7 @@ def test_a_bundle_with_nothing_to_fetch_and_a_machine_without_the_library_are_re
     folder = bundle(tmp_path / "bundle")
     program = (
         "import sys; from pathlib import Path; sys.modules['huggingface_hub'] = None\n"
-        "from alpamayo_ros.bundles import read_bundle; from alpamayo_ros.fetching import fetch\n"
+        "from alpamayo_ros.bundle.folder import read_bundle; from alpamayo_ros.bundle.fetching import fetch\n"
         f"bundle = read_bundle(Path({str(folder)!r})); fetch(bundle, bundle.folder)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)

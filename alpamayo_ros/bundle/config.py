@@ -6,12 +6,12 @@ Sizes and constants come from the files, never from here. Classes named by `_tar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.dynamics import ActionSpace
 from alpamayo_ros.types import HORIZON, InvalidInput
 
@@ -151,8 +151,8 @@ class Config:
 def read_config(folder: Path) -> Config:
     """Config of a bundle: `config.json`, with the backbone's own config in its key `vlm_config` or beside it in
     `backbone.json` (released checkpoints only name theirs). Raises InvalidInput."""
-    stored = _load_json(folder / "config.json")
-    backbone = stored.get("vlm_config") or _load_json(folder / "backbone.json")
+    stored = read_json(folder / "config.json")
+    backbone = stored.get("vlm_config") or read_json(folder / "backbone.json")
     return parse_config(stored, backbone, str(folder / "config.json"))
 
 
@@ -204,6 +204,11 @@ def _check(config: Config, where: str) -> None:
             raise InvalidInput(f"{where}: {name} of the expert {getattr(expert, name)}, of the model {getattr(text, name)}")
     if 2 * sum(text.mrope_section) != text.head_dim:
         raise InvalidInput(f"{where}: mrope_section {text.mrope_section} must sum to half of head_dim {text.head_dim}")
+    keys = {f"{time}{part}" for time in ("history", "future") for part in ("", "_start", "_end")}
+    if keys - config.token_ids.keys():
+        raise InvalidInput(f"{where}: traj_token_ids lacks {', '.join(sorted(keys - config.token_ids.keys()))}")
+    if config.history_tokens % 3:
+        raise InvalidInput(f"{where}: tokens_per_history_traj {config.history_tokens}, want x, y, z of every pose")
     if config.future_tokens != HORIZON * len(config.future_bins.low):
         raise InvalidInput(f"{where}: tokens_per_future_traj {config.future_tokens}, want {HORIZON} steps of 2")
     bins = config.future_bins.num_bins + config.history_bins.num_bins
@@ -214,18 +219,6 @@ def _check(config: Config, where: str) -> None:
     if config.views is not None and config.vision.deepstack_visual_indexes:
         taps = config.vision.deepstack_visual_indexes
         raise InvalidInput(f"{where}: deepstack {taps} is of single images, and views want none")
-
-
-def _load_json(path: Path) -> Json:
-    if not path.is_file():
-        raise InvalidInput(f"{path}: no such file")
-    try:
-        loaded = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InvalidInput(f"{path}: not JSON: {error}") from error
-    if not isinstance(loaded, dict):
-        raise InvalidInput(f"{path}: want a JSON object, got {type(loaded).__name__}")
-    return loaded
 
 
 def _key(values: Json, name: str, where: str) -> Any:

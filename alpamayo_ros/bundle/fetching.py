@@ -13,7 +13,7 @@ from pathlib import Path
 from rich import progress
 from rich.console import Console
 
-from alpamayo_ros.bundles import Bundle, RemoteFile, Repository
+from alpamayo_ros.bundle.folder import Bundle, RemoteFile, Repository
 from alpamayo_ros.types import InvalidInput
 
 
