@@ -8,14 +8,17 @@ import torch
 
 from alpamayo_ros.bundle.config import read_config
 from alpamayo_ros.bundle.folder import read_bundle
+from alpamayo_ros.cameras import Camera, base_from_optical, nominal_camera
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Mode, encode
 from alpamayo_ros.model.sample import answer, sample
 from alpamayo_ros.model.tokens import read_tokenizer
 from alpamayo_ros.model.views import check_views
+from alpamayo_ros.model.views.triplane import Triplane, sampling_grids
 from alpamayo_ros.model.weights import draw_weights, load_weights
-from alpamayo_ros.types import CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request
+from alpamayo_ros.profile import Rig, read_rig
+from alpamayo_ros.types import F64, CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request, role_index
 
 
 class EagerEngine:
@@ -69,7 +72,14 @@ def open_model(folder: Path, where: torch.device) -> Alpamayo:
         draw_weights(model, bundle.source.seed, where, dtype)
     else:
         load_weights(model, folder, where, dtype)
+    if isinstance(model.views, Triplane):
+        model.views.calibrate(sampling_grids(model.views.config, rig_cameras(read_rig(str(folder / "rig.yaml")))))
     return model.eval().requires_grad_(requires_grad=False)
+
+
+def rig_cameras(rig: Rig) -> dict[int, tuple[Camera, F64]]:
+    """By role index, a nominal camera and its base_from_optical: what a triplane model looks through."""
+    return {role_index(role): (nominal_camera(c), base_from_optical(c.mount)) for role, c in rig.cameras.items()}
 
 
 def device() -> torch.device:

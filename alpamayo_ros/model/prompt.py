@@ -17,12 +17,13 @@ from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.tokens import Tokenizer, history_tokens, plain, signal_tokens
 from alpamayo_ros.model.vision import Block, Images, image_blocks
-from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.profile import InputProfile, Pruning
 from alpamayo_ros.types import U8, InvalidInput, Navigation, Observation, role_index
 
 Mode = Literal["reason", "act", "ask"]  # reason, then a trajectory; a trajectory at once; answer a question
 Piece = str | Sequence[int]  # text, or ids
 
+WHOLE = Pruning(prefill_keep=1.0, decode_keep=1.0)
 SYSTEM = "You are a driving assistant that generates safe and accurate actions."
 
 DISPLAY_NAMES = ("Front left", "Front", "Front right", "Rear left", "Rear", "Rear right", "Front telephoto")
@@ -35,6 +36,7 @@ class Prompt(NamedTuple):
     token_ids: Tensor  # (L,) long
     images: Images
     blocks: list[Block]  # of the image placeholders among the ids, in order
+    pruning: Pruning = WHOLE
 
 
 def encode(
@@ -63,7 +65,7 @@ def encode(
         *(im_start, "user\n", *_scene(blocks, tokenizer, config), *task, im_end, "\n"),
         *(im_start, "assistant\n", [tokenizer.id(begun)]),
     ]
-    return Prompt(torch.tensor(joined(turns, tokenizer)), images, blocks)
+    return Prompt(torch.tensor(joined(turns, tokenizer)), images, blocks, profile.pruning)
 
 
 def joined(pieces: Iterable[Piece], tokenizer: Tokenizer) -> list[int]:

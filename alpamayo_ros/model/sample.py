@@ -17,6 +17,7 @@ from alpamayo_ros.model.language import Cache, Context, causal_mask, rope_positi
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Prompt, without_route
 from alpamayo_ros.model.tokens import Tokenizer, actions_of_tokens
+from alpamayo_ros.model.views.pruning import Reading, pruned, retrieved, see
 from alpamayo_ros.types import HORIZON, ModelOutput, Request
 
 Choose = Callable[[Tensor, int], Tensor]  # logits (N, V), index of the token -> token ids (N,)
@@ -94,14 +95,24 @@ def answer(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
 
 def prefill(model: Alpamayo, prompt: Prompt, room: int) -> State:
     """Look at the images and read the prompt, once; the cache has room for that many tokens more."""
-    length = len(prompt.token_ids)
+    reading = _reading(model, prompt)
+    length = len(reading.token_ids)
     cache = model.cache(batch=1, capacity=length + room)
-    positions = rope_positions(prompt.token_ids, prompt.blocks, model.config.image_token_id).to(model.device)
-    keep = torch.ones(1, length, dtype=torch.bool, device=model.device)
-    ids = prompt.token_ids[None].to(model.device)
-    hidden = model.read(ids, positions[:, None], cache, causal_mask(keep, length), model.see(prompt.images))
+    everything = torch.ones(1, length, dtype=torch.bool, device=model.device)
+    mask = causal_mask(everything, length)
+    hidden = model.read(reading.token_ids[None], reading.positions[:, None], cache, mask, reading.scene)
     cache.length = length
-    return State(cache, length, model.logits(hidden[:, -1]), int(positions.max()) + 1)
+    cache = retrieved(model, reading, cache, prompt.pruning.decode_keep)
+    return State(cache, cache.length, model.logits(hidden[:, -1]), int(reading.positions.max()) + 1)
+
+
+def _reading(model: Alpamayo, prompt: Prompt) -> Reading:
+    ids, image = prompt.token_ids.to(model.device), model.config.image_token_id
+    positions = rope_positions(prompt.token_ids, prompt.blocks, image).to(model.device)
+    if prompt.pruning.prefill_keep == 1.0:
+        return Reading(ids, positions, model.see(prompt.images))
+    scene, salience = see(model.vlm.model.visual, prompt.images)
+    return pruned(Reading(ids, positions, scene), salience, prompt.pruning.prefill_keep, image)
 
 
 def write(model: Alpamayo, state: State, rows: int, choose: Choose, ends: Collection[int], limit: int) -> Written:

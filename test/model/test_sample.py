@@ -11,6 +11,7 @@ from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.sample import answer, probabilities, sample
 from alpamayo_ros.model.tokens import Tokenizer
+from alpamayo_ros.profile import Pruning
 from alpamayo_ros.types import ModelOutput, Navigation, Request
 
 TURN = Navigation("turn_left", 40.0, "Main St", expires_ns=10_000_000_000)
@@ -174,3 +175,13 @@ def test_the_reference_keeps_the_same_tokens() -> None:
     assert drawn.sum() > 20
     assert torch.equal(probabilities(only_words[drawn], 0.6, 0.98).gt(0), kept[drawn])
     assert not torch.equal(probabilities(only_words[drawn], 0.6, 0.97).gt(0), kept[drawn])
+
+
+def test_a_prompt_with_fewer_visual_tokens_is_read_shorter_and_written_after(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    whole, half = prompt(), prompt()._replace(pruning=Pruning(prefill_keep=1.0, decode_keep=0.5))
+    states = [sampling.prefill(model, words, 1) for words in (whole, half)]
+    assert states[0].length - states[1].length == 32, "half of 64 scene tokens"
+    assert states[0].position == states[1].position
+    assert torch.equal(states[0].logits, states[1].logits), "the prompt itself was read whole"
+    actions = [sample(model, tokenizer, words, Request(max_tokens=64)).actions for words in (whole, half)]
+    assert not np.array_equal(*actions)
