@@ -30,7 +30,7 @@ ROS = {"rclpy", "builtin_interfaces", "lifecycle_msgs", "rcl_interfaces", "rosgr
 ROOMS_OF_LIBRARY = {library: frozenset({"nodes"}) for library in ROS} | {
     "tensorrt": {"engine"},
     "torch": {"model", "engine", "training"},
-    "safetensors": {"model"},
+    "safetensors": {"engine"},
     "huggingface_hub": {"bundle"},
     "rosbags": {"bags"},
     "grpc": {"simulation"},

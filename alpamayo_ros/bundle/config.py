@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.dynamics import ActionSpace
+from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.types import HORIZON, InvalidInput
 
 Json = Mapping[str, Any]
@@ -154,6 +155,27 @@ def read_config(folder: Path) -> Config:
     stored = read_json(folder / "config.json")
     backbone = stored.get("vlm_config") or read_json(folder / "backbone.json")
     return parse_config(stored, backbone, str(folder / "config.json"))
+
+
+def check_profile(profile: InputProfile, config: Config) -> None:
+    """Raise InvalidInput, with both sides, unless the profile asks for what the network is."""
+    views, times, name = config.views, len(profile.frame_offsets_ms), profile.name
+    token = config.vision.patch_size * config.vision.spatial_merge_size  # pixels
+    images = times * len(profile.cameras)
+    kind, tokens = "single_image", images * (profile.image_height // token) * (profile.image_width // token)
+    if isinstance(views, FlexConfig):
+        kind, tokens = "flex", views.scene_tokens
+    elif views is not None:
+        kind, tokens = "triplane", views.tokens * times
+    if profile.views != kind:
+        raise InvalidInput(f"profile {name} says views {profile.views}, config.json {kind}")
+    if isinstance(views, FlexConfig) and views.timesteps != times:
+        raise InvalidInput(f"profile {name} has {times} timesteps, config.json {views.timesteps}")
+    if profile.scene_tokens != tokens:
+        raise InvalidInput(f"profile {name} says {profile.scene_tokens} scene tokens, config.json makes {tokens}")
+    if 3 * profile.history_steps != config.history_tokens:
+        steps = profile.history_steps
+        raise InvalidInput(f"profile {name} has {steps} poses, config.json tokens for {config.history_tokens / 3:g}")
 
 
 def parse_config(stored: Json, backbone: Json, where: str) -> Config:

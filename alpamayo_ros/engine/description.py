@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.bundle.config import check_profile, read_config
 from alpamayo_ros.bundle.folder import Bundle, read_bundle
 from alpamayo_ros.engine.loading import BUILT_IN
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import read_tokenizer
-from alpamayo_ros.model.views import check_views
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.types import CameraFrame, EgoHistory, EgoPose, EgoSignals, Observation, TurnIndicator
 
@@ -55,7 +54,7 @@ def describe(name: str) -> dict[str, Any]:
 def _network(bundle: Bundle) -> dict[str, Any]:
     """What config.json and tokenizer.json say, without any weight."""
     config = read_config(bundle.folder)
-    check_views(bundle.profile, config)
+    check_profile(bundle.profile, config)
     with torch.device("meta"):
         model = Alpamayo(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())

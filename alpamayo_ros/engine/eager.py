@@ -6,17 +6,16 @@ from pathlib import Path
 
 import torch
 
-from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.bundle.config import check_profile, read_config
 from alpamayo_ros.bundle.folder import read_bundle
 from alpamayo_ros.cameras import Camera, base_from_optical, nominal_camera
 from alpamayo_ros.engine.contract import Weights
+from alpamayo_ros.engine.weights import draw_weights, load_weights
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Mode, encode
 from alpamayo_ros.model.sample import answer, sample
 from alpamayo_ros.model.tokens import read_tokenizer
-from alpamayo_ros.model.views import check_views
 from alpamayo_ros.model.views.triplane import Triplane, sampling_grids
-from alpamayo_ros.model.weights import draw_weights, load_weights
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import F64, CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request, role_index
 
@@ -31,7 +30,7 @@ class EagerEngine:
         self.weights: Weights = bundle.weights
         self._profile = bundle.profile
         self._config = read_config(folder)
-        check_views(bundle.profile, self._config)
+        check_profile(bundle.profile, self._config)
         self._tokenizer = read_tokenizer(folder, self._config)
         self._model = open_model(folder, device())
 

@@ -24,28 +24,20 @@ def fourier(x: Tensor, features: int, max_freq: float) -> Tensor:
     return math.sqrt(2) * torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
-class Encoder(nn.Module):
-    """A feed-forward network with its norm after each activation."""
-
-    def __init__(self, config: ActionInConfig, inputs: int, outputs: int) -> None:
-        super().__init__()
-        widths = [inputs] + [config.hidden_size] * config.num_enc_layers
-        layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.SiLU(), RMSNorm(after, NORM_EPS)]
-        self.trunk = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
-
-
 class ActionIn(nn.Module):
     """Actions (B, 64, 2) and their time t (B,) in [0, 1] to embeddings (B, 64, D), each action by itself."""
 
     def __init__(self, config: ActionInConfig, width: int) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config, 3 * config.num_fourier_feats, width)
+        widths = [3 * config.num_fourier_feats] + [config.hidden_size] * config.num_enc_layers
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.SiLU(), RMSNorm(after, NORM_EPS)]
+        self.encoder = nn.ModuleDict({"trunk": nn.Sequential(*layers, nn.Linear(widths[-1], width))})
         self.norm = nn.LayerNorm(width)
 
     def forward(self, actions: Tensor, t: Tensor) -> Tensor:
         values = torch.cat([actions.float(), t.float()[:, None, None].expand(-1, actions.shape[1], 1)], dim=-1)
         features = fourier(values, self.config.num_fourier_feats, self.config.max_freq).flatten(2)
-        return self.norm(self.encoder.trunk(features.to(self.norm.weight.dtype)))
+        return self.norm(self.encoder["trunk"](features.to(self.norm.weight.dtype)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig
 from alpamayo_ros.model.expert import ActionIn
 from alpamayo_ros.model.language import Cache, Context, Decoder, Language, Memory
-from alpamayo_ros.model.views import views_of
+from alpamayo_ros.model.views.flex import Flex
+from alpamayo_ros.model.views.triplane import Triplane
 from alpamayo_ros.model.vision import Images, Scene, Vision
 
 
@@ -46,10 +47,6 @@ class Alpamayo(nn.Module):
     def device(self) -> torch.device:
         return self.vlm.lm_head.weight.device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.vlm.lm_head.weight.dtype
-
     def see(self, images: Images) -> Scene:
         """Tokens of the scene, in the order of the prompt's placeholders; several observations' one after another."""
         tokens, deepstack = self.vlm.model.visual(images.patches.to(self.device), images.grid)
@@ -59,10 +56,9 @@ class Alpamayo(nn.Module):
 
     def cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache for `capacity` tokens."""
-        text = self.config.text
+        text, like = self.config.text, self.vlm.lm_head.weight
         shape = (text.num_hidden_layers, batch, text.num_key_value_heads, capacity, text.head_dim)
-        k, v = (torch.zeros(shape, device=self.device, dtype=self.dtype) for _ in range(2))
-        return Cache(k, v)
+        return Cache(like.new_zeros(shape), like.new_zeros(shape))
 
     def read(
         self, token_ids: Tensor, positions_3BL: Tensor, memory: Memory, mask: Tensor | None, scene: Scene | None = None
@@ -89,3 +85,12 @@ class Alpamayo(nn.Module):
         """
         hidden = self.expert(self.action_in_proj(actions, t), positions_3BL, context, mask)
         return self.action_out_proj(hidden).float()
+
+
+def views_of(config: Config) -> Flex | Triplane | None:
+    """What stands between vision tower and language model; None where single images do."""
+    if isinstance(config.views, FlexConfig):
+        return Flex(config.views, config.vision, config.text.hidden_size)
+    if isinstance(config.views, TriplaneConfig):
+        return Triplane(config.views, config.vision, config.text.hidden_size)
+    return None

@@ -7,6 +7,7 @@ history, in 1.5 the route, and what to do; the assistant's turn is begun. Source
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -23,7 +24,6 @@ from alpamayo_ros.types import U8, InvalidInput, Navigation, Observation, role_i
 Mode = Literal["reason", "act", "ask"]  # reason, then a trajectory; a trajectory at once; answer a question
 Piece = str | Sequence[int]  # text, or ids
 
-WHOLE = Pruning(prefill_keep=1.0, decode_keep=1.0)
 SYSTEM = "You are a driving assistant that generates safe and accurate actions."
 
 DISPLAY_NAMES = ("Front left", "Front", "Front right", "Rear left", "Rear", "Rear right", "Front telephoto")
@@ -36,7 +36,7 @@ class Prompt(NamedTuple):
     token_ids: Tensor  # (L,) long
     images: Images
     blocks: list[Block]  # of the image placeholders among the ids, in order
-    pruning: Pruning = WHOLE
+    pruning: Pruning = Pruning(prefill_keep=1.0, decode_keep=1.0)
 
 
 def encode(
@@ -71,13 +71,9 @@ def encode(
 def joined(pieces: Iterable[Piece], tokenizer: Tokenizer) -> list[int]:
     """Ids of texts and ids in a row. Neighbouring texts are one text: words do not end where a piece does."""
     ids: list[int] = []
-    text = ""
-    for piece in (*pieces, []):
-        if isinstance(piece, str):
-            text += piece
-        else:
-            ids += [*tokenizer.encode(text), *piece]
-            text = ""
+    for is_text, run in groupby(pieces, key=lambda piece: isinstance(piece, str)):
+        parts = list(run)
+        ids += tokenizer.encode("".join(map(str, parts))) if is_text else [int(token) for part in parts for token in part]
     return ids
 
 

@@ -58,14 +58,19 @@ def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
     """
     generator = torch.Generator().manual_seed(request.seed)
     noise = torch.randn(request.samples, HORIZON, 2, generator=generator)
-    rows = 1 if request.greedy or request.share_reasoning or request.reasoning == "none" else request.samples
+    silent = request.reasoning == "none"
+    shared = request.greedy or request.share_reasoning or (silent and request.trajectory == "flow")
+    rows = 1 if shared else request.samples
     start = tokenizer.id("<|traj_future_start|>")
     state = prefill(model, prompt, request.max_tokens)
-    if request.reasoning == "none":
-        written = Written(state.cache, torch.empty(1, 0, dtype=torch.long), (0,), (start,))
+    choose = chooser(request, rows, request.max_tokens, generator)
+    if silent:  # the prompt has asked for the trajectory already
+        nothing = torch.empty(rows, 0, dtype=torch.long)
+        written = Written(state.cache.repeated(rows), nothing, (0,) * rows, (start,) * rows)
     else:
-        choose = chooser(request, rows, request.max_tokens, generator)
-        written = write(model, state, rows, choose, {start, tokenizer.id("<|im_end|>")}, request.max_tokens)
+        ends, first = {start, model.config.eos_token_id}, model.config.traj_token_start
+        bins = slice(first, first + model.config.traj_vocab_size)  # of the language model's own; never among words
+        written = write(model, state, rows, choose, ends, request.max_tokens, bins)
     complete = tuple(end == start for end in written.ended)
     if request.trajectory == "tokens":
         choose = chooser(request, rows, model.config.future_tokens, generator)
@@ -74,12 +79,13 @@ def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
         actions = denoise(model, prompt, state, written, noise, request, tokenizer)
     actions = actions.expand(request.samples, -1, -1)
     finished = torch.tensor(complete).expand(request.samples)[:, None, None]
+    texts = [tokenizer.decode(ids) for ids in _rows(written)]
     return ModelOutput(
         actions=torch.where(finished, actions.cpu(), 0.0).numpy(),
-        texts=tuple(reasoning_text(tokenizer, ids) for ids in _rows(written)),
+        texts=tuple(section(text.partition("<|traj_future_start|>")[0], "cot") for text in texts),
         tokens=written.lengths,
         complete=complete,
-        meta_actions=tuple(_section(tokenizer.decode(ids), "meta_action") for ids in _rows(written)),
+        meta_actions=tuple(section(text, "meta_action") if "<|meta_action_end|>" in text else "" for text in texts),
     )
 
 
@@ -88,9 +94,8 @@ def answer(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
     """The model's answer to the question of a prompt of mode "ask"."""
     choose = chooser(request, 1, request.max_tokens, torch.Generator().manual_seed(request.seed))
     state = prefill(model, prompt, request.max_tokens)
-    written = write(model, state, 1, choose, {tokenizer.id("<|im_end|>")}, request.max_tokens)
-    text = tokenizer.decode(_rows(written)[0])
-    return text.partition("<|answer_end|>")[0].removesuffix("<|im_end|>").strip()
+    written = write(model, state, 1, choose, {model.config.eos_token_id}, request.max_tokens)
+    return section(tokenizer.decode(_rows(written)[0]).removesuffix("<|im_end|>"), "answer")
 
 
 def prefill(model: Alpamayo, prompt: Prompt, room: int) -> State:
@@ -98,8 +103,7 @@ def prefill(model: Alpamayo, prompt: Prompt, room: int) -> State:
     reading = _reading(model, prompt)
     length = len(reading.token_ids)
     cache = model.cache(batch=1, capacity=length + room)
-    everything = torch.ones(1, length, dtype=torch.bool, device=model.device)
-    mask = causal_mask(everything, length)
+    mask = causal_mask(torch.ones(1, length, dtype=torch.bool, device=model.device), length)
     hidden = model.read(reading.token_ids[None], reading.positions[:, None], cache, mask, reading.scene)
     cache.length = length
     cache = retrieved(model, reading, cache, prompt.pruning.decode_keep)
@@ -115,19 +119,21 @@ def _reading(model: Alpamayo, prompt: Prompt) -> Reading:
     return pruned(Reading(ids, positions, scene), salience, prompt.pruning.prefill_keep, image)
 
 
-def write(model: Alpamayo, state: State, rows: int, choose: Choose, ends: Collection[int], limit: int) -> Written:
-    """Write up to `limit` tokens in each row, until every row has written one of `ends`; action tokens are never written.
+def write(
+    model: Alpamayo, state: State, rows: int, choose: Choose, ends: Collection[int], limit: int, barred: slice | None = None
+) -> Written:
+    """Write up to `limit` tokens in each row, until every row has written one of `ends`; the ids `barred` are never written.
 
     The last token of every row is read back, so that its keys and values are in the cache.
     """
     cache, logits = state.cache.repeated(rows), state.logits.expand(rows, -1)
-    first, count = model.config.traj_token_start, model.config.traj_vocab_size
     written: list[Tensor] = []
     ended: list[int | None] = [None] * rows
     lengths = [limit] * rows
     while len(written) < limit and None in ended:
         logits = logits.clone()
-        logits[:, first : first + count] = -torch.inf
+        if barred is not None:
+            logits[:, barred] = -torch.inf
         token = choose(logits, len(written))
         written.append(token)
         for row, value in enumerate(token.tolist()):
@@ -185,9 +191,8 @@ def _reread(model: Alpamayo, prompt: Prompt, written: Written) -> Conditioning:
 
 def _velocity(model: Alpamayo, seen: Conditioning) -> Velocity:
     def velocity(actions: Tensor, t: float) -> Tensor:
-        samples = len(actions)
-        times = torch.full((samples,), t, device=actions.device)
-        return model.velocity(actions, times, seen.positions.expand(-1, samples, -1), seen.context, seen.mask)
+        times = torch.full((len(actions),), t, device=actions.device)
+        return model.velocity(actions, times, seen.positions.expand(-1, len(actions), -1), seen.context, seen.mask)
 
     return velocity
 
@@ -228,15 +233,9 @@ def probabilities(logits: Tensor, temperature: float, top_p: float) -> Tensor:
     return kept / kept.sum(dim=-1, keepdim=True)
 
 
-def reasoning_text(tokenizer: Tokenizer, ids: list[int]) -> str:
-    """The Chain of Causation of written tokens: up to the first <|cot_end|>; all there is, where that never came."""
-    text = tokenizer.decode(ids).partition("<|cot_end|>")[0]
-    return text.partition("<|traj_future_start|>")[0].rpartition("<|cot_start|>")[2].strip()
-
-
-def _section(text: str, name: str) -> str:
-    inside, end, _ = text.partition(f"<|{name}_end|>")
-    return inside.rpartition(f"<|{name}_start|>")[2].strip() if end else ""
+def section(text: str, name: str) -> str:
+    """What stands before the first <|name_end|>, or the end, and after the last <|name_start|> before it, if there is one."""
+    return text.partition(f"<|{name}_end|>")[0].rpartition(f"<|{name}_start|>")[2].strip()
 
 
 def _rows(written: Written) -> list[list[int]]:

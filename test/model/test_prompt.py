@@ -14,8 +14,9 @@ from model.vocabulary import small_config, write_vocabulary
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.dynamics import actions_from_trajectory
 from alpamayo_ros.model.prompt import Prompt, encode, joined, navigation_text, without_route
-from alpamayo_ros.model.tokens import Tokenizer, action_tokens, drop_history, read_tokenizer
+from alpamayo_ros.model.tokens import Tokenizer, action_tokens, read_tokenizer
 from alpamayo_ros.profile import InputProfile, read_profile
+from alpamayo_ros.training.augmentation import drop_history
 from alpamayo_ros.types import ROLES, CameraFrame, EgoHistory, EgoPose, EgoSignals, InvalidInput, Navigation, Observation
 
 LABELLED = small_config(generation="1.5", camera_labels=True, frame_labels=True)

@@ -22,7 +22,7 @@ from alpamayo_ros.model.prompt import Prompt, without_route
 from alpamayo_ros.model.sample import Choose, State, Written
 from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
 from alpamayo_ros.model.vision import Block, Images
-from alpamayo_ros.types import HORIZON
+from alpamayo_ros.types import HORIZON, Request
 
 pytestmark = needs_vectors
 
@@ -166,3 +166,19 @@ def test_a_trajectory_at_once_without_reasoning(model: Alpamayo) -> None:
     assert torch.equal(seen.positions.expand(-1, 2, -1), stored["expert_position_ids"])
     check_flow(sampling._velocity(model, seen), stored, stored["action_steps"], stored["velocity"])
     check_trajectories(stored["action_steps"][:, -1], stored, "pred_xyz", model)
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_greedy_answers_are_the_reference_s_token_for_token(model: Alpamayo, row: int) -> None:
+    """Alpamayo-1.5, two questions of different length about four images each; nothing is barred and nothing forced."""
+    stored = {key.removeprefix("vqa_"): value for key, value in recorded("vqa_15.npz").items()}
+    ids, keep = stored["input_ids"][row], stored["attention_mask"][row].bool()
+    count = int((ids == model.config.image_token_id).sum()) // 6
+    before = sum(int((other == model.config.image_token_id).sum()) for other in stored["input_ids"][:row]) * 4
+    pixels = stored["pixel_values"][before : before + count * 24]
+    state = sampling.prefill(model, prompt_of(ids[keep], pixels, count), 24)
+    greedy = sampling.chooser(Request(), 1, 24, torch.Generator())
+    written = sampling.write(model, state, 1, greedy, {model.config.eos_token_id}, 24)
+    length = written.lengths[0]
+    assert written.tokens[0, :length].tolist() == stored["natural_ids"][row, :length].tolist()
+    assert length == 24 or written.ended == (model.config.eos_token_id,)

@@ -14,13 +14,12 @@ from alpamayo_ros.model.tokens import (
     Tokenizer,
     action_tokens,
     actions_of_tokens,
-    drop_history,
     history_tokens,
-    noisy_history,
     plain,
     read_tokenizer,
     signal_tokens,
 )
+from alpamayo_ros.training.augmentation import drop_history, noisy_history
 from alpamayo_ros.types import EgoSignals, InvalidInput
 
 RELEASED_BINS = small_config(

@@ -183,6 +183,6 @@ def test_a_camera_without_calibration_and_a_model_without_any_are_refused(tripla
     triplane.calibrate(SamplingGrids((), torch.empty(0), torch.empty(0)))
     with pytest.raises(InvalidInput, match=r"only for \[\]"):
         scene(triplane, seen())
-    triplane.at = None
+    triplane.grids = None
     with pytest.raises(InvalidInput, match=r"not calibrated: want the rig\.yaml"):
         scene(triplane, seen())

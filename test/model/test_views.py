@@ -12,10 +12,9 @@ import yaml
 from model.nano import BUNDLE, nano_model, prompt
 from model.released import Generation, released_config, small_config, small_json
 
-from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig, parse_config, read_config
+from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig, check_profile, parse_config, read_config
 from alpamayo_ros.cameras import base_from_optical, nominal_camera
 from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.model.views import check_views
 from alpamayo_ros.model.views.triplane import Triplane, sampling_grids
 from alpamayo_ros.model.vision import Block, Images, image_blocks
 from alpamayo_ros.profile import read_profile, read_rig
@@ -194,11 +193,11 @@ def test_deepstack_belongs_to_single_images(views: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("name", "generation"), [("alpamayo_r1_10b", "r1"), ("alpamayo_1_5_10b", "1.5")])
 def test_released_profiles_count_the_tokens_of_the_released_networks(name: str, generation: Generation) -> None:
-    check_views(read_profile(name), released_config(generation))
+    check_profile(read_profile(name), released_config(generation))
 
 
 def test_the_shipped_models_profile_counts_its_networks_tokens() -> None:
-    check_views(read_profile(str(BUNDLE / "profile.yaml")), read_config(BUNDLE))
+    check_profile(read_profile(str(BUNDLE / "profile.yaml")), read_config(BUNDLE))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +214,7 @@ def test_the_shipped_models_profile_counts_its_networks_tokens() -> None:
 )
 def test_a_profile_of_another_network_is_refused(changed: Callable[[Config], Config], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        check_views(read_profile(str(BUNDLE / "profile.yaml")), changed(read_config(BUNDLE)))
+        check_profile(read_profile(str(BUNDLE / "profile.yaml")), changed(read_config(BUNDLE)))
 
 
 @pytest.mark.parametrize(

@@ -115,28 +115,23 @@ class Triplane(nn.Module):
         )
         areas = [config.patch[a] * config.patch[b] for a, b in PLANES]
         self.patches = nn.ModuleList(nn.Linear(area * config.features, width) for area in areas)
-        self.cameras: tuple[int, ...] = ()
-        self.at: Tensor | None
-        self.seen: Tensor | None
-        self.register_buffer("at", None, persistent=False)
-        self.register_buffer("seen", None, persistent=False)
+        self.grids: SamplingGrids | None = None
 
     def calibrate(self, grids: SamplingGrids) -> None:
         """Look through the cameras of a rig, with `sampling_grids` of this model's config."""
         device = self.queries.weight.device
-        self.cameras, self.at, self.seen = grids.cameras, grids.at.to(device), grids.seen.to(device)
+        self.grids = SamplingGrids(grids.cameras, grids.at.to(device), grids.seen.to(device))
 
     def forward(self, tokens_nTD: Tensor, images: Images) -> Tensor:
         """Scene tokens. Raises InvalidInput for images that are no observations, and for cameras without calibration."""
-        if self.at is None or self.seen is None:
+        if self.grids is None:
             raise InvalidInput("triplane: not calibrated: want the rig.yaml of the cameras that this model looks through")
-        grids = SamplingGrids(self.cameras, self.at, self.seen)
         grid = [patches // self.merge for patches in images.grid]
         maps = self.features(tokens_nTD).mT.unflatten(0, (images.observations, -1)).unflatten(-1, grid)
         steps = []
         for step in sorted(set(images.steps)):
             now = [index for index, at in enumerate(images.steps) if at == step]
-            seen = lifted(maps[:, now], [images.cameras[index] for index in now], grids)
+            seen = lifted(maps[:, now], [images.cameras[index] for index in now], self.grids)
             cells = self.queries.weight + seen.mT
             steps.append(self._tokens(cells + self.mix(cells)))
         return torch.cat(steps, dim=1)

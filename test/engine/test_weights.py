@@ -18,8 +18,8 @@ from torch import Tensor
 
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.bundle.folder import INDEX_FILE, Source, read_header
+from alpamayo_ros.engine.weights import draw_weights, load_weights, save_weights, stored_constants
 from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.model.weights import draw_weights, load_weights, save_weights, stored_constants
 from alpamayo_ros.profile import read_described, shared_files
 from alpamayo_ros.types import InvalidInput
 

@@ -1,0 +1,30 @@
+"""Against the ego shortcut: a model that knows its own motion too well learns to continue it and to look at nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.types import F32
+
+
+def drop_history(token_ids: Tensor, config: Config, probability: float, rng: np.random.Generator) -> Tensor:
+    """For training: with this probability everything between `<|traj_history_start|>` and its end becomes unknown.
+
+    Poses and ego signals alike are replaced by `<|traj_history|>`, whose embedding comes to mean that nothing is known, so
+    that a model cannot live by continuing its own motion. Ids (L,) stay (L,).
+    """
+    if rng.random() >= probability:
+        return token_ids
+    start, end = (token_ids == config.token_ids[key] for key in ("history_start", "history_end"))
+    inside = (start.cumsum(0) > end.cumsum(0)) & ~start
+    return torch.where(inside, config.token_ids["history"], token_ids)
+
+
+def noisy_history(xyz: F32, std_m: float, rng: np.random.Generator) -> F32:
+    """For training: a history (N, 3), m, with Gaussian noise on every pose but the last, which is the origin by definition."""
+    noise = rng.normal(0.0, std_m, xyz.shape).astype(np.float32)
+    noise[-1] = 0.0
+    return xyz + noise
