@@ -213,19 +213,38 @@ def parse_config(stored: Json, backbone: Json, where: str) -> Config:
         dtype=_key(stored, "model_dtype", where),
         views=_views(stored.get("views"), where),
     )
-    _check(config, where)
+    _check_network(config, where)
+    _check_tokens(config, where)
     return config
 
 
-def _check(config: Config, where: str) -> None:
-    """What the parts demand of each other. Raises InvalidInput with both sides."""
+def _check_network(config: Config, where: str) -> None:
+    """What the networks demand of each other. Raises InvalidInput with both sides."""
     text, expert = config.text, config.expert
     shared = ("num_hidden_layers", "num_key_value_heads", "head_dim", "rope_theta", "mrope_section")
     for name in shared:  # the expert attends to the language model's keys and values, layer by layer
         if getattr(text, name) != getattr(expert, name):
             raise InvalidInput(f"{where}: {name} of the expert {getattr(expert, name)}, of the model {getattr(text, name)}")
+    for part, heads in (("the model", text.num_attention_heads), ("the expert", expert.num_attention_heads)):
+        if heads % text.num_key_value_heads:
+            raise InvalidInput(f"{where}: {heads} heads of {part} do not share {text.num_key_value_heads} key-value heads")
+    vision, taps = config.vision, config.vision.deepstack_visual_indexes
+    if config.views is None and vision.out_hidden_size != text.hidden_size:
+        raise InvalidInput(
+            f"{where}: vision gives {vision.out_hidden_size} numbers a token, the model takes {text.hidden_size}"
+        )
+    if len(taps) > text.num_hidden_layers or max(taps, default=0) >= vision.depth:
+        raise InvalidInput(f"{where}: deepstack {taps} of {vision.depth} blocks into {text.num_hidden_layers} layers")
+    if vision.hidden_size % (4 * vision.num_heads):  # a rotation takes two numbers, of the row and of the column
+        raise InvalidInput(f"{where}: vision of {vision.hidden_size} numbers in {vision.num_heads} heads")
     if 2 * sum(text.mrope_section) != text.head_dim:
         raise InvalidInput(f"{where}: mrope_section {text.mrope_section} must sum to half of head_dim {text.head_dim}")
+    if config.views is not None and taps:
+        raise InvalidInput(f"{where}: deepstack {taps} is of single images, and views want none")
+
+
+def _check_tokens(config: Config, where: str) -> None:
+    """What tokens demand of each other. Raises InvalidInput with both sides."""
     keys = {f"{time}{part}" for time in ("history", "future") for part in ("", "_start", "_end")}
     if keys - config.token_ids.keys():
         raise InvalidInput(f"{where}: traj_token_ids lacks {', '.join(sorted(keys - config.token_ids.keys()))}")
@@ -238,9 +257,6 @@ def _check(config: Config, where: str) -> None:
         raise InvalidInput(f"{where}: {bins} bins do not fit in traj_vocab_size {config.traj_vocab_size}")
     if config.traj_token_start + config.traj_vocab_size > config.vocab_size:
         raise InvalidInput(f"{where}: <i*> tokens end beyond vocab_size {config.vocab_size}")
-    if config.views is not None and config.vision.deepstack_visual_indexes:
-        taps = config.vision.deepstack_visual_indexes
-        raise InvalidInput(f"{where}: deepstack {taps} is of single images, and views want none")
 
 
 def _key(values: Json, name: str, where: str) -> Any:

@@ -24,6 +24,7 @@ from alpamayo_ros.pipeline.buffers import Transforms
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import Rig
+from alpamayo_ros.reasoning import clean
 from alpamayo_ros.types import F64, U8, EgoPose, InvalidInput, Maneuver, Navigation, Plan, Request, StaleInput
 
 
@@ -99,7 +100,7 @@ def answer_once(asked: Asked, question: str) -> dict[str, Any]:
         for cycle in replay.cycles(only_t0_ns=asked.t0_ns):
             if cycle.observation is None:
                 raise StaleInput(f"no observation at {cycle.t0_ns} ns: {cycle.refused}")
-            answer = engine.ask(cycle.observation, question, replace(asked.request, seed=seed_of(cycle.t0_ns)))
+            answer = clean(engine.ask(cycle.observation, question, replace(asked.request, seed=seed_of(cycle.t0_ns))))
             print(f"answer ({engine.weights} weights): {answer}")
             return {"t0_ns": cycle.t0_ns, "weights": engine.weights, "question": question, "answer": answer}
     raise InvalidInput(f"{asked.bag} has no anchor frame at or after {asked.t0_ns} ns")

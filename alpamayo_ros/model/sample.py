@@ -18,6 +18,7 @@ from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Prompt, without_route
 from alpamayo_ros.model.tokens import Tokenizer, actions_of_tokens
 from alpamayo_ros.model.views.pruning import Reading, pruned, retrieved, see
+from alpamayo_ros.model.vision import Scene
 from alpamayo_ros.types import HORIZON, ModelOutput, Request
 
 Choose = Callable[[Tensor, int], Tensor]  # logits (N, V), index of the token -> token ids (N,)
@@ -28,6 +29,7 @@ class State(NamedTuple):
 
     cache: Cache  # of one row
     length: int  # of the prompt
+    seen: tuple[Scene, Tensor | None]  # scene, and where the prompt is pruned the salience of its tokens
     logits: Tensor  # (1, V) of the next token
     position: int  # of the next token, on all three axes
 
@@ -98,25 +100,26 @@ def answer(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
     return section(tokenizer.decode(_rows(written)[0]).removesuffix("<|im_end|>"), "answer")
 
 
-def prefill(model: Alpamayo, prompt: Prompt, room: int) -> State:
-    """Look at the images and read the prompt, once; the cache has room for that many tokens more."""
-    reading = _reading(model, prompt)
+def prefill(model: Alpamayo, prompt: Prompt, room: int, seen: tuple[Scene, Tensor | None] | None = None) -> State:
+    """Look at the images, unless they were seen, and read the prompt; the cache has room for that many tokens more."""
+    if seen is None:
+        kept_whole = prompt.pruning.prefill_keep == 1.0
+        seen = (model.see(prompt.images), None) if kept_whole else see(model.vlm.model.visual, prompt.images)
+    reading = _reading(model, prompt, *seen)
     length = len(reading.token_ids)
     cache = model.cache(batch=1, capacity=length + room)
     mask = causal_mask(torch.ones(1, length, dtype=torch.bool, device=model.device), length)
     hidden = model.read(reading.token_ids[None], reading.positions[:, None], cache, mask, reading.scene)
     cache.length = length
     cache = retrieved(model, reading, cache, prompt.pruning.decode_keep)
-    return State(cache, cache.length, model.logits(hidden[:, -1]), int(reading.positions.max()) + 1)
+    return State(cache, cache.length, seen, model.logits(hidden[:, -1]), int(reading.positions.max()) + 1)
 
 
-def _reading(model: Alpamayo, prompt: Prompt) -> Reading:
+def _reading(model: Alpamayo, prompt: Prompt, scene: Scene, salience: Tensor | None) -> Reading:
     ids, image = prompt.token_ids.to(model.device), model.config.image_token_id
     positions = rope_positions(prompt.token_ids, prompt.blocks, image).to(model.device)
-    if prompt.pruning.prefill_keep == 1.0:
-        return Reading(ids, positions, model.see(prompt.images))
-    scene, salience = see(model.vlm.model.visual, prompt.images)
-    return pruned(Reading(ids, positions, scene), salience, prompt.pruning.prefill_keep, image)
+    reading = Reading(ids, positions, scene)
+    return reading if salience is None else pruned(reading, salience, prompt.pruning.prefill_keep, image)
 
 
 def write(
@@ -161,7 +164,7 @@ def denoise(
     velocity = _velocity(model, conditioning(written, state))
     plain = without_route(prompt, tokenizer)
     if request.guidance and len(plain.token_ids) < len(prompt.token_ids):
-        velocity = guided(velocity, _velocity(model, _reread(model, plain, written)), request.guidance)
+        velocity = guided(velocity, _velocity(model, _reread(model, plain, written, state)), request.guidance)
     return euler(velocity, noise.to(model.device), request.steps)[-1]
 
 
@@ -176,10 +179,10 @@ def conditioning(written: Written, state: State) -> Conditioning:
     return Conditioning(written.cache.context(), positions.expand(3, -1, -1), mask)
 
 
-def _reread(model: Alpamayo, prompt: Prompt, written: Written) -> Conditioning:
-    """The same words after another prompt."""
+def _reread(model: Alpamayo, prompt: Prompt, written: Written, before: State) -> Conditioning:
+    """The same words after another prompt about the same images."""
     rows, count = written.tokens.shape
-    state = prefill(model, prompt, count)
+    state = prefill(model, prompt, count, before.seen)
     cache = state.cache.repeated(rows)
     if count:
         positions = torch.arange(state.position, state.position + count, device=model.device).expand(3, rows, -1)

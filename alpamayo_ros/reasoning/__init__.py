@@ -5,6 +5,6 @@ One rule for runtime, reward and metric; everything is by rule, nothing is learn
 
 from alpamayo_ros.reasoning.consistency import consistent, shuffled_consistency
 from alpamayo_ros.reasoning.motion import meta_actions
-from alpamayo_ros.reasoning.trace import parse_trace
+from alpamayo_ros.reasoning.trace import clean, parse_trace
 
-__all__ = ["consistent", "meta_actions", "parse_trace", "shuffled_consistency"]
+__all__ = ["clean", "consistent", "meta_actions", "parse_trace", "shuffled_consistency"]

@@ -51,7 +51,7 @@ def read(model: Alpamayo, reading: Reading, room: int = 0) -> State:
     mask = causal_mask(torch.ones(1, length, dtype=torch.bool), length)
     hidden = model.read(reading.token_ids[None], reading.positions[:, None], cache, mask, reading.scene)
     cache.length = length
-    return State(cache, length, model.logits(hidden[:, -1]), int(reading.positions.max()) + 1)
+    return State(cache, length, (reading.scene, None), model.logits(hidden[:, -1]), int(reading.positions.max()) + 1)
 
 
 def next_logits(model: Alpamayo, cache: Cache, position: int, mask: Tensor | None = None) -> Tensor:

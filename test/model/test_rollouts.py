@@ -117,7 +117,7 @@ def test_guidance_towards_navigation(model: Alpamayo, tokenizer: Tokenizer, weig
     plain = without_route(prompt, tokenizer)
     assert torch.equal(plain.token_ids, stored["unguided_ids"][0])
     state, written = read_and_write(model, stored, prompt)
-    seen, unguided = sampling.conditioning(written, state), sampling._reread(model, plain, written)
+    seen, unguided = sampling.conditioning(written, state), sampling._reread(model, plain, written, state)
     assert torch.equal(unguided.positions, stored["unguided_position_ids"])
     velocities = {"guided": sampling._velocity(model, seen), "unguided": sampling._velocity(model, unguided)}
     steps = stored[f"action_steps_{name}"]

@@ -69,6 +69,15 @@ def test_vision_and_prefill_run_once_for_six_samples(model: Alpamayo, tokenizer:
 
 
 @pytest.mark.usefixtures("ended_by_force")
+def test_guidance_reads_another_prompt_about_the_images_that_were_seen(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    looked = []
+    hook = model.vlm.model.visual.merger.register_forward_hook(lambda *_: looked.append(1))
+    sample(model, tokenizer, prompt(navigation=TURN), Request(guidance=2.0))
+    hook.remove()
+    assert len(looked) == 1
+
+
+@pytest.mark.usefixtures("ended_by_force")
 def test_a_seed_decides_everything_drawn(model: Alpamayo, tokenizer: Tokenizer) -> None:
     request = Request(samples=3, greedy=False, seed=7)
     assert same(sample(model, tokenizer, prompt(), request), sample(model, tokenizer, prompt(), request))
