@@ -164,9 +164,17 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros"]], bag: Path | None = None, duration_s: float = 60.0, out: Path = Path("out/bench")
+    what: Positional[Literal["ros", "engine"]],
+    bag: Annotated[Path | None, arg(metavar="BAG", help="ros: what to replay; none is a new bag")] = None,
+    duration_s: Annotated[float, arg(help="ros: length of the new bag")] = 60.0,
+    bundle: Annotated[Path, arg(metavar="DIR", help="engine: a model bundle's folder")] = Path("models/ar1_nano"),
+    out: Path = Path("out/bench"),
 ) -> Figures:
-    """Measure the figures of docs/performance.md, with the public node's way beside them in the same run."""
+    """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
+    if what == "engine":
+        from alpamayo_ros.engine.benchmark import bench_engine
+
+        return {"bench": what, **bench_engine(bundle, out)}
     from alpamayo_ros.evaluation.benchmark import bench_ros
     from alpamayo_ros.profile import read_profile, read_rig
     from alpamayo_ros.simulation.bag import make_bag as write
@@ -203,6 +211,9 @@ def main() -> None:
             sys.stdout.flush()
             raise
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("alpamayo: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None  # 128 + SIGINT, as shells count
     except BrokenPipeError:
         # Python flushes stdout once more when it exits (docs.python.org, signal, "Note on SIGPIPE").
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,11 +24,8 @@ ROLES = ("front_left", "front_wide", "front_right", "rear_left", "rear_tele", "r
 """Camera roles in the order of the released models: cross_left 120°, front_wide 120°, cross_right 120°, rear_left 70°,
 rear_tele 30°, rear_right 70°, front_tele 30°. A role's index is its place here."""
 
-HORIZON = 64
-"""Points of a model's trajectory (Alpamayo-R1 paper, equation 2): 6.4 s at 10 Hz."""
-
-STEP_S = 0.1
-"""Time between two points of a trajectory and between two poses of an ego history, s."""
+HORIZON = 64  # points of a model's trajectory (Alpamayo-R1 paper, equation 2): 6.4 s at 10 Hz
+STEP_S = 0.1  # between two points of a trajectory, and between two poses of an ego history
 
 
 class InvalidInput(ValueError):
@@ -256,10 +253,10 @@ class Request:
     trajectory: Literal["flow", "tokens"] = "flow"  # by the action expert, or written by the language model as tokens
 
     def __post_init__(self) -> None:
-        if not (1 <= self.samples <= 64 and 1 <= self.steps <= 100 and self.temperature > 0 and 0 < self.top_p <= 1):
-            raise InvalidInput(f"request out of range (samples 1..64, steps 1..100, temperature > 0, 0 < top_p <= 1): {self}")
-        if not 1 <= self.max_tokens <= 4096:
-            raise InvalidInput(f"request: max_tokens {self.max_tokens}, want 1..4096")
+        counted = 1 <= self.samples <= 64 and 1 <= self.steps <= 100 and 1 <= self.max_tokens <= 4096
+        if not (counted and self.temperature > 0 and 0 < self.top_p <= 1):
+            limits = "samples 1..64, steps 1..100, max_tokens 1..4096, temperature > 0, 0 < top_p <= 1"
+            raise InvalidInput(f"request out of range ({limits}): {self}")
 
 
 @dataclass(frozen=True)

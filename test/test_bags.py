@@ -382,6 +382,7 @@ def trace(words: list[str]) -> Any:
         meta_actions=[
             make("alpamayo_ros/MetaAction", axis=0, action=1, start_ns=k, end_ns=k + 2**50) for k in range(len(words) % 3)
         ],
+        stated_meta_actions="stop" * (len(words) % 2),
         complete=True,
         consistent=1,
         why_not="x" * (len(words) % 5),

@@ -13,7 +13,7 @@ import yaml
 from alpamayo_ros.bags import BagWriter, deserialize, read_bag
 from alpamayo_ros.evaluation.public_way import decode_fully, expected_checksums, window_cpu_ms
 from alpamayo_ros.evaluation.replay import Replay, ReplayResult, digest, replay_bag
-from alpamayo_ros.evaluation.single import plan_at, plan_once
+from alpamayo_ros.evaluation.single import Asked, answer_once, instant, navigation_of, plan_at, plan_once
 from alpamayo_ros.pipeline.decode import camera_frame, pixels_into
 from alpamayo_ros.profile import InputProfile, Rig, read_profile, read_rig
 from alpamayo_ros.simulation.bag import make_bag
@@ -90,22 +90,46 @@ def test_the_planner_sees_the_recorded_pixels(bag: Path, rig: Rig, profile: Path
     assert len(set(seen.values())) == len(seen), "every window is another picture, or the comparison could not fail"
 
 
+def asked(bag: Path, t0_ns: int, rig: Rig, profile: Path, **more: object) -> Asked:
+    return Asked(bag, t0_ns, rig, "kinematic", str(profile))._replace(**more)
+
+
 def test_one_plan_is_the_replays_plan(replayed: ReplayResult, bag: Path, rig: Rig, profile: Path) -> None:
     wanted = replayed.plans[7]
-    cycle, weights = plan_at(bag, wanted.t0_ns, rig, "kinematic", str(profile))
+    cycle, weights = plan_at(asked(bag, wanted.t0_ns, rig, profile))
     assert cycle.plan is not None
     assert weights == "none"
     assert digest([cycle.plan]) == digest([wanted])
 
 
-def test_one_plan_is_drawn_and_held_against_what_was_driven(bag: Path, rig: Rig, profile: Path, tmp_path: Path) -> None:
-    figures = plan_once(bag, 1.0, rig, "kinematic", str(profile), tmp_path)
+def test_one_plan_is_printed_drawn_and_held_against_what_was_driven(
+    bag: Path, rig: Rig, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = plan_once(asked(bag, instant(bag, 1.0), rig, profile), tmp_path)
     assert (tmp_path / "plan.jpg").stat().st_size > 10_000
     assert figures["ade_m"] is None, "the bag ends before 6.4 s"
+    printed = capsys.readouterr().out
+    assert figures["trace"] in printed
+    assert "│ 6.40 │" in printed, "the last point of the trajectory"
     with pytest.raises(StaleInput, match="no plan"):
-        plan_once(bag, 0.0, rig, "kinematic", str(profile), tmp_path)
+        plan_once(asked(bag, instant(bag, 0.0), rig, profile), tmp_path)
     with pytest.raises(InvalidInput, match=r"2\.\d s long, got 99"):
-        plan_once(bag, 99.0, rig, "kinematic", str(profile), tmp_path)
+        instant(bag, 99.0)
+
+
+def test_a_route_is_read_from_words_and_refused_where_nobody_takes_it(bag: Path, rig: Rig, profile: Path) -> None:
+    route = navigation_of("turn_left 40 Main St", 5)
+    assert (route.maneuver, route.distance_m, route.road_name) == ("turn_left", 40.0, "Main St")
+    for words in ("left 40", "turn_left", "turn_left near", "turn_left -3"):
+        with pytest.raises(InvalidInput, match=f"route '{words}': want MANEUVER METRES"):
+            navigation_of(words, 5)
+    with pytest.raises(InvalidInput, match="takes no navigation"):
+        plan_at(asked(bag, instant(bag, 1.0), rig, profile, navigation=route))
+
+
+def test_only_models_answer_questions(bag: Path, rig: Rig, profile: Path) -> None:
+    with pytest.raises(InvalidInput, match="kinematic answers no questions"):
+        answer_once(asked(bag, instant(bag, 1.0), rig, profile), "Is the light red?")
 
 
 def test_a_bag_without_a_required_camera_is_refused(bag: Path, rig: Rig, profile: Path, tmp_path: Path) -> None:
