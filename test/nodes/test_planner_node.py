@@ -242,9 +242,11 @@ def test_odometry_that_jumps_at_every_message_is_the_reason_that_everybody_is_to
     with monkeypatch.context() as patch:
         patch.setattr(Vehicle, "pose", jumping)
         reasons: list[str] = []
-        while len(reasons) < 4:  # a jump between frames and plan may empty the buffers before the node looks at them
+        for _ in range(20):  # a jump between frames and plan may empty the buffers before the node looks at them
             vehicle.tick()
             reasons = [reason for status in vehicle.plans.status for reason in status.reasons if "jumps" in reason]
+            if len(reasons) >= 4:
+                break
         counted = re.fullmatch(f"odometry: {said}", reasons[-1])
         assert counted, reasons[-1]
         assert int(counted[1]) >= 16, "5 poses in each camera period, of which the last may still come"
