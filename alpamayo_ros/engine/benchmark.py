@@ -25,7 +25,7 @@ from torch import Tensor
 
 from alpamayo_ros.bundle.config import check_profile, parse_config, read_config
 from alpamayo_ros.bundle.folder import read_bundle
-from alpamayo_ros.engine.description import _blank
+from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.eager import device, open_model
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.flow import Velocity, euler
@@ -259,7 +259,7 @@ def bench_bundle(folder: Path, where: torch.device, runs: int) -> Figures:
     bundle, config = read_bundle(folder), read_config(folder)
     bundle.require_complete()
     check_profile(bundle.profile, config)
-    tokenizer, model, observation = read_tokenizer(folder, config), open_model(folder, where), _blank(bundle.profile)
+    tokenizer, model, observation = read_tokenizer(folder, config), open_model(folder, where), blank_observation(bundle.profile)
 
     def encoded() -> Prompt:
         return encode(observation, bundle.profile, tokenizer, config, "reason")

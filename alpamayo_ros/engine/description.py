@@ -58,7 +58,7 @@ def _network(bundle: Bundle) -> dict[str, Any]:
     with torch.device("meta"):
         model = Alpamayo(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    prompt = encode(_blank(bundle.profile), bundle.profile, read_tokenizer(bundle.folder, config), config, "reason")
+    prompt = encode(blank_observation(bundle.profile), bundle.profile, read_tokenizer(bundle.folder, config), config, "reason")
     return {
         "parameters": parameters,
         "dtype": config.dtype,
@@ -69,7 +69,7 @@ def _network(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _blank(profile: InputProfile) -> Observation:
+def blank_observation(profile: InputProfile) -> Observation:
     """Black images of every camera, from a vehicle that stands still."""
     image, steps, zero = np.zeros(profile.image_shape, np.uint8), profile.history_steps, np.zeros(3)
     frames = {role: tuple(CameraFrame(role, 0, 0, image) for _ in profile.frame_offsets_ms) for role in profile.cameras}

@@ -6,7 +6,8 @@ Shapes: B batch, L new tokens, S all tokens attended to, D width, H heads, G key
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +15,6 @@ from torch import Tensor, nn
 
 from alpamayo_ros.bundle.config import TextConfig
 from alpamayo_ros.model.vision import Block, turned
-
-
-class Memory(Protocol):
-    """What a layer's new tokens can attend to, beside themselves."""
-
-    def extend(self, layer: int, k_BGLE: Tensor, v_BGLE: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, G, S, E) of everything, the new ones last."""
 
 
 class Cache:
@@ -61,6 +55,11 @@ class Context(NamedTuple):
         batch = len(k_BGLE)
         k, v = (x[layer].expand(batch, -1, -1, -1) for x in self)
         return torch.cat([k, k_BGLE], dim=2), torch.cat([v, v_BGLE], dim=2)
+
+
+Memory = (
+    Cache | Context
+)  # what new tokens attend to beside themselves; `extend` gives keys and values of all, the new ones last
 
 
 class Attention(nn.Module):
@@ -155,15 +154,20 @@ class Language(Decoder):
 
 
 def rotary(positions_3BL: Tensor, config: TextConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin (B, 1, L, E), float32, of interleaved M-RoPE: frequency i turns with axis i mod 3 (time, height, width)
-    while that axis has frequencies left in its section, and with time after that (Qwen3-VL)."""
+    """cos and sin (B, 1, L, E), float32, of interleaved M-RoPE."""
+    axes, frequencies = _turns(config)
+    angles = positions_3BL[axes].movedim(0, -1) * torch.tensor(frequencies, device=positions_3BL.device)
+    angles = torch.cat([angles, angles], dim=-1)[:, None]
+    return angles.cos(), angles.sin()
+
+
+@cache
+def _turns(config: TextConfig) -> tuple[list[int], list[float]]:
+    """Axis and frequency of each rotation: number i turns with axis i mod 3 (time, height, width) while that axis has
+    frequencies left in its section, and with time after that (Qwen3-VL). Numbers, not tensors: no device owns them."""
     half = config.head_dim // 2
-    index = torch.arange(half, device=positions_3BL.device)
-    frequencies = config.rope_theta ** -(index.float() / half)
-    axis = index % 3
-    axis = torch.where(index < 3 * torch.tensor(config.mrope_section, device=index.device)[axis], axis, 0)
-    angles = positions_3BL[axis].movedim(0, -1).float() * frequencies
-    return angles.cos().repeat(1, 1, 2)[:, None], angles.sin().repeat(1, 1, 2)[:, None]
+    axes = [i % 3 if i < 3 * config.mrope_section[i % 3] else 0 for i in range(half)]
+    return axes, [config.rope_theta ** -(i / half) for i in range(half)]
 
 
 def rope_positions(token_ids: Tensor, blocks: Sequence[Block], image_token_id: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig
+from alpamayo_ros.bundle.config import Config, FlexConfig
 from alpamayo_ros.model.expert import ActionIn
 from alpamayo_ros.model.language import Cache, Context, Decoder, Language, Memory
 from alpamayo_ros.model.views.flex import Flex
@@ -41,7 +41,11 @@ class Alpamayo(nn.Module):
         self.expert = Decoder(config.expert)
         self.action_in_proj = ActionIn(config.action_in, config.expert.hidden_size)
         self.action_out_proj = nn.Linear(config.expert.hidden_size, len(config.future_bins.low))
-        self.views = views_of(config)
+        self.views: Flex | Triplane | None = None  # none: each image by itself, as released
+        if isinstance(config.views, FlexConfig):
+            self.views = Flex(config.views, config.vision, config.text.hidden_size)
+        elif config.views is not None:
+            self.views = Triplane(config.views, config.vision, config.text.hidden_size)
 
     @property
     def device(self) -> torch.device:
@@ -78,19 +82,10 @@ class Alpamayo(nn.Module):
         """(..., vocabulary) float32."""
         return self.vlm.lm_head(hidden).float()
 
-    def velocity(self, actions: Tensor, t: Tensor, positions_3BL: Tensor, context: Context, mask: Tensor) -> Tensor:
+    def velocity(self, actions: Tensor, t: Tensor, positions_3BL: Tensor, context: Context, mask: Tensor | None) -> Tensor:
         """Velocity (B, 64, 2) float32 of the flow at actions (B, 64, 2) and t (B,).
 
-        `mask` (B or 1, 1, 1 or 64, S + 64) is True where actions may look; they all see each other.
+        `mask` (B or 1, 1, 1 or 64, S + 64) is True where actions may look, None: everywhere; they all see each other.
         """
         hidden = self.expert(self.action_in_proj(actions, t), positions_3BL, context, mask)
         return self.action_out_proj(hidden).float()
-
-
-def views_of(config: Config) -> Flex | Triplane | None:
-    """What stands between vision tower and language model; None where single images do."""
-    if isinstance(config.views, FlexConfig):
-        return Flex(config.views, config.vision, config.text.hidden_size)
-    if isinstance(config.views, TriplaneConfig):
-        return Triplane(config.views, config.vision, config.text.hidden_size)
-    return None

@@ -48,7 +48,7 @@ class Conditioning(NamedTuple):
 
     context: Context
     positions: Tensor  # (3, N, 64)
-    mask: Tensor  # (N, 1, 1, S + 64)
+    mask: Tensor | None  # (N, 1, 1, S + 64); None where every row sees everything
 
 
 @torch.inference_mode()
@@ -170,12 +170,13 @@ def denoise(
 
 def conditioning(written: Written, state: State) -> Conditioning:
     """The prompt and each row's own words up to its end; the expert's tokens stand right behind them, seeing each other."""
-    device = written.cache.k.device
+    device, filled = written.cache.k.device, written.cache.length
     lengths = torch.tensor(written.lengths, device=device)[:, None]
-    columns = torch.arange(written.cache.length, device=device)
-    sees = (columns < state.length + lengths)[:, None, None]
-    mask = torch.cat([sees, sees.new_ones(len(lengths), 1, 1, HORIZON)], dim=-1)
     positions = state.position + lengths + torch.arange(HORIZON, device=device)
+    mask = None  # attention is faster without one
+    if min(written.lengths) < filled - state.length:
+        columns = torch.arange(filled + HORIZON, device=device)
+        mask = ((columns < state.length + lengths) | (columns >= filled))[:, None, None]
     return Conditioning(written.cache.context(), positions.expand(3, -1, -1), mask)
 
 
