@@ -139,8 +139,14 @@ def plan(
     """Make one plan from a bag, print its trace and trajectory and draw it; or ask the model about what it sees."""
     from alpamayo_ros.evaluation.single import Asked, answer_once, instant, navigation_of, plan_once
     from alpamayo_ros.profile import read_rig
-    from alpamayo_ros.types import Request
+    from alpamayo_ros.types import InvalidInput, Request
 
+    if guidance and not route:
+        raise InvalidInput(f"--guidance {guidance} guides towards a route: want --route as well")
+    if ask is not None and (route or samples != 1 or trajectory != "flow" or reasoning != "full"):
+        raise InvalidInput(
+            "--ask goes without --route, --samples, --trajectory and --reasoning: a question stands in their place"
+        )
     request = Request(samples, reasoning, not draw, guidance=guidance, max_tokens=max_tokens, trajectory=trajectory)
     t0_ns = instant(bag, at)
     navigation = navigation_of(route, t0_ns) if route else None

@@ -245,7 +245,7 @@ class Request:
     greedy: bool = True
     temperature: float = 0.6
     top_p: float = 0.98
-    steps: int = 10  # Euler steps of the flow
+    steps: int = 0  # Euler steps of the flow; 0: as many as the model's own config says
     guidance: float = 0.0  # weight of classifier-free navigation guidance, 0 is off
     seed: int = 0
     max_tokens: int = 256  # of reasoning; what is longer is incomplete
@@ -253,9 +253,9 @@ class Request:
     trajectory: Literal["flow", "tokens"] = "flow"  # by the action expert, or written by the language model as tokens
 
     def __post_init__(self) -> None:
-        counted = 1 <= self.samples <= 64 and 1 <= self.steps <= 100 and 1 <= self.max_tokens <= 4096
-        if not (counted and self.temperature > 0 and 0 < self.top_p <= 1):
-            limits = "samples 1..64, steps 1..100, max_tokens 1..4096, temperature > 0, 0 < top_p <= 1"
+        counted = 1 <= self.samples <= 64 and 0 <= self.steps <= 100 and 1 <= self.max_tokens <= 4096 and 0 <= self.seed < 2**63
+        if not (counted and 0 < self.temperature < np.inf and 0 < self.top_p <= 1 and 0 <= self.guidance <= 10):
+            limits = "samples 1..64, steps 0..100, max_tokens 1..4096, seed, temperature > 0, 0 < top_p <= 1, guidance 0..10"
             raise InvalidInput(f"request out of range ({limits}): {self}")
 
 

@@ -223,7 +223,20 @@ def test_the_checksum_runs_over_frames_by_role_index_and_oldest_first() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"samples": 0}, {"samples": 65}, {"steps": 0}, {"steps": 101}, {"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.1}],
+    [
+        {"samples": 0},
+        {"samples": 65},
+        {"steps": -1},
+        {"steps": 101},
+        {"max_tokens": 0},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"guidance": -1.0},
+        {"guidance": 11.0},
+        {"temperature": 0.0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+    ],
 )
 def test_a_request_out_of_range_is_refused_with_itself(changes: dict[str, Any]) -> None:
     (name, value), *_ = changes.items()

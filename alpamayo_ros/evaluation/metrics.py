@@ -58,8 +58,8 @@ FEASIBLE_BOUNDS = {
 
 def points_to(t_s: F64, horizon_s: float) -> int | None:
     """How many of the times (n,) s lie at or before a horizon; None when they end before it."""
-    reached = len(t_s) > 0 and t_s[-1] >= horizon_s - _TIME_TOLERANCE_S
-    return int((t_s <= horizon_s + _TIME_TOLERANCE_S).sum()) if reached else None
+    upto = t_s <= horizon_s + _TIME_TOLERANCE_S
+    return int(upto.sum()) if len(t_s) and t_s[-1] >= horizon_s - _TIME_TOLERANCE_S else None
 
 
 def displacement_m(xyz: Floats, true_xyz: Floats) -> Floats:
@@ -122,10 +122,7 @@ def corner_distance_m(xyz: Floats, yaw_rad: Floats, true_xyz: Floats, true_yaw_r
 
 
 def pointwise_corner_distance_m(xyz: Floats, yaw_rad: Floats, true_xyz: Floats, true_yaw_rad: Floats) -> float:
-    """The released `corner_distance` of samples (K, n, 3): the least of K per point and corner, then the mean of all.
-
-    Each of those may come from another sample, so it is no trajectory's: at most `corner_distance_m`, equal for K = 1.
-    """
+    """The released `corner_distance` of samples (K, n, 3): the mean of each corner's least of K, so of no one sample."""
     return float(corners_apart_m(xyz, yaw_rad, true_xyz, true_yaw_rad).min(axis=0).mean())
 
 
@@ -152,8 +149,8 @@ def quantities_by_actions(speed_mps: Floats, accel_mps2: Floats, curvature_1pm: 
 def quantities_by_positions(xyz: Floats, yaw_rad: Floats, dt_s: float) -> dict[str, Floats]:
     """The same but curvature, by `difference`s of points (n, 3) and yaw (n,): the released reward's, for public numbers.
 
-    Velocity is differenced in the vehicle's frame, which leaves out that the frame turns: on a steady arc lateral acceleration
-    is 0, and κ v^2 only near the end, where a repeated velocity meets another heading. `jerk` is |v|'s second difference.
+    `jerk` is the second difference of |v|. Velocity is differenced in the vehicle's frame, as if that did not turn: on a
+    steady arc lateral acceleration is 0 but near the end, where a repeated velocity meets another heading.
     """
     dx, dy = difference(xyz[:, 0], dt_s), difference(xyz[:, 1], dt_s)
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
@@ -196,18 +193,14 @@ def plan_deviation_m(earlier: Plan, earlier_ego: EgoPose, later: Plan, later_ego
     if earlier.epoch != later.epoch:
         return None
     if not earlier.t0_ns == earlier_ego.stamp_ns < later.t0_ns == later_ego.stamp_ns:
-        stamps = f"{earlier.t0_ns}, {later.t0_ns} ns and their poses, got {earlier_ego.stamp_ns}, {later_ego.stamp_ns} ns"
-        raise InvalidInput(f"plan deviation: want plans in order of time, {stamps}")
+        raise InvalidInput(f"plans at {earlier.t0_ns}, {later.t0_ns} ns, poses at {earlier_ego.stamp_ns}, {later_ego.stamp_ns}")
     first, then = (p.trajectory.xyz @ e.odom_from_ego.T + e.position for p, e in ((earlier, earlier_ego), (later, later_ego)))
     later_t_s = later.trajectory.t_s + (later.t0_ns - earlier.t0_ns) / 1e9
     return deviation_m(earlier.trajectory.t_s, first, later_t_s, then)
 
 
 def consistency_share(plans: Sequence[Plan]) -> tuple[float | None, float | None]:
-    """Share of traces that agree with their trajectory (paper, section 5), and with other plans' trajectories: mere chance.
-
-    Of the plans whose trace names a decision; None where there are none, and below two.
-    """
+    """Share of traces naming a decision that agree with their trajectory, and with others' by chance; None of 0, below 2."""
     judged = [plan for plan in plans if plan.consistent.agrees is not None]
     share = sum(plan.consistent.agrees is True for plan in judged) / len(judged) if judged else None
     pairs = [plan.reasoning.decision for plan in judged], [plan.meta_actions for plan in judged]
@@ -223,9 +216,8 @@ class Driven:
     speed_mps: F64  # (m,) m/s, along x forward
 
     def __post_init__(self) -> None:
-        m = len(self.xyz)
-        for name, shape in (("xyz", (m, 3)), ("yaw_rad", (m,)), ("speed_mps", (m,))):
-            object.__setattr__(self, name, checked(f"driven {name}", getattr(self, name), np.float64, *shape))
+        for name, *width in (("xyz", 3), ("yaw_rad",), ("speed_mps",)):
+            object.__setattr__(self, name, checked(name, getattr(self, name), np.float64, len(self.xyz), *width))
 
 
 @dataclass(frozen=True)
@@ -271,8 +263,7 @@ class WindowMetrics:
 def window_metrics(plan: Plan, driven: Driven, deviation_from_last_m: float | None = None) -> WindowMetrics:
     """Everything about one plan of steps of 0.1 s, given what was driven at its times and its `plan_deviation_m`."""
     path, known = plan.trajectory, len(driven.xyz)
-    even = np.allclose(np.diff(path.t_s), STEP_S, rtol=0, atol=_TIME_TOLERANCE_S)
-    if known > len(path.t_s) or not even or not plan.candidates:
+    if known > len(path.t_s) or not plan.candidates or not np.allclose(np.diff(path.t_s), STEP_S):
         got = f"{known} driven, {len(plan.candidates)} candidates, times {path.t_s}"
         raise InvalidInput(f"window: want at most {len(path.t_s)} driven points, a candidate, steps of {STEP_S} s, got {got}")
     whole = known == len(path.t_s)

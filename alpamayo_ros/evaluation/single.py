@@ -77,7 +77,7 @@ def plan_once(asked: Asked, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     picture = out / "plan.jpg"
     draw_plan(asked.bag, cycle, asked.rig, weights, picture)
-    print_plan(cycle.plan, asked.bundle, weights)
+    print_plan(cycle.plan, asked, weights)
     print(f"picture: {picture}")
     return {
         "t0_ns": cycle.t0_ns,
@@ -101,24 +101,24 @@ def answer_once(asked: Asked, question: str) -> dict[str, Any]:
             if cycle.observation is None:
                 raise StaleInput(f"no observation at {cycle.t0_ns} ns: {cycle.refused}")
             answer = clean(engine.ask(cycle.observation, question, replace(asked.request, seed=seed_of(cycle.t0_ns))))
-            print(f"answer ({engine.weights} weights): {answer}")
+            print(f"answer (weights: {engine.weights}): {answer}")
             return {"t0_ns": cycle.t0_ns, "weights": engine.weights, "question": question, "answer": answer}
     raise InvalidInput(f"{asked.bag} has no anchor frame at or after {asked.t0_ns} ns")
 
 
-def print_plan(plan: Plan, bundle: str, weights: str) -> None:
+def print_plan(plan: Plan, asked: Asked, weights: str) -> None:
     """Trace, what it decides, and every eighth point of the trajectory."""
     trace, decision = plan.reasoning, plan.reasoning.decision
     agreement = {True: "yes", False: f"no, {plan.consistent.why_not}", None: "the trace names no decision"}
     lines = {
-        "trace": trace.text or "none: no reasoning was asked for",
+        "trace": trace.text or ("empty" if asked.request.reasoning == "full" else "none: no reasoning was asked for"),
         "decision": ", ".join(filter(None, (decision.longitudinal, decision.lateral, decision.direction))) or "none",
         "meta-actions, stated": trace.meta_actions or "none",
         "meta-actions, driven": ", ".join(f"{m.action} {m.start_s:.1f}-{m.end_s:.1f} s" for m in plan.meta_actions),
         "consistent": agreement[plan.consistent.agrees],
-        "candidates": f"{len(plan.candidates)}, number {plan.chosen} is the one nearest to the others",
+        "candidates": f"{len(plan.candidates)} of {asked.request.samples} samples ended in a trajectory, number {plan.chosen} is taken",
     }
-    print(f"{bundle}, {weights} weights")
+    print(f"{asked.bundle}, weights: {weights}")
     for name, text in lines.items():
         print(f"{name + ':':<22}{text}")
     table = Table(*("t s", "x m", "y m", "yaw deg", "speed m/s", "accel m/s2", "curvature 1/m"), title="trajectory, ego at t0")

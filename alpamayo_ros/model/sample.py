@@ -42,6 +42,14 @@ class Written(NamedTuple):
     lengths: tuple[int, ...]  # tokens of each row up to and with the one that ended it, or T
     ended: tuple[int | None, ...]  # the id that ended each row; None where the limit did
 
+    def finished(self, end: int) -> Written:
+        """The rows that this id ended."""
+        rows = [row for row, ended in enumerate(self.ended) if ended == end]
+        if len(rows) == len(self.ended):
+            return self
+        cache = Cache(self.cache.k[:, rows], self.cache.v[:, rows], self.cache.length)
+        return Written(cache, self.tokens[rows], tuple(self.lengths[row] for row in rows), (end,) * len(rows))
+
 
 class Conditioning(NamedTuple):
     """What the expert sees, and where its own tokens stand."""
@@ -60,30 +68,26 @@ def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
     """
     generator = torch.Generator().manual_seed(request.seed)
     noise = torch.randn(request.samples, HORIZON, 2, generator=generator)
-    silent = request.reasoning == "none"
-    shared = request.greedy or request.share_reasoning or (silent and request.trajectory == "flow")
-    rows = 1 if shared else request.samples
-    start = tokenizer.id("<|traj_future_start|>")
+    start, first = tokenizer.id("<|traj_future_start|>"), model.config.traj_token_start
     state = prefill(model, prompt, request.max_tokens)
-    choose = chooser(request, rows, request.max_tokens, generator)
-    if silent:  # the prompt has asked for the trajectory already
-        nothing = torch.empty(rows, 0, dtype=torch.long)
-        written = Written(state.cache.repeated(rows), nothing, (0,) * rows, (start,) * rows)
+    if int(prompt.token_ids[-1]) == start:  # the trajectory is asked for already
+        written = Written(state.cache, torch.empty(1, 0, dtype=torch.long, device=model.device), (0,), (start,))
     else:
-        ends, first = {start, model.config.eos_token_id}, model.config.traj_token_start
+        rows = 1 if request.greedy or request.share_reasoning else request.samples
+        choose, ends = chooser(request, rows, request.max_tokens, generator), {start, model.config.eos_token_id}
         bins = slice(first, first + model.config.traj_vocab_size)  # of the language model's own; never among words
         written = write(model, state, rows, choose, ends, request.max_tokens, bins)
     complete = tuple(end == start for end in written.ended)
-    if request.trajectory == "tokens":
-        choose = chooser(request, rows, model.config.future_tokens, generator)
-        actions = torch.stack([_discrete_actions(model, state, written, row, choose) for row in range(rows)])
-    else:
-        actions = denoise(model, prompt, state, written, noise, request, tokenizer)
-    actions = actions.expand(request.samples, -1, -1)
-    finished = torch.tensor(complete).expand(request.samples)[:, None, None]
-    texts = [tokenizer.decode(ids) for ids in _rows(written)]
+    finished = torch.tensor(complete).expand(request.samples)
+    actions = torch.zeros_like(noise)
+    if request.trajectory == "tokens" and any(complete):
+        actions[finished] = _written_actions(model, state, written.finished(start), int(finished.sum()), request, generator)
+    elif any(complete):
+        ended = written.finished(start)
+        actions[finished] = denoise(model, prompt, state, ended, noise[finished], request, tokenizer).cpu()
+    texts = [tokenizer.decode(ids[:n].tolist()) for ids, n in zip(written.tokens, written.lengths, strict=True)]
     return ModelOutput(
-        actions=torch.where(finished, actions.cpu(), 0.0).numpy(),
+        actions=actions.numpy(),
         texts=tuple(section(text.partition("<|traj_future_start|>")[0], "cot") for text in texts),
         tokens=written.lengths,
         complete=complete,
@@ -93,11 +97,12 @@ def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
 
 @torch.inference_mode()
 def answer(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Request) -> str:
-    """The model's answer to the question of a prompt of mode "ask"."""
+    """The model's answer to the question of a prompt of mode "ask"; one that the limit cuts says so."""
     choose = chooser(request, 1, request.max_tokens, torch.Generator().manual_seed(request.seed))
     state = prefill(model, prompt, request.max_tokens)
     written = write(model, state, 1, choose, {model.config.eos_token_id}, request.max_tokens)
-    return section(tokenizer.decode(_rows(written)[0]).removesuffix("<|im_end|>"), "answer")
+    text = section(tokenizer.decode(written.tokens[0, : written.lengths[0]].tolist()).removesuffix("<|im_end|>"), "answer")
+    return text if written.ended[0] is not None else f"{text} [cut after {request.max_tokens} tokens]"
 
 
 def prefill(model: Alpamayo, prompt: Prompt, room: int, seen: tuple[Scene, Tensor | None] | None = None) -> State:
@@ -126,9 +131,7 @@ def write(
     model: Alpamayo, state: State, rows: int, choose: Choose, ends: Collection[int], limit: int, barred: slice | None = None
 ) -> Written:
     """Write up to `limit` tokens in each row, until every row has written one of `ends`; the ids `barred` are never written.
-
-    The last token of every row is read back, so that its keys and values are in the cache.
-    """
+    The last token is read back, so that its keys and values are in the cache."""
     cache, logits = state.cache.repeated(rows), state.logits.expand(rows, -1)
     written: list[Tensor] = []
     ended: list[int | None] = [None] * rows
@@ -157,15 +160,12 @@ def _read_one(model: Alpamayo, cache: Cache, token: Tensor, position: int) -> Te
 def denoise(
     model: Alpamayo, prompt: Prompt, state: State, written: Written, noise: Tensor, request: Request, tokenizer: Tokenizer
 ) -> Tensor:
-    """Actions (samples, 64, 2) float32 at the end of the flow, guided towards the navigation command when asked for.
-
-    A prompt without navigation has nothing to be guided by: both of the guidance's contexts are the same then.
-    """
+    """Actions (samples, 64, 2) float32 at the end of the flow, guided towards the navigation command when asked for."""
     velocity = _velocity(model, conditioning(written, state))
-    plain = without_route(prompt, tokenizer)
+    plain = without_route(prompt, tokenizer)  # the same prompt where there is no route: nothing to be guided by
     if request.guidance and len(plain.token_ids) < len(prompt.token_ids):
         velocity = guided(velocity, _velocity(model, _reread(model, plain, written, state)), request.guidance)
-    return euler(velocity, noise.to(model.device), request.steps)[-1]
+    return euler(velocity, noise.to(model.device), request.steps or model.config.flow_steps)[-1]
 
 
 def conditioning(written: Written, state: State) -> Conditioning:
@@ -201,18 +201,23 @@ def _velocity(model: Alpamayo, seen: Conditioning) -> Velocity:
     return velocity
 
 
-def _discrete_actions(model: Alpamayo, state: State, written: Written, row: int, choose: Choose) -> Tensor:
-    """Actions (64, 2) that the language model writes itself after <|traj_future_start|>, as 128 tokens of its action bins."""
-    before = written.lengths[row] - 1
-    cache, position = written.cache.row(row, state.length + before, model.config.future_tokens), state.position + before
-    ids: list[int] = []
-    token = torch.tensor([model.config.token_ids["future_start"]], device=model.device)
-    first, bins = model.config.traj_token_start, model.config.future_bins.num_bins
-    for index in range(model.config.future_tokens):
-        logits = _read_one(model, cache, token, position + index)
-        token = first + choose(logits[:, first : first + bins], index)
-        ids.append(int(token))
-    return torch.from_numpy(actions_of_tokens(ids, model.config))
+def _written_actions(
+    model: Alpamayo, state: State, written: Written, samples: int, request: Request, generator: torch.Generator
+) -> Tensor:
+    """Actions (samples, 64, 2) that the language model writes itself after <|traj_future_start|>, as 128 action tokens."""
+    rows, count, first = len(written.lengths), model.config.future_tokens, model.config.traj_token_start
+    drawn = []
+    for sample in range(rows if request.greedy else samples):
+        row, choose = sample % rows, chooser(request, 1, count, generator)
+        before, ids = written.lengths[row] - 1, []
+        cache = written.cache.row(row, state.length + before, count)  # up to <|traj_future_start|>, which is read again
+        token = torch.tensor([model.config.token_ids["future_start"]], device=model.device)
+        for index in range(count):
+            logits = _read_one(model, cache, token, state.position + before + index)
+            token = first + choose(logits[:, first : first + model.config.future_bins.num_bins], index)
+            ids.append(int(token))
+        drawn.append(torch.from_numpy(actions_of_tokens(ids, model.config)))
+    return torch.stack(drawn).expand(samples, -1, -1)
 
 
 def chooser(request: Request, rows: int, limit: int, generator: torch.Generator) -> Choose:
@@ -240,7 +245,3 @@ def probabilities(logits: Tensor, temperature: float, top_p: float) -> Tensor:
 def section(text: str, name: str) -> str:
     """What stands before the first <|name_end|>, or the end, and after the last <|name_start|> before it, if there is one."""
     return text.partition(f"<|{name}_end|>")[0].rpartition(f"<|{name}_start|>")[2].strip()
-
-
-def _rows(written: Written) -> list[list[int]]:
-    return [ids[:length].tolist() for ids, length in zip(written.tokens, written.lengths, strict=True)]

@@ -63,7 +63,7 @@ class PlannerParams:
     greedy: Annotated[bool, About("take the likeliest token; false samples with temperature and top_p")] = True
     temperature: Annotated[float, About("softmax temperature of sampled tokens", 0.01, 10)] = 0.6
     top_p: Annotated[float, About("nucleus of sampled tokens, share of the probability", 0.01, 1)] = 0.98
-    steps: Annotated[int, About("Euler steps of the flow", 1, 100)] = 10
+    steps: Annotated[int, About("Euler steps of the flow; 0: as the bundle's config says", 0, 100)] = 0
     guidance: Annotated[float, About("weight of classifier-free navigation guidance, 0 is off", 0, 10)] = 0.0
     seed: Annotated[int, About("seed of everything sampled, combined with t0", 0, 2**31 - 1)] = 0
 

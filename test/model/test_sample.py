@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from model.nano import nano_model, nano_tokenizer, prompt
+from torch import Tensor
 
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.network import Alpamayo
@@ -136,6 +137,56 @@ def test_action_tokens_are_written_in_their_range(model: Alpamayo, tokenizer: To
     steps = (output.actions + 10.0) / width
     np.testing.assert_allclose(steps, steps.round(), atol=1e-3)
     assert np.abs(output.actions).max() <= 10.0
+
+
+@pytest.mark.usefixtures("ended_by_force")
+@pytest.mark.parametrize("share", [False, True])
+def test_drawn_action_tokens_are_drawn_for_every_sample(model: Alpamayo, tokenizer: Tokenizer, share: bool) -> None:
+    request = Request(samples=3, greedy=False, share_reasoning=share, trajectory="tokens", seed=5)
+    output = sample(model, tokenizer, prompt(), request)
+    assert len(output.texts) == (1 if share else 3)
+    assert len({actions.tobytes() for actions in output.actions}) == 3
+    assert same(output, sample(model, tokenizer, prompt(), request))
+    at_once = sample(model, tokenizer, prompt("act"), Request(samples=2, greedy=False, trajectory="tokens"))
+    assert not np.array_equal(at_once.actions[0], at_once.actions[1])
+    greedy = sample(model, tokenizer, prompt("act"), Request(samples=2, trajectory="tokens"))
+    assert np.array_equal(greedy.actions[0], greedy.actions[1])
+
+
+def test_only_rows_that_ended_flow(model: Alpamayo, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three rows the second never ends; the flow runs for two, and the others are as if it had not been there."""
+    start = tokenizer.id("<|traj_future_start|>")
+
+    def two_of_three(logits: Tensor, index: int) -> Tensor:
+        return torch.tensor([start if index == 2 else 40, 41, start if index == 4 else 42])
+
+    monkeypatch.setattr(sampling, "chooser", lambda *_: two_of_three)
+    flowed = []
+    hook = model.expert.register_forward_hook(lambda _, args, __: flowed.append(len(args[0])))
+    output = sample(model, tokenizer, prompt(), Request(samples=3, greedy=False, max_tokens=6, steps=4))
+    hook.remove()
+    assert output.complete == (True, False, True)
+    assert flowed == [2] * 4
+    assert [bool(actions.any()) for actions in output.actions] == [True, False, True]
+    assert output.tokens == (3, 6, 5)
+
+
+def test_steps_are_the_config_s_unless_asked_for(model: Alpamayo, tokenizer: Tokenizer) -> None:
+    own, same_number, fewer = (
+        sample(model, tokenizer, prompt("act"), Request(reasoning="none", steps=steps)).actions for steps in (0, 10, 3)
+    )
+    assert model.config.flow_steps == 10
+    assert np.array_equal(own, same_number)
+    assert not np.array_equal(own, fewer)
+
+
+def test_an_answer_that_the_limit_cuts_says_so(model: Alpamayo, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = prompt("ask", question="Is the light red?")
+    ids = [*tokenizer.encode("Yes"), model.config.eos_token_id]
+    monkeypatch.setattr(sampling, "chooser", lambda *_: lambda logits, index: torch.tensor([ids[index]]))
+    assert answer(model, tokenizer, asked, Request(max_tokens=20)) == "Yes"
+    cut = answer(model, tokenizer, asked, Request(max_tokens=len(ids) - 1))
+    assert cut == f"Yes [cut after {len(ids) - 1} tokens]"
 
 
 @pytest.mark.usefixtures("ended_by_force")
