@@ -105,14 +105,15 @@ def replay(
     from alpamayo_ros.profile import read_rig
 
     result = replay_bag(bag, read_rig(rig), bundle, profile)
+    consistency, shuffled = result.consistency
     for reason, count in result.reasons.most_common(10):
         print(f"{count:6d} x {reason}")
     return {
         "plans": len(result.plans),
         "rejected": result.rejected,
         "weights": result.weights,
-        "consistency": result.consistency,
-        "consistency_shuffled": result.consistency_shuffled,
+        "consistency": consistency,
+        "consistency_shuffled": shuffled,
         "sha256": result.sha256,
     }
 

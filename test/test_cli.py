@@ -13,6 +13,7 @@ import pytest
 from nodes.planner_harness import small_profile, small_rig
 
 from alpamayo_ros.nodes.client import executable
+from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import ROLES
 
 PROGRAM = executable("planner_node").parents[2] / "bin" / "alpamayo"
@@ -78,6 +79,24 @@ def test_plan_says_whose_weights_planned_and_draws_a_picture(place: Place) -> No
     assert [Path(place.folder, file).stat().st_size > 0 for file in said["files"]] == [True]
 
 
+def test_a_bundle_plans_prints_and_answers(place: Place) -> None:
+    """The README's commands, on a small rig and 3 s: the window of `ar1_nano` is 2 s long."""
+    nano = shared_files() / "models" / "ar1_nano"
+    figures("make-bag", "longer", "--rig", "rig.yaml", "--duration-s", 3, cwd=place.folder)
+    asked = ("plan", "--bag", "longer", "--at", 2.5, "--bundle", nano, "--rig", "rig.yaml")
+    done = run(*asked, "--samples", 2, "--out", "nano", cwd=place.folder)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["weights"], said["candidates"]) == ("untrained", 2)
+    assert said["trace"] in done.stdout
+    assert "│ 6.40 │" in done.stdout
+    routed = figures(*asked, "--route", "turn_left 40 Main St", "--guidance", 2, "--out", "nano", cwd=place.folder)
+    assert routed["t0_ns"] == said["t0_ns"]
+    reply = figures(*asked, "--ask", "Is the road clear?", "--max-tokens", 4, cwd=place.folder)
+    assert reply["question"] == "Is the road clear?"
+    assert isinstance(reply["answer"], str)
+
+
 def test_replays_of_one_bag_are_the_same_and_of_another_bag_are_not(place: Place) -> None:
     one, same = (figures("replay", place.bag, *place.vehicle, cwd=place.folder) for _ in range(2))
     other = figures("replay", "other_bag", *place.vehicle, cwd=place.folder)
@@ -101,6 +120,10 @@ def test_replays_of_one_bag_are_the_same_and_of_another_bag_are_not(place: Place
         ("replay bag --bundle no_engine", "no engine 'no_engine'"),
         ("replay bag --profile no_profile", "no profile 'no_profile'"),
         ("plan --bag bag --at 1.5", "bag is 1.0 s long, got 1.5"),
+        ("plan --bag bag --at 0.7 --guidance 2", "want --route as well"),
+        ("plan --bag bag --at 0.7 --ask why --samples 2", "--ask goes without"),
+        ("plan --bag bag --at 0.7 --route left", "route 'left': want MANEUVER METRES"),
+        ("plan --bag bag --at 0.7 --ask why", "kinematic answers no questions"),
         ("make-bag bag --rig rig.yaml", "bag exists"),
         ("make-bag empty --rig rig.yaml --overwrite", "empty exists and is not a bag"),
         ("record bag", "bag exists"),

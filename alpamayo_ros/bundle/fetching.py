@@ -129,7 +129,7 @@ def _difference(path: Path, file: RemoteFile) -> str | None:
 def _in_clear_words(repository: Repository) -> Iterator[None]:
     """What can go wrong with a Hub, as InvalidInput that says what to do about it."""
     try:
-        from httpx2 import HTTPError
+        from httpx2 import ConnectError, ConnectTimeout, HTTPError
         from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
     except ModuleNotFoundError as error:
         raise InvalidInput(f"fetching needs huggingface_hub: pip install huggingface_hub ({error})") from error
@@ -146,5 +146,7 @@ def _in_clear_words(repository: Repository) -> Iterator[None]:
             f"{name}: access refused (HTTP {status}). Sign in at https://huggingface.co/{name}, accept its conditions, and "
             "pass a token of your account: `hf auth login`, or HF_TOKEN in the environment"
         ) from error
+    except (ConnectError, ConnectTimeout) as error:
+        raise InvalidInput(f"{name}: {error.request.url.netloc.decode()} cannot be reached: {error}; {again}") from error
     except (HTTPError, OSError) as error:
         raise InvalidInput(f"{name}: {error or type(error).__name__}; {again}") from error

@@ -13,15 +13,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
+from alpamayo_ros.bundle.provenance import Weights
 from alpamayo_ros.profile import Described, InputProfile, read_described
 from alpamayo_ros.types import InvalidInput
 
-Weights = Literal["untrained", "trained", "released"]
+MODEL_TYPES: dict[str, Literal["r1", "1.5"]] = {"alpamayo_r1": "r1", "alpamayo1_5": "1.5", "alpamayo_ros": "r1"}
+"""model_type of config.json -> whose names the special tokens have; 1.5 calls those that it does not use padding."""
 
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_KEY = "weights"
@@ -77,7 +80,7 @@ class Bundle:
     folder: Path
     profile: InputProfile
     source: Source | None
-    weights: Weights
+    weights: Weights  # "none" as long as they are not there and nothing says what they will be
     present: tuple[str, ...]  # of the files it needs
     missing: tuple[str, ...]
 
@@ -100,12 +103,13 @@ def read_bundle(folder: Path) -> Bundle:
         raise InvalidInput(f"{folder}: no such bundle folder")
     profile = read_described(InputProfile, folder / "profile.yaml")
     source = read_described(Source, folder / "source.yaml") if (folder / "source.yaml").is_file() else None
-    needed = ["config.json", "tokenizer.json", *_needed_backbone(folder), *_needed_weights(folder, source)]
+    weights = _needed_weights(folder, source)
+    needed = ["config.json", "tokenizer.json", *_needed_backbone(folder), *weights]
     if source is not None:
         needed += [file.name for repository in source.repositories for file in repository.files]
     present = tuple(name for name in dict.fromkeys(needed) if (folder / name).is_file())
     missing = tuple(name for name in dict.fromkeys(needed) if name not in present)
-    return Bundle(folder, profile, source, _weights(folder, source), present, missing)
+    return Bundle(folder, profile, source, _weights(folder, source, weights), present, missing)
 
 
 def read_index(folder: Path) -> dict[str, str]:
@@ -133,6 +137,29 @@ def read_header(path: Path) -> dict[str, Any]:
     return _json_object(text, path)
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What a safetensors file says of itself, nothing where it says nothing. Raises InvalidInput."""
+    metadata = read_header(path).get("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise InvalidInput(f"{path}: want texts by name in __metadata__, got {metadata!r}")
+    return metadata
+
+
+def read_stored(folder: Path) -> dict[str, Any]:
+    """A folder's config.json, if it is of a kind of model that runs here. Raises InvalidInput."""
+    stored = read_json(folder / "config.json")
+    known_model_type(stored, str(folder / "config.json"))
+    return stored
+
+
+def known_model_type(stored: Mapping[str, Any], where: str) -> str:
+    """The model_type of a config.json, one of MODEL_TYPES. Raises InvalidInput."""
+    found = stored.get("model_type")
+    if not isinstance(found, str) or found not in MODEL_TYPES:
+        raise InvalidInput(f"{where}: model_type {found!r}, want one of {', '.join(MODEL_TYPES)}")
+    return found
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A file with one JSON object. Raises InvalidInput."""
     if not path.is_file():
@@ -151,28 +178,38 @@ def _json_object(text: bytes, path: Path) -> dict[str, Any]:
 
 
 def _needed_backbone(folder: Path) -> list[str]:
-    inside = (folder / "config.json").is_file() and "vlm_config" in read_json(folder / "config.json")
-    return [] if inside or not (folder / "config.json").is_file() else ["backbone.json"]
+    return ["backbone.json"] if (folder / "config.json").is_file() and "vlm_config" not in read_stored(folder) else []
 
 
 def _needed_weights(folder: Path, source: Source | None) -> list[str]:
     """Weight files by what is there; without an index, one file, unless a source stands in for it."""
     if (folder / INDEX_FILE).is_file():
         return [INDEX_FILE, *sorted(set(read_index(folder).values()))]
-    return [WEIGHTS_FILE] if source is None else []
+    if (folder / WEIGHTS_FILE).is_file():
+        return [WEIGHTS_FILE]
+    if source is not None:
+        return []
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if pickles:
+        refused = f"{', '.join(pickles[:3])} refused: opening a pickle runs code of its author"
+        raise InvalidInput(f"{folder}: {refused}; want {WEIGHTS_FILE}, or shards with {INDEX_FILE}")
+    return [WEIGHTS_FILE]
 
 
-def _weights(folder: Path, source: Source | None) -> Weights:
-    """What the weights are. Files that do not say are taken for trained: only our own can be anything else."""
+def _weights(folder: Path, source: Source | None, files: list[str]) -> Weights:
+    """What the weights are: by the source, or by every file's own word, which cannot be "released"."""
     if source is not None and source.repositories:
         return "released"
-    path = folder / WEIGHTS_FILE
-    if source is not None and path.is_file():
-        raise InvalidInput(f"{folder} has {WEIGHTS_FILE} and source.yaml with a seed: which weights are meant?")
+    if source is not None and files:
+        raise InvalidInput(f"{folder} has {files[0]} and source.yaml with a seed: which weights are meant?")
     if source is not None:
         return "untrained"
-    metadata: Mapping[str, str] = read_header(path).get("__metadata__", {}) if path.is_file() else {}
-    said = metadata.get(WEIGHTS_KEY, "trained")
-    if said not in get_args(Weights):
-        raise InvalidInput(f"{path}: metadata says weights {said!r}, want one of {', '.join(get_args(Weights))}")
-    return said  # type: ignore[return-value]
+    there = [name for name in files if name != INDEX_FILE and (folder / name).is_file()]
+    said = {name: read_metadata(folder / name).get(WEIGHTS_KEY) for name in there}
+    for name, word in said.items():
+        if word not in ("untrained", "trained"):
+            how = f'write it with safetensors\' save_file(tensors, path, {{"{WEIGHTS_KEY}": "trained"}})'
+            raise InvalidInput(f"{folder / name}: metadata says weights {word!r}, want untrained or trained; {how}")
+        if word != said[there[0]]:
+            raise InvalidInput(f"{folder}: weights are {said[there[0]]} in {there[0]}, {word} in {name}")
+    return cast(Weights, said[there[0]]) if there else "none"

@@ -23,10 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from alpamayo_ros.bundle.config import check_profile, parse_config, read_config
-from alpamayo_ros.bundle.folder import read_bundle
+from alpamayo_ros.bundle.config import open_bundle, parse_config
 from alpamayo_ros.engine.description import blank_observation
-from alpamayo_ros.engine.eager import device, open_model
+from alpamayo_ros.engine.eager import claim_device, open_model
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.flow import Velocity, euler
 from alpamayo_ros.model.network import Alpamayo
@@ -206,7 +205,7 @@ def bench_engine(folder: Path, out: Path, runs: int = RUNS) -> Figures:
     `ratio` is ours to transformers' of the whole tiny pipeline, the worse of the numbers of samples.
     Raises InvalidInput for a bundle that is none, EngineFailure where transformers computes something else.
     """
-    bundle = bench_bundle(folder, device(), runs)
+    bundle = bench_bundle(folder, claim_device(), runs)
     tiny = bench_tiny(runs)
     ratios = [found["ratio"] for found in tiny["samples"].values()]
     floor = bundle.pop("fraction_of_floor")
@@ -256,10 +255,9 @@ def bench_pair(ours: Pipeline, theirs: Pipeline | None, samples: int, runs: int)
 
 def bench_bundle(folder: Path, where: torch.device, runs: int) -> Figures:
     """A bundle before black images, any WORDS written; `encode`, from the observation to the prompt, is not in `whole`."""
-    bundle, config = read_bundle(folder), read_config(folder)
-    bundle.require_complete()
-    check_profile(bundle.profile, config)
-    tokenizer, model, observation = read_tokenizer(folder, config), open_model(folder, where), blank_observation(bundle.profile)
+    bundle, config = open_bundle(folder)
+    tokenizer, model = read_tokenizer(folder, config), open_model(bundle, config, where)
+    observation = blank_observation(bundle.profile)
 
     def encoded() -> Prompt:
         return encode(observation, bundle.profile, tokenizer, config, "reason")

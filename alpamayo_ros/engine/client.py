@@ -6,7 +6,6 @@ import time
 import weakref
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 from typing import cast, final, get_args
 
@@ -15,7 +14,7 @@ import numpy as np
 from alpamayo_ros.engine import wire
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.engine.keeper import Keeper, Limits, State
-from alpamayo_ros.engine.loading import bundle_action_space
+from alpamayo_ros.engine.loading import bundle_action_space, bundle_folder
 from alpamayo_ros.engine.process import EngineProcess
 from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.profile import InputProfile
@@ -31,7 +30,8 @@ class EngineClient:
 
     `infer` is for one thread at a time; everything else may be called from any thread. Closed by close(), `with`, garbage
     collection or the end of the interpreter, whichever comes first; a killed parent takes its child with it.
-    Raises InvalidInput when ring and profile disagree, EngineFailure with the child's words when it does not get ready.
+    Raises InvalidInput when ring and profile disagree and for a bundle that cannot be opened, EngineFailure with the child's
+    words when it does not get ready.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class EngineClient:
         self._deadline_s = deadline_ms / 1e3
         self._ids = count(1)
         self.space = bundle_action_space(bundle)  # what its actions mean
-        limits = limits or Limits(ready_timeout_s=MODEL_READY_S if Path(bundle).is_dir() else Limits.ready_timeout_s)
+        limits = limits or Limits(ready_timeout_s=MODEL_READY_S if bundle_folder(bundle) else Limits.ready_timeout_s)
         self._keeper = Keeper(lambda: EngineProcess(bundle, ring, engine_python), limits)
         self._close = weakref.finalize(self, self._keeper.close)
         try:

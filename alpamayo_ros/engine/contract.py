@@ -6,11 +6,10 @@ sampled text under speculation, its distribution does. Dropping, repeating or re
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from alpamayo_ros.bundle.provenance import Weights as Weights  # noqa: PLC0414 - what an engine of one's own says of itself
 from alpamayo_ros.types import CameraFrame, ModelOutput, Observation, Request
-
-Weights = Literal["none", "untrained", "trained", "released"]
 
 
 class Engine(Protocol):

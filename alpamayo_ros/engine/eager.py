@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from alpamayo_ros.bundle.config import check_profile, read_config
-from alpamayo_ros.bundle.folder import read_bundle
+from alpamayo_ros.bundle.config import Config, open_bundle
+from alpamayo_ros.bundle.folder import Bundle
 from alpamayo_ros.cameras import Camera, base_from_optical, nominal_camera
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.engine.weights import draw_weights, load_weights
@@ -17,7 +19,7 @@ from alpamayo_ros.model.sample import answer, sample
 from alpamayo_ros.model.tokens import read_tokenizer
 from alpamayo_ros.model.views.triplane import Triplane, sampling_grids
 from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.types import F64, CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request, role_index
+from alpamayo_ros.types import F64, CameraFrame, EngineFailure, ModelOutput, Observation, Request, role_index
 
 
 class EagerEngine:
@@ -25,14 +27,11 @@ class EagerEngine:
 
     def __init__(self, folder: Path) -> None:
         """Open a bundle. Raises InvalidInput for one that is incomplete or does not fit together."""
-        bundle = read_bundle(folder)
-        bundle.require_complete()
+        bundle, self._config = open_bundle(folder)
         self.weights: Weights = bundle.weights
         self._profile = bundle.profile
-        self._config = read_config(folder)
-        check_profile(bundle.profile, self._config)
         self._tokenizer = read_tokenizer(folder, self._config)
-        self._model = open_model(folder, device())
+        self._model = open_model(bundle, self._config, claim_device())
 
     def add_frame(self, frame: CameraFrame) -> None:
         """Ignored: the reference looks at every image when it is asked."""
@@ -41,15 +40,14 @@ class EagerEngine:
         """Actions and words for one observation. Raises EngineFailure, InvalidInput."""
         mode: Mode = "act" if request.reasoning == "none" else "reason"
         prompt = encode(observation, self._profile, self._tokenizer, self._config, mode)
-        try:
+        with _out_of_memory_told(f"{request.samples} samples"):
             return sample(self._model, self._tokenizer, prompt, request)
-        except torch.OutOfMemoryError as error:
-            raise EngineFailure(f"out of memory for {request.samples} samples: {error}") from error
 
     def ask(self, observation: Observation, question: str, request: Request) -> str:
-        """The model's answer to a question about an observation. Raises InvalidInput."""
+        """The model's answer to a question about an observation. Raises EngineFailure, InvalidInput."""
         prompt = encode(observation, self._profile, self._tokenizer, self._config, "ask", question)
-        return answer(self._model, self._tokenizer, prompt, request)
+        with _out_of_memory_told("a question"):
+            return answer(self._model, self._tokenizer, prompt, request)
 
     def reset(self, epoch: int) -> None:
         """Nothing is kept between observations."""
@@ -59,20 +57,25 @@ class EagerEngine:
         self._model.to("meta")
 
 
-def open_model(folder: Path, where: torch.device) -> Alpamayo:
+@contextmanager
+def _out_of_memory_told(wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise EngineFailure(f"out of memory for {wanted}: {error}") from error
+
+
+def open_model(bundle: Bundle, config: Config, where: torch.device) -> Alpamayo:
     """The network of a complete bundle with its weights, ready to run. Raises InvalidInput."""
-    bundle, config = read_bundle(folder), read_config(folder)
     with torch.device("meta"):
         model = Alpamayo(config)
-    dtype = getattr(torch, config.dtype, None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InvalidInput(f"{folder}: model_dtype {config.dtype!r} is no floating-point type")
+    dtype: torch.dtype = getattr(torch, config.dtype)
     if bundle.source is not None and bundle.source.seed is not None:
         draw_weights(model, bundle.source.seed, where, dtype)
     else:
-        load_weights(model, folder, where, dtype)
+        load_weights(model, bundle.folder, where, dtype)
     if isinstance(model.views, Triplane):
-        model.views.calibrate(sampling_grids(model.views.config, rig_cameras(read_rig(str(folder / "rig.yaml")))))
+        model.views.calibrate(sampling_grids(model.views.config, rig_cameras(read_rig(str(bundle.folder / "rig.yaml")))))
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -81,8 +84,9 @@ def rig_cameras(rig: Rig) -> dict[int, tuple[Camera, F64]]:
     return {role_index(role): (nominal_camera(c), base_from_optical(c.mount)) for role, c in rig.cameras.items()}
 
 
-def device() -> torch.device:
-    """Where engines run. On a CPU by one thread: two cores gain nothing on small models and stall whoever shares them."""
+def claim_device() -> torch.device:
+    """Where engines run. Where that is the CPU, this process computes with one thread from then on: two cores gain nothing on
+    small models and stall whoever shares them."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     torch.set_num_threads(1)

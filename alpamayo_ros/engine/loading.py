@@ -30,13 +30,24 @@ def open_engine(bundle: str) -> Engine:
     """Open an engine on this machine, in this process. Raises InvalidInput, or whatever an engine of your own raises."""
     if bundle in BUILT_IN:
         return BUILT_IN[bundle]()
-    if ":" in bundle:
+    folder = bundle_folder(bundle)
+    if folder is None:
         return _own_engine(bundle)()
-    if not Path(bundle).is_dir():
-        raise _name_refused(bundle)
     from alpamayo_ros.engine.eager import EagerEngine  # torch takes a second to import, and only this engine needs it
 
-    return EagerEngine(Path(bundle))
+    return EagerEngine(folder)
+
+
+def bundle_folder(bundle: str) -> Path | None:
+    """The folder that a name stands for, None for a built-in engine or one of your own. Raises InvalidInput for neither."""
+    if bundle in BUILT_IN or ":" in bundle:
+        return None
+    if not Path(bundle).is_dir():
+        raise InvalidInput(
+            f"no engine {bundle!r}: want one of {', '.join(BUILT_IN)}, package.module:callable, "
+            f"or a bundle folder ({BUNDLE_FILES})"
+        )
+    return Path(bundle)
 
 
 def bundle_profile(bundle: str, otherwise: str = "seven_camera") -> InputProfile:
@@ -46,26 +57,27 @@ def bundle_profile(bundle: str, otherwise: str = "seven_camera") -> InputProfile
     """
     from alpamayo_ros.profile import read_profile  # pydantic takes longer to import than the engine's process to start
 
-    if Path(bundle).is_dir() and bundle not in BUILT_IN:
-        return read_profile(str(Path(bundle) / "profile.yaml"))
-    if bundle not in BUILT_IN and ":" not in bundle:
-        raise _name_refused(bundle)
-    return read_profile(otherwise)
+    folder = bundle_folder(bundle)
+    return read_profile(otherwise if folder is None else str(folder / "profile.yaml"))
 
 
 def bundle_action_space(bundle: str) -> ActionSpace:
     """What the engine's actions mean: a folder's own constants, the released ones for engines without a config.
 
-    Raises InvalidInput.
+    Raises InvalidInput, also for a bundle that is incomplete or does not fit together.
     """
-    from alpamayo_ros.bundle.config import read_config
+    from alpamayo_ros.bundle.config import open_bundle
 
-    return read_config(Path(bundle)).action_space if Path(bundle).is_dir() and bundle not in BUILT_IN else RELEASED
+    folder = bundle_folder(bundle)
+    return RELEASED if folder is None else open_bundle(folder)[1].action_space
 
 
 def default_deadline_ms(bundle: str) -> float:
-    """How long an answer may take before the engine counts as hung: 500 ms, 5 s for a bundle's network."""
-    return 5000.0 if Path(bundle).is_dir() and bundle not in BUILT_IN else 500.0
+    """How long an answer may take before the engine counts as hung: 500 ms, 5 s for a bundle's network.
+
+    Raises InvalidInput.
+    """
+    return 500.0 if bundle_folder(bundle) is None else 5000.0
 
 
 def _own_engine(name: str) -> Callable[[], Engine]:
@@ -75,9 +87,3 @@ def _own_engine(name: str) -> Callable[[], Engine]:
     except (ModuleNotFoundError, AttributeError) as error:
         raise InvalidInput(f"engine {name!r}: {error}") from error
     return cast("Callable[[], Engine]", found)
-
-
-def _name_refused(bundle: str) -> InvalidInput:
-    return InvalidInput(
-        f"no engine {bundle!r}: want one of {', '.join(BUILT_IN)}, package.module:callable, or a bundle folder ({BUNDLE_FILES})"
-    )

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -93,7 +94,7 @@ def main(arguments: Arguments) -> None:
         engine = open_engine(arguments.bundle)
     except (InvalidInput, EngineFailure) as error:
         link.reply(wire.encode("failure", {"id": 0, "text": str(error)}))
-        raise
+        sys.exit(1)  # without a traceback: the reply says it all
     link.reply(wire.encode("ready", {"weights": engine.weights}))
     serve(engine, link, reader)
     engine.close()

@@ -222,10 +222,10 @@ class Driven:
 
 @dataclass(frozen=True)
 class WindowMetrics:
-    """What one plan was worth. "6" is of the first six candidates, None of fewer; `1` of the first, as drawn, unchosen."""
+    """What one plan was worth. "6" is of the first six candidates, None of fewer; "1" of the first, whichever was chosen."""
 
     t0_ns: int
-    ade_m: ByHorizon  # of the trajectory that was chosen, as are all that are not said to be of candidates
+    ade_m: ByHorizon  # of the chosen trajectory, as is all that is not named 1 or 6
     fde_m: ByHorizon  # at the horizon
     longitudinal_m: ByHorizon  # mean magnitudes up to the horizon, as the next three
     lateral_m: ByHorizon

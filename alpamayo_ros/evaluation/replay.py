@@ -22,12 +22,12 @@ from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_profile
 from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.evaluation.metrics import consistency_share
 from alpamayo_ros.pipeline.buffers import Buffers, ring_slots
 from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
 from alpamayo_ros.pipeline.observe import next_t0
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.reasoning import shuffled_consistency
 from alpamayo_ros.types import InvalidInput, Plan, Request
 
 MAX_WAIT_NS = 100_000_000
@@ -46,18 +46,9 @@ class ReplayResult:
     sha256: str  # of all plans; stage times are not part of it
 
     @property
-    def consistency(self) -> float | None:
-        """Share of plans whose trace and trajectory agree, of those whose trace names a decision; None without any."""
-        judged = [plan.consistent.agrees for plan in self.plans if plan.consistent.agrees is not None]
-        return sum(judged) / len(judged) if judged else None
-
-    @property
-    def consistency_shuffled(self) -> float | None:
-        """The same for traces paired with other plans' trajectories: what agreement by chance looks like."""
-        judged = [plan for plan in self.plans if plan.consistent.agrees is not None]
-        if len(judged) < 2:
-            return None
-        return shuffled_consistency([p.reasoning.decision for p in judged], [p.meta_actions for p in judged], seed=0)
+    def consistency(self) -> tuple[float | None, float | None]:
+        """See `metrics.consistency_share`."""
+        return consistency_share(self.plans)
 
 
 def replay_bag(bag: Path, rig: Rig, bundle: str, profile: str) -> ReplayResult:

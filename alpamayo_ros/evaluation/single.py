@@ -17,6 +17,7 @@ from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, no
 from alpamayo_ros.drawing import plan_picture
 from alpamayo_ros.engine.contract import AnswersQuestions
 from alpamayo_ros.engine.loading import open_engine
+from alpamayo_ros.evaluation import metrics
 from alpamayo_ros.evaluation.replay import Replay
 from alpamayo_ros.geometry import inverse
 from alpamayo_ros.pipeline import decode
@@ -116,7 +117,7 @@ def print_plan(plan: Plan, asked: Asked, weights: str) -> None:
         "meta-actions, stated": trace.meta_actions or "none",
         "meta-actions, driven": ", ".join(f"{m.action} {m.start_s:.1f}-{m.end_s:.1f} s" for m in plan.meta_actions),
         "consistent": agreement[plan.consistent.agrees],
-        "candidates": f"{len(plan.candidates)} of {asked.request.samples} samples ended in a trajectory, number {plan.chosen} is taken",
+        "candidates": f"{len(plan.candidates)} of {asked.request.samples} samples, number {plan.chosen} is taken",
     }
     print(f"{asked.bundle}, weights: {weights}")
     for name, text in lines.items():
@@ -188,4 +189,4 @@ def _ade_m(plan: Plan, ego_t0: EgoPose, driven: list[EgoPose]) -> float | None:
     odom = np.stack([pose.position for pose in driven])
     there = np.stack([np.interp(instants, stamps, odom[:, axis]) for axis in range(3)], axis=-1)
     ego = (there - ego_t0.position) @ ego_t0.odom_from_ego
-    return float(np.linalg.norm(ego[:, :2] - plan.trajectory.xyz[:, :2], axis=1).mean())
+    return metrics.ade_m(plan.trajectory.xyz, ego)

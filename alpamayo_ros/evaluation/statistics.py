@@ -59,8 +59,9 @@ def estimate(
     """Mean over windows, every window equal, and its percentile bootstrap interval over clips (Efron, 1979).
 
     Each resample draws as many clips as there are, with replacement, and takes the mean of all their windows. `clips`
-    names the clip of each window. With few clips the interval is too narrow: of normal clip means, 20 clips cover 93 % at
-    level 0.95. Raises InvalidInput for lengths that differ, no value, one that is not finite, a level outside (0, 1).
+    names the clip of each window. Of few clips the interval is too narrow: at level 0.95, 5, 10, 20 and 50 clips of normal
+    values cover the truth in 82, 90, 92 and 94 % of cases. Raises InvalidInput for lengths that differ, no value, one that
+    is not finite, a level outside (0, 1).
     """
     sums = _sums("estimate", values, clips)
     low, high = _interval(sums, seed, level, resamples)

@@ -63,16 +63,12 @@ class Tokenizer:
 
 
 def read_tokenizer(folder: Path, config: Config) -> Tokenizer:
-    """The tokenizer of a bundle: `tokenizer.json`, extended where it is still the language model's own.
-
-    Raises InvalidInput for a file that is none, and where ids or their number are not those of config.json.
-    """
+    """The tokenizer of a bundle: `tokenizer.json`, extended where it is still the language model's own. Raises
+    InvalidInput for a file that is none, and where ids or their number are not those of config.json."""
     path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise InvalidInput(f"{path}: no such file")
     try:
         vocabulary = tokenizers.Tokenizer.from_buffer(path.read_bytes())
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InvalidInput(f"{path}: {error}") from error
     vocabulary.no_truncation()
     vocabulary.no_padding()
@@ -88,23 +84,26 @@ def extend(vocabulary: tokenizers.Tokenizer, config: Config) -> None:
     What it has already, as Qwen3-VL's has `<|image_pad|>`, keeps its id.
     """
     vocabulary.add_tokens([f"<i{i}>" for i in range(config.traj_vocab_size)])
+    vocabulary.add_special_tokens(_special_tokens(config))
+
+
+def _special_tokens(config: Config) -> list[str]:
     unused = [name for name in NAMES.split() if name.endswith("*") and config.generation == "1.5"]
-    names = [f"_padding_{unused.index(name)}" if name in unused else name.rstrip("*") for name in NAMES.split()]
-    vocabulary.add_special_tokens([f"<|{name}|>" for name in names])
+    return [f"<|_padding_{unused.index(n)}|>" if n in unused else f"<|{n.rstrip('*')}|>" for n in NAMES.split()]
 
 
 def _check(vocabulary: tokenizers.Tokenizer, config: Config, where: str) -> None:
     """Raise InvalidInput unless the vocabulary is the one that the embedding was trained with."""
-    size = vocabulary.get_vocab_size(with_added_tokens=True)
-    if size != config.vocab_size:
+    if (size := vocabulary.get_vocab_size(with_added_tokens=True)) != config.vocab_size:
         raise InvalidInput(f"config.json says {config.vocab_size} tokens, {where} has {size}")
-    last = config.traj_vocab_size - 1
-    wanted = {"<i0>": config.traj_token_start, f"<i{last}>": config.traj_token_start + last}
-    wanted |= {"<|image_pad|>": config.image_token_id, "<|im_end|>": config.eos_token_id}
-    wanted |= {f"<|traj_{key}|>": token for key, token in config.token_ids.items()}
-    for token, want in wanted.items():
-        if vocabulary.token_to_id(token) != want:
-            raise InvalidInput(f"config.json says {want} for {token}, {where} has {vocabulary.token_to_id(token)}")
+    names = [f"<i{i}>" for i in range(config.traj_vocab_size)] + [n for n in _special_tokens(config) if n != "<|image_pad|>"]
+    wanted = list(enumerate(names, config.traj_token_start))
+    wanted += [(config.image_token_id, "<|image_pad|>"), (config.eos_token_id, "<|im_end|>")]
+    wanted += ((token_id, f"<|traj_{key}|>") for key, token_id in config.token_ids.items())
+    added = {token.content: token_id for token_id, token in vocabulary.get_added_tokens_decoder().items()}
+    for token_id, token in wanted:
+        if added.get(token) != token_id:
+            raise InvalidInput(f"config.json says {token_id} for {token}, {where} has {added.get(token)}")
 
 
 def plain(text: str, what: str, allowed: str = "") -> str:

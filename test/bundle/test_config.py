@@ -12,6 +12,7 @@ from model.released import BACKBONE, Generation, released_json
 
 from alpamayo_ros.bundle.config import FlexConfig, check_profile, parse_config, read_config
 from alpamayo_ros.dynamics import RELEASED
+from alpamayo_ros.model.pixels import smart_size
 from alpamayo_ros.profile import read_profile
 from alpamayo_ros.types import InvalidInput
 
@@ -88,8 +89,70 @@ def changed(path: str, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     ],
 )
 def test_a_config_that_cannot_be_is_refused_with_both_sides(path: str, value: Any, said: str) -> None:
-    with pytest.raises(InvalidInput, match=f"config.json.*{said}"):
+    file = {"stored": "config.json", "backbone": r"(config|backbone)\.json"}[path.partition("/")[0]]
+    with pytest.raises(InvalidInput, match=f"^{file}.*{said}"):
         parse_config(*changed(path, value), "config.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("stored/vocab_size", "2540", "vocab_size: Input should be a valid integer, got '2540'"),
+        ("stored/vocab_size", 2540.0, "vocab_size: Input should be a valid integer"),
+        ("stored/model_type", ["r1"], r"model_type \['r1'\], want one of"),
+        ("stored/model_dtype", "int8", "model_dtype: .*'bfloat16', got 'int8'"),
+        ("stored/expert_cfg", "none", "expert_cfg: want a JSON object, got 'none'"),
+        ("stored/expert_cfg/hidden_size", 0, "expert_cfg: hidden_size: .* greater than or equal to 1, got 0"),
+        ("stored/action_space_cfg", 5, "action_space_cfg: want a JSON object, got 5"),
+        ("stored/action_space_cfg/accel_std", 0, "action_space_cfg: accel_std: .* greater than 0, got 0"),
+        ("stored/action_space_cfg/curvature_mean", float("nan"), "curvature_mean: .* finite number, got nan"),
+        ("stored/action_space_cfg/accel_bounds", [9.8, -9.8], r"accel_bounds: .*\(9.8, -9.8\): want the lower end first"),
+        ("stored/action_space_cfg/v_ridge", -1, "action_space_cfg: v_ridge: .* greater than or equal to 0, got -1"),
+        ("stored/traj_tokenizer_cfg/dims_min", [-10], r"dims_min: 1: Field required, got \[-10\]"),
+        ("stored/hist_traj_tokenizer_cfg/ego_xyz_max", [4, -4, 10], r"ego_xyz_min .* must lie below ego_xyz_max .*-4"),
+        ("stored/hist_traj_tokenizer_cfg/num_bins", 1, "num_bins: .* greater than or equal to 2, got 1"),
+        ("stored/traj_token_ids/history", "x", "traj_token_ids: history: Input should be a valid integer"),
+        ("stored/min_pixels", 200000, "min_pixels 200000 beyond max_pixels 196608"),
+        ("stored/views", 5, "views: want a JSON object, got 5"),
+        ("backbone/text_config", 5, "text_config: want a JSON object, got 5"),
+        ("backbone/text_config/rope_scaling", 5, "text_config: want interleaved M-RoPE, got 5"),
+        ("backbone/text_config/rope_scaling/mrope_section", [16], r"text_config: mrope_section.1: Field required, got \[16\]"),
+        ("backbone/vision_config", [1], r"vision_config: want a JSON object, got \[1\]"),
+        ("backbone/vision_config/depth", True, "vision_config: depth: Input should be a valid integer, got True"),
+        ("backbone/vision_config/num_position_embeddings", 2305, "num_position_embeddings 2305 are no square"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_file_and_key(path: str, value: Any, said: str) -> None:
+    file = {"stored": "config", "backbone": "(config|backbone)"}[path.partition("/")[0]]
+    with pytest.raises(InvalidInput, match=rf"^{file}\.json: .*{said}"):
+        parse_config(*changed(path, value), "config.json")
+
+
+def test_a_key_that_is_null_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"config\.json: expert_cfg: want a JSON object, got None"):
+        parse_config(released_json("r1") | {"expert_cfg": None}, BACKBONE, "config.json")
+
+
+def test_another_kind_of_model_is_told_before_the_backbone_is_missed(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(InvalidInput, match=r"config\.json: model_type 'llama', want one of alpamayo_r1"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "fits"), [(320, 576, True), (330, 576, False), (256, 576, False), (320, 640, False)]
+)
+def test_images_of_a_size_that_the_network_does_not_take_are_refused(height: int, width: int, fits: bool) -> None:
+    profile = read_profile("alpamayo_r1_10b").model_copy(
+        update={"image_height": height, "image_width": width, "scene_tokens": 16 * (height // 32) * (width // 32)}
+    )
+    config = parse_config(released_json("r1"), BACKBONE, "x")
+    assert (smart_size(height, width, config) == (height, width)) == fits, "what every cycle would be refused for"
+    if fits:
+        return check_profile(profile, config)
+    with pytest.raises(InvalidInput, match=rf"images of {height}x{width}, config.json wants multiples of 32 and 163840 to"):
+        check_profile(profile, config)
+    return None
 
 
 def test_the_backbone_stands_inside_or_beside(tmp_path: Path) -> None:
@@ -104,5 +167,7 @@ def test_the_backbone_stands_inside_or_beside(tmp_path: Path) -> None:
 
 def test_views_of_our_own_are_read() -> None:
     stored, backbone = changed("backbone/vision_config/deepstack_visual_indexes", [])
-    flex = {"kind": "flex", "scene_tokens": 64, "layers": 2, "heads": 6, "timesteps": 4}
-    assert parse_config(stored | {"views": flex}, backbone, "x").views == FlexConfig(64, 2, 6, 4)
+    flex = {"kind": "flex", "scene_tokens": 64, "layers": 2, "heads": 8, "timesteps": 4}
+    assert parse_config(stored | {"views": flex}, backbone, "x").views == FlexConfig(64, 2, 8, 4)
+    with pytest.raises(InvalidInput, match="views of 4096 numbers a token in 5 heads"):
+        parse_config(stored | {"views": flex | {"heads": 5}}, backbone, "x")

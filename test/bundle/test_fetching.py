@@ -274,7 +274,10 @@ def test_other_answers_and_no_answer_say_so_and_that_nothing_is_lost(hub: tuple[
     hub[0].refusal = (404, "EntryNotFound")
     assert re.search(r"HTTP 404: .*config\.json.*run the same command again", refusal(folder, hub[1]), re.DOTALL)
     said = refusal(folder, "http://127.0.0.1:9")
-    assert re.search(rf"{REPOSITORY}: .*refused; what has arrived is kept: run the same command again", said)
+    assert re.search(
+        rf"{REPOSITORY}: 127\.0\.0\.1:9 cannot be reached: .*refused; what has arrived is kept: run the same command again",
+        said,
+    )
 
 
 def test_a_full_disk_is_told_before_the_download(

@@ -25,7 +25,7 @@ REPOSITORY = {"repository": "maker/model", "revision": "0" * 40, "files": [FILE]
 def folder(tmp_path: Path) -> Path:
     """A bundle's folder with everything but weights."""
     shutil.copy(MODELS / "alpamayo_r1_10b" / "profile.yaml", tmp_path)
-    (tmp_path / "config.json").write_text('{"vlm_config": {}}')
+    (tmp_path / "config.json").write_text('{"model_type": "alpamayo_r1", "vlm_config": {}}')
     (tmp_path / "tokenizer.json").write_text("{}")
     return tmp_path
 
@@ -66,11 +66,40 @@ def test_weights_are_what_the_file_says(folder: Path) -> None:
     for said in ("untrained", "trained"):
         save(folder / "model.safetensors", weights=said)
         assert read_bundle(folder).weights == said
-    save(folder / "model.safetensors", format="pt")
-    assert read_bundle(folder).weights == "trained", "a file of somebody else's"
     read_bundle(folder).require_complete()
-    save(folder / "model.safetensors", weights="excellent")
-    with pytest.raises(InvalidInput, match="weights 'excellent', want one of untrained, trained"):
+
+
+@pytest.mark.parametrize("metadata", [{}, {"format": "pt"}, {"weights": "excellent"}, {"weights": "released"}])
+def test_weights_that_do_not_say_what_they_are_are_refused_with_how_to_say_it(folder: Path, metadata: dict[str, str]) -> None:
+    save(folder / "model.safetensors", **metadata)
+    how = r'.*save_file\(tensors, path, {"weights": "trained"}\)'
+    with pytest.raises(InvalidInput, match=f"says weights {metadata.get('weights')!r}, want untrained or trained; {how}"):
+        read_bundle(folder)
+
+
+def test_weights_in_shards_are_what_every_shard_says(folder: Path) -> None:
+    (folder / INDEX_FILE).write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    assert read_bundle(folder).weights == "none", "nobody knows yet"
+    for shard in ("model-1.safetensors", "model-2.safetensors"):
+        save(folder / shard, weights="untrained")
+    assert read_bundle(folder).weights == "untrained"
+    save(folder / "model-2.safetensors", weights="trained")
+    with pytest.raises(InvalidInput, match=r"weights are untrained in model-1.safetensors, trained in model-2.safetensors"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth", "last.ckpt"])
+def test_a_pickle_is_refused_by_name_and_never_opened(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"whatever")
+    with pytest.raises(InvalidInput, match=f"{name} refused: opening a pickle runs code of its author; want model.safetensors"):
+        read_bundle(folder)
+    save(folder / "model.safetensors", weights="trained")
+    read_bundle(folder).require_complete()
+
+
+def test_another_kind_of_model_is_told_before_what_is_missing(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(InvalidInput, match=r"config.json: model_type 'llama', want one of alpamayo_r1"):
         read_bundle(folder)
 
 
@@ -86,7 +115,7 @@ def test_a_seed_stands_in_for_weights_that_are_not_there(folder: Path) -> None:
 def test_an_index_says_which_shards_are_needed(folder: Path) -> None:
     shards = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     (folder / INDEX_FILE).write_text(json.dumps({"weight_map": shards}))
-    save(folder / "model-2.safetensors")
+    save(folder / "model-2.safetensors", weights="trained")
     assert read_bundle(folder).missing == ("model-1.safetensors",)
 
 
@@ -97,9 +126,9 @@ def test_an_index_that_leads_elsewhere_is_refused(folder: Path, shard: str) -> N
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("config", ["{}", '{"vlm_config": {}}'])
+@pytest.mark.parametrize("config", ['{"model_type": "alpamayo_r1"}', '{"model_type": "alpamayo_r1", "vlm_config": {}}'])
 def test_the_backbones_config_is_in_config_json_or_beside_it(folder: Path, config: str) -> None:
-    save(folder / "model.safetensors")
+    save(folder / "model.safetensors", weights="trained")
     (folder / "config.json").write_text(config)
     assert read_bundle(folder).missing == (() if "vlm_config" in config else ("backbone.json",))
 

@@ -137,7 +137,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole command in seconds, on the CPU."""
     torch.set_num_threads(1)
     bench_engine = benchmark.bench_engine
-    monkeypatch.setattr(benchmark, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(benchmark, "claim_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(benchmark, "bench_engine", lambda folder, out: bench_engine(folder, out, runs=1))
 
 

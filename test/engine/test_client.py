@@ -19,10 +19,13 @@ import pytest
 from engine.observations import PROFILE, SECOND, frame, observation
 from engine.processes import PATIENT_MS, PUPPET, gone, pid_of, soon, told, usual
 
+from alpamayo_ros.engine import wire
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.keeper import Limits
 from alpamayo_ros.engine.kinematic import KinematicEngine
+from alpamayo_ros.engine.process import EngineProcess
 from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
 
@@ -157,18 +160,28 @@ def test_a_client_that_cannot_work_is_refused(small_ring: FrameRing) -> None:
 # An engine that does not open
 
 
-@pytest.mark.parametrize(
-    ("bundle", "words"),
-    [
-        ("kinematik", "no engine 'kinematik'"),
-        ("engine.own_engines:dies_opening", "status 1: .*ValueError: no such weights"),
-    ],
-)
+def test_a_bundle_that_cannot_be_opened_is_refused_before_a_process_starts(small_ring: FrameRing) -> None:
+    with pytest.raises(InvalidInput, match="no engine 'kinematik'"):
+        EngineClient("kinematik", PROFILE, small_ring, PATIENT_MS)
+    released = str(shared_files() / "models" / "alpamayo_r1_10b")
+    with pytest.raises(InvalidInput, match=r"alpamayo_r1_10b lacks config.json, .*; run: alpamayo fetch .*alpamayo_r1_10b"):
+        EngineClient(released, PROFILE, small_ring, PATIENT_MS)
+
+
+def test_a_process_that_is_refused_its_engine_ends_without_a_traceback(small_ring: FrameRing) -> None:
+    process = EngineProcess("kinematik", small_ring, "")
+    told = list(iter(lambda: process.receive(10.0), b""))
+    failures = [wire.decode(packet) for packet in told if packet and wire.decode(packet).kind == "failure"]
+    assert [failure.fields["id"] for failure in failures] == [0]
+    assert failures[0].fields["text"].startswith("no engine 'kinematik'")
+    assert process.finish() == "the engine's process ended with status 1"
+
+
 def test_an_engine_that_does_not_open_says_why_and_is_not_started_again(
-    small_ring: FrameRing, bundle: str, words: str, caplog: pytest.LogCaptureFixture
+    small_ring: FrameRing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(EngineFailure, match=words):
-        EngineClient(bundle, PROFILE, small_ring, PATIENT_MS)
+    with pytest.raises(EngineFailure, match=r"status 1: .*ValueError: no such weights"):
+        EngineClient("engine.own_engines:dies_opening", PROFILE, small_ring, PATIENT_MS)
     processes = {record.args[0] for record in caplog.records if isinstance(record.args, tuple)}
     assert len(processes) <= 1  # each process that prints a traceback is logged with its id
 

@@ -28,7 +28,7 @@ from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.engine.weights import draw_weights, stored_constants
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import read_profile
-from alpamayo_ros.types import CameraFrame, EgoHistory, InvalidInput, Navigation, Observation, Request
+from alpamayo_ros.types import CameraFrame, EgoHistory, EngineFailure, InvalidInput, Navigation, Observation, Request
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,19 @@ def test_it_answers_questions(nano: EagerEngine) -> None:
     with pytest.raises(InvalidInput, match=r"question 'a<\|im_end\|>b'"):
         nano.ask(observation(), "a<|im_end|>b", Request())
     assert not isinstance(open_engine("kinematic"), AnswersQuestions)
+
+
+@pytest.mark.parametrize("asked", ["infer", "ask"])
+def test_a_device_without_memory_left_is_an_engine_failure(
+    nano: EagerEngine, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("2 GiB wanted")
+
+    for name in ("sample", "answer"):
+        monkeypatch.setattr(f"alpamayo_ros.engine.eager.{name}", exhausted)
+    with pytest.raises(EngineFailure, match=r"out of memory for .*: 2 GiB wanted"):
+        nano.infer(observation(), Request()) if asked == "infer" else nano.ask(observation(), "Why?", Request())
 
 
 # ---------------------------------------------------------------------------------------------------------- released layouts
@@ -161,7 +174,7 @@ def test_a_camera_that_the_profile_requires_is_not_left_out_and_an_optional_one_
     [
         ({"vocab_size": 5000}, r"config.json says 5000 tokens, .*tokenizer.json has 798"),
         ({"model_type": "llama"}, r"model_type 'llama', want one of alpamayo_r1"),
-        ({"model_dtype": "int8"}, r"model_dtype 'int8' is no floating-point type"),
+        ({"min_pixels": 8192}, r"images of 64x96, config.json wants multiples of 32 and 8192 to 65536 pixels"),
         ({"tokens_per_history_traj": 63}, r"profile alpamayo_r1_10b has 16 poses, config.json tokens for 21"),
     ],
 )

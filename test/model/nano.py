@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.bundle.config import open_bundle, read_config
 from alpamayo_ros.engine.eager import open_model
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Mode, Prompt, encode
@@ -19,7 +19,7 @@ T0_NS = 5_000_000_000
 
 def nano_model() -> Alpamayo:
     torch.set_num_threads(1)
-    return open_model(BUNDLE, torch.device("cpu"))
+    return open_model(*open_bundle(BUNDLE), torch.device("cpu"))
 
 
 def nano_tokenizer() -> Tokenizer:

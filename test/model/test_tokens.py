@@ -1,9 +1,12 @@
 """Ids as released: the vocabulary, the history, discrete actions, ego signals; and text that tries to be more than words."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from model.reference import VECTORS, needs_vectors, tiny_config, vectors
 from model.vocabulary import small_config, trajectory_ids, write_vocabulary
@@ -14,6 +17,7 @@ from alpamayo_ros.model.tokens import (
     Tokenizer,
     action_tokens,
     actions_of_tokens,
+    extend,
     history_tokens,
     plain,
     read_tokenizer,
@@ -45,6 +49,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return read_tokenizer(write_vocabulary(tmp_path_factory.mktemp("small")), small_config())
 
 
+def extended(folder: Path) -> dict[str, Any]:
+    """tokenizer.json of R1, extended; also written into the folder."""
+    vocabulary = tokenizers.Tokenizer.from_file(str(write_vocabulary(folder) / "tokenizer.json"))
+    extend(vocabulary, small_config())
+    vocabulary.save(str(folder / "tokenizer.json"))
+    read_tokenizer(folder, small_config())
+    return json.loads(vocabulary.to_str())
+
+
 class TestVocabulary:
     @pytest.mark.parametrize(("generation", "unused"), [("r1", "meta_action_start"), ("1.5", "_padding_2")])
     def test_a_plain_vocabulary_is_extended_to_the_released_ids(self, qwen: Path, generation: str, unused: str) -> None:
@@ -68,11 +81,31 @@ class TestVocabulary:
         with pytest.raises(InvalidInput, match=sides):
             read_tokenizer(qwen, released_vocabulary("1.5", **changes))
 
+    def test_special_tokens_that_changed_places_are_refused(self, tmp_path: Path) -> None:
+        stored = extended(tmp_path)
+        start, end = (next(t for t in stored["added_tokens"] if t["content"] == f"<|cot_{part}|>") for part in ("start", "end"))
+        start["content"], end["content"] = end["content"], start["content"]
+        (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+        with pytest.raises(InvalidInput, match=r"says 478 for <\|cot_start\|>, .* has 479"):
+            read_tokenizer(tmp_path, small_config())
+
+    def test_a_special_token_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        stored = extended(tmp_path)
+        next(t for t in stored["added_tokens"] if t["content"] == "<|route_start|>")["content"] = "<|another|>"
+        (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+        with pytest.raises(InvalidInput, match=r"says 491 for <\|route_start\|>, .* has None"):
+            read_tokenizer(tmp_path, small_config())
+
+    def test_names_of_the_other_generation_are_refused(self, tmp_path: Path) -> None:
+        extended(tmp_path)
+        with pytest.raises(InvalidInput, match=r"says 473 for <\|_padding_0\|>, .* has None"):
+            read_tokenizer(tmp_path, small_config(generation="1.5"))
+
     @pytest.mark.parametrize("content", [None, b"", b'{"version": "1.0"'])
     def test_no_vocabulary_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
         if content is not None:
             (tmp_path / "tokenizer.json").write_bytes(content)
-        with pytest.raises(InvalidInput, match=r"tokenizer\.json: (no such file|Cannot .*EOF)"):
+        with pytest.raises(InvalidInput, match=r"tokenizer\.json: (.*No such file|Cannot .*EOF)"):
             read_tokenizer(tmp_path, small_config())
 
     def test_words_survive_and_special_tokens_are_spelled_out(self, small: Tokenizer) -> None:
