@@ -97,7 +97,7 @@ def test_every_default_is_in_its_own_range(spec: type) -> None:
 
 
 def test_the_ranges_of_a_request_are_those_of_the_engine_contract() -> None:
-    for name, low, high in (("samples", 1, 64), ("steps", 1, 100)):
+    for name, low, high in (("samples", 1, 64), ("steps", 0, 100), ("max_tokens", 1, 4096), ("guidance", 0, 10)):
         for value in (low, high):
             Request(**{name: getattr(read(PlannerParams, {name: value}), name)})
         for value in (low - 1, high + 1):
