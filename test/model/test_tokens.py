@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
-import torch
 from model.reference import VECTORS, needs_vectors, tiny_config, vectors
 from model.vocabulary import small_config, trajectory_ids, write_vocabulary
 
@@ -23,7 +22,6 @@ from alpamayo_ros.model.tokens import (
     read_tokenizer,
     signal_tokens,
 )
-from alpamayo_ros.training.augmentation import drop_history, noisy_history
 from alpamayo_ros.types import EgoSignals, InvalidInput
 
 RELEASED_BINS = small_config(
@@ -207,31 +205,6 @@ class TestSignals:
         for absent in (signals, None):
             with pytest.raises(InvalidInput, match="declares the ego signal acceleration"):
                 signal_tokens(absent, ("acceleration",), RELEASED_BINS)
-
-
-class TestTrainingWithoutTheEgoShortcut:
-    def test_a_dropped_history_is_unknown_from_start_to_end_and_nothing_else(self) -> None:
-        config = small_config()
-        start, end, unknown = (config.token_ids[name] for name in ("history_start", "history_end", "history"))
-        ids = torch.tensor([7, start, 400, 401, 402, end, 400, 8])
-        dropped = drop_history(ids, config, 1.0, np.random.default_rng(0))
-        assert dropped.tolist() == [7, start, unknown, unknown, unknown, end, 400, 8]
-        assert drop_history(ids, config, 0.0, np.random.default_rng(0)).equal(ids)
-
-    def test_histories_are_dropped_as_often_as_asked(self) -> None:
-        config, rng = small_config(), np.random.default_rng(0)
-        ids = torch.tensor([config.token_ids["history_start"], 400, config.token_ids["history_end"]])
-        dropped = sum(not drop_history(ids, config, 0.3, rng).equal(ids) for _ in range(1000))
-        assert dropped == pytest.approx(300, abs=60)  # 4 standard deviations
-
-    def test_noise_moves_poses_by_metres_and_leaves_the_origin(self) -> None:
-        history = drive(2).astype(np.float32)
-        noisy = noisy_history(history, 0.2, np.random.default_rng(0))
-        assert noisy.dtype == np.float32
-        assert (noisy[-1] == history[-1]).all()
-        assert (noisy - history)[:-1].std() == pytest.approx(0.2, rel=0.25)  # 45 numbers
-        moved = np.array(history_tokens(noisy, RELEASED_BINS)) != history_tokens(history, RELEASED_BINS)
-        assert moved.mean() > 0.9
 
 
 class TestReference:

@@ -1,0 +1,38 @@
+"""Dropped and noisy histories act, and on nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from model.nano import BUNDLE
+from model.vocabulary import small_config
+
+from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.model.tokens import history_tokens
+from alpamayo_ros.training.augmentation import drop_history, noisy_history
+
+
+def test_a_dropped_history_is_unknown_from_start_to_end_and_nothing_else() -> None:
+    config = small_config()
+    start, end, unknown = (config.token_ids[name] for name in ("history_start", "history_end", "history"))
+    ids = torch.tensor([7, start, 400, 401, 402, end, 400, 8])
+    dropped = drop_history(ids, config, 1.0, np.random.default_rng(0))
+    assert dropped.tolist() == [7, start, unknown, unknown, unknown, end, 400, 8]
+    assert drop_history(ids, config, 0.0, np.random.default_rng(0)).equal(ids)
+
+
+def test_histories_are_dropped_as_often_as_asked() -> None:
+    config, rng = small_config(), np.random.default_rng(0)
+    ids = torch.tensor([config.token_ids["history_start"], 400, config.token_ids["history_end"]])
+    dropped = sum(not drop_history(ids, config, 0.3, rng).equal(ids) for _ in range(1000))
+    assert dropped == pytest.approx(300, abs=60)  # 4 standard deviations
+
+
+def test_noise_moves_poses_by_metres_and_leaves_the_origin() -> None:
+    config, history = read_config(BUNDLE), np.zeros((21, 3), np.float32)
+    history[:, 0] = 0.2 * np.arange(-20, 1)
+    noisy = noisy_history(history, 0.2, np.random.default_rng(0))
+    assert noisy.dtype == np.float32
+    assert (noisy[-1] == history[-1]).all()
+    assert (noisy - history)[:-1].std() == pytest.approx(0.2, rel=0.25)  # 60 numbers
+    moved = np.array(history_tokens(noisy, config)) != history_tokens(history, config)
+    assert moved.mean() > 0.9
