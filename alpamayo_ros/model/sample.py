@@ -228,8 +228,8 @@ def chooser(request: Request, rows: int, limit: int, generator: torch.Generator)
 
     def drawn(logits: Tensor, index: int) -> Tensor:
         kept = probabilities(logits, request.temperature, request.top_p).cumsum(dim=-1)
-        at = uniform[index].to(kept.device) * kept[:, -1:]
-        return torch.searchsorted(kept, at, right=True).squeeze(-1)
+        below = torch.nextafter(kept[:, -1:], torch.zeros_like(kept[:, -1:]))  # a product may round up to the sum: no token
+        return torch.searchsorted(kept, torch.minimum(uniform[index].to(kept.device) * kept[:, -1:], below), right=True)[:, 0]
 
     return drawn
 

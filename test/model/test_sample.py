@@ -222,6 +222,15 @@ def test_drawn_tokens_have_the_distribution_of_their_probabilities() -> None:
     torch.testing.assert_close(share, probabilities(logits[:1], 0.8, 0.9)[0], rtol=0, atol=0.015)
 
 
+def test_a_number_that_rounds_up_to_one_still_draws_a_likely_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in some 2^24 draws; a token beyond the vocabulary, or a barred one, would follow."""
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.ones(shape))
+    logits = torch.randn(8, 50, generator=torch.Generator().manual_seed(0))
+    logits[:, 40:] = -torch.inf
+    token = sampling.chooser(Request(greedy=False), 8, 1, torch.Generator())(logits, 0)
+    assert (probabilities(logits, 0.6, 0.98).gather(-1, token[:, None]) > 0).all()
+
+
 def test_the_reference_keeps_the_same_tokens() -> None:
     """Which tokens the public code's temperature and top-p left, at every step of three sampled rows."""
     with np.load(Path(__file__).parent / "vectors" / "sampled_rollout.npz") as stored:
