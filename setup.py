@@ -21,6 +21,11 @@ setup(
     data_files=[("share/alpamayo_ros", ["package.xml"])]
     + [(f"share/alpamayo_ros/{path.parent}", [str(path)]) for path in FILES],
     install_requires=LIBRARIES + MODEL_LIBRARIES,
-    extras_require={"fetch": ["huggingface_hub>=2.4"]},
+    extras_require={
+        "fetch": ["huggingface_hub>=2.4"],
+        "evaluation": ["matplotlib", "Jinja2", "av", "rerun-sdk==0.41.*"],
+        "ray": ["ray"],
+        "physical_ai_av": ["pyarrow", "av"],
+    },
     entry_points={"console_scripts": ["alpamayo = alpamayo_ros.cli:main"]},
 )

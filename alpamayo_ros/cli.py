@@ -73,6 +73,30 @@ def record(
 
 
 @app.command
+def recover(bag: Positional[Path], out: Positional[Path], overwrite: bool = False) -> Figures:
+    """Repair a recording that was cut off: copy what is whole into a new bag and say what is lost."""
+    from alpamayo_ros.bags import recover as repair
+
+    _make_room(out, overwrite)
+    return dataclasses.asdict(repair(bag, out))
+
+
+@app.command
+def convert(
+    source: Positional[Annotated[Path, arg(metavar="DIR", help="a data set's folder")]],
+    out: Positional[Annotated[Path, arg(metavar="DIR", help="the bag to be written, with its rig file beside it")]],
+    kind: Literal["physical-ai-av", "nuscenes", "kitti"],
+    scene: Annotated[str | None, arg(metavar="NAME", help="clip, scene or drive; none lists what the folder has")] = None,
+    overwrite: bool = False,
+) -> Figures:
+    """Write a clip of a data set as a seven-camera bag, calibration and odometry included."""
+    from alpamayo_ros.evaluation.conversion.convert import convert as write
+
+    _make_room(out, overwrite)
+    return dataclasses.asdict(write(kind, source, scene, out))
+
+
+@app.command
 def fetch(
     bundle: Positional[Annotated[Path, arg(metavar="DIR", help="a model bundle's folder, for example models/alpamayo_r1_10b")]],
     out: Annotated[Path | None, arg(metavar="DIR", help="another folder, which becomes a bundle; none is the bundle's")] = None,
@@ -153,6 +177,26 @@ def plan(
     navigation = navigation_of(route, t0_ns) if route else None
     asked = Asked(bag, t0_ns, read_rig(rig), bundle, profile, request, navigation)
     return plan_once(asked, out) if ask is None else answer_once(asked, ask)
+
+
+@app.command
+def view(
+    bag: Positional[Path],
+    out: Annotated[Path, arg(help="ends in .rrd (Rerun), .mp4 or .gif")] = Path("out/view.rrd"),
+    bundle: Annotated[
+        str | None, arg(metavar="NAME|DIR", help="plan offline with it; none shows the plans that the bag holds")
+    ] = None,
+    rig: Rig = "seven_camera",
+    profile: Profile = "seven_camera",
+    planner: Annotated[str, arg(help="name of the node whose plans the bag holds")] = "/alpamayo_planner",
+    start_s: Annotated[float, arg(help="seconds after the bag's first message")] = 0.0,
+    duration_s: Annotated[float | None, arg(metavar="FLOAT", help="none is to the end")] = None,
+) -> Figures:
+    """Show cameras with the trajectory in them, the view from above and the trace: for Rerun, or as a film."""
+    from alpamayo_ros.evaluation.viewing.view import Shown, view_bag
+    from alpamayo_ros.profile import read_rig
+
+    return view_bag(Shown(bag, read_rig(rig), bundle, profile, planner, start_s, duration_s), out)
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""rosbag2 in and out without ROS: MCAP and sqlite3 are read, MCAP is written. The only importer of rosbags."""
+"""rosbag2 in: MCAP and sqlite3, split and compressed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,15 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer, WriterError
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos, QosHistory
+from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.reader import DirectoryReader
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-from alpamayo_ros.profile import shared_files
+from alpamayo_ros.bags.messages import type_hash, typestore
 from alpamayo_ros.types import InvalidInput
 
 if sys.version_info >= (3, 14):
@@ -41,7 +28,6 @@ else:
 
 if TYPE_CHECKING:
     from rosbags.rosbag2.reader import ReaderProtocol
-    from typing_extensions import Self
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
 
@@ -59,22 +45,6 @@ _UNREADABLE = (
     MemoryError,
     RuntimeError,
 )
-# The same for one message: sizes that lie, fields of another type or out of range.
-_UNSERIALIZABLE = (SerdeError, struct.error, LookupError, ValueError, TypeError, AttributeError, OverflowError)
-
-_UNLIMITED = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE
-_VOLATILE = Qos(
-    QosHistory.KEEP_LAST,
-    10,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    _UNLIMITED,
-    _UNLIMITED,
-    QosLiveliness.AUTOMATIC,
-    _UNLIMITED,
-    avoid_ros_namespace_conventions=False,
-)
-_LATCHED = _VOLATILE._replace(depth=1, durability=QosDurability.TRANSIENT_LOCAL)
 
 
 class Record(NamedTuple):
@@ -95,49 +65,6 @@ class TopicInfo:
     count: int
     type_hash: str  # RIHS01 hash of the recorded definition, empty where the bag does not say
     qos: str  # offered QoS, "reliable transient_local keep_last(1)"; one per different publisher; empty where unknown
-
-
-@cache
-def _typestore() -> Typestore:
-    store = get_typestore(Stores.ROS2_KILTED)
-    for path in sorted((shared_files() / "msg").glob("*.msg")):
-        store.register(get_types_from_msg(path.read_text(), f"alpamayo_ros/msg/{path.stem}"))
-    return store
-
-
-def _known(type_name: str) -> Typestore:
-    store = _typestore()
-    if type_name not in store.fielddefs:
-        raise InvalidInput(f"unknown message type {type_name!r}: want one of ROS 2 Kilted's or of alpamayo_ros/msg")
-    return store
-
-
-def message(type_name: str) -> type[Any]:
-    """The dataclass of a message type; every field is an argument, arrays of numbers are numpy. Raises InvalidInput."""
-    return _known(type_name).types[type_name]
-
-
-def type_hash(type_name: str) -> str:
-    """The RIHS01 hash of our definition of a type (REP-2011). Raises InvalidInput for a type we do not have."""
-    return _known(type_name).hash_rihs01(type_name)
-
-
-def deserialize(cdr: bytes | memoryview, type_name: str) -> Any:
-    """CDR bytes -> message; its number arrays are read-only views of `cdr`. Raises InvalidInput."""
-    store = _known(type_name)
-    try:
-        return store.deserialize_cdr(cdr, type_name)
-    except _UNSERIALIZABLE as error:
-        raise InvalidInput(f"{len(cdr)} bytes are not a {type_name}: {error}") from error
-
-
-def serialize(msg: Any, type_name: str) -> bytes:
-    """Message -> little-endian CDR bytes. Raises InvalidInput for fields of a wrong type or out of range."""
-    store = _known(type_name)
-    try:
-        return bytes(store.serialize_cdr(msg, type_name, little_endian=True))
-    except _UNSERIALIZABLE as error:
-        raise InvalidInput(f"{type(msg).__name__} cannot be written as {type_name}: {error}") from error
 
 
 def bag_topics(path: Path) -> dict[str, TopicInfo]:
@@ -177,47 +104,6 @@ def read_bag(
             yield Record(connection.topic, connection.msgtype, log_ns, cdr)
         if start_ns is None and stop_ns is None:
             _check_counts(path, connections, found)
-
-
-class BagWriter:
-    """A new MCAP bag (rosbag2 metadata version 9): `with BagWriter(path) as bag: bag.write(...)`.
-
-    The index is written at the end whatever happens inside the `with`: what was recorded before an error stays readable.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
-            self._writer.open()
-        except (WriterError, OSError) as error:
-            raise InvalidInput(f"{path}: want a folder that can be made and does not exist yet: {error}") from error
-        self.path = path
-        self.messages = 0
-        self._connections: dict[str, Connection] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._writer.close()
-
-    def write(self, topic: str, type_name: str, log_ns: int, message_or_cdr: Any) -> None:
-        """Append one message, or its CDR bytes. Raises InvalidInput: unknown or changed type, wrong fields, log_ns < 0."""
-        if not 0 <= log_ns < 2**63:
-            raise InvalidInput(f"{topic}: log time {log_ns} ns is not in [0, 2^63)")
-        connection = self._connections.get(topic) or self._connect(topic, type_name)
-        if connection.msgtype != type_name:
-            raise InvalidInput(f"{topic}: {type_name} on a topic of {connection.msgtype}")
-        is_cdr = isinstance(message_or_cdr, (bytes, bytearray, memoryview))
-        self._writer.write(connection, log_ns, message_or_cdr if is_cdr else serialize(message_or_cdr, type_name))
-        self.messages += 1
-
-    def _connect(self, topic: str, type_name: str) -> Connection:
-        # A subscriber that comes late must still get the transforms: rosbag2 replays with the offered QoS.
-        qos = _LATCHED if topic == "/tf_static" else _VOLATILE
-        connection = self._writer.add_connection(topic, type_name, typestore=_known(type_name), offered_qos_profiles=[qos])
-        self._connections[topic] = connection
-        return connection
 
 
 @contextmanager
@@ -263,7 +149,7 @@ def _parts(reader: Reader) -> list[ReaderProtocol]:
 
 
 def _check_definition(path: Path, connection: Connection) -> None:
-    if not connection.digest or connection.msgtype not in _typestore().fielddefs:
+    if not connection.digest or connection.msgtype not in typestore().fielddefs:
         return
     ours = type_hash(connection.msgtype)
     if connection.digest != ours:

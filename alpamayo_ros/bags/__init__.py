@@ -1,0 +1,19 @@
+"""rosbag2 in and out without ROS: MCAP and sqlite3 are read, MCAP is written. The only importer of rosbags."""
+
+from alpamayo_ros.bags.messages import deserialize, message, serialize, type_hash
+from alpamayo_ros.bags.reading import STORAGE_SUFFIXES, Record, TopicInfo, bag_span, bag_topics, read_bag
+from alpamayo_ros.bags.writing import BagWriter
+
+__all__ = [
+    "STORAGE_SUFFIXES",
+    "BagWriter",
+    "Record",
+    "TopicInfo",
+    "bag_span",
+    "bag_topics",
+    "deserialize",
+    "message",
+    "read_bag",
+    "serialize",
+    "type_hash",
+]
