@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -229,8 +229,34 @@ class CameraInfo(Protocol):
     roi: Any
 
 
+class InfoFields(NamedTuple):
+    """What a lens is in a sensor_msgs/CameraInfo."""
+
+    distortion_model: str
+    d: tuple[float, ...]
+    k: tuple[float, ...]  # 9, by rows
+    width: int  # px
+    height: int  # px
+
+
+def info_from_camera(camera: Camera) -> InfoFields:
+    """The fields from which `camera_from_info` makes this camera again.
+
+    ROS has no name for f-theta: here "ftheta" has D = max_angle_rad, c1, c2, ... (px/rad, px/rad^2, ...) and c1 as the focal
+    lengths of K. A pinhole without distortion gets the five zeros that drivers write.
+    """
+    if isinstance(camera, FTheta):
+        model, d, focals = "ftheta", (camera.max_angle_rad, *camera.coefficients), (camera.coefficients[0],) * 2
+    else:
+        d, focals = camera.distortion or (0.0,) * 5, (camera.fx, camera.fy)
+        pinhole = "rational_polynomial" if len(d) == 8 else "plumb_bob"
+        model = "equidistant" if isinstance(camera, Fisheye) else pinhole
+    k = (focals[0], 0.0, camera.cx, 0.0, focals[1], camera.cy, 0.0, 0.0, 1.0)
+    return InfoFields(model, d, k, camera.width, camera.height)
+
+
 def camera_from_info(info: CameraInfo) -> Camera:
-    """The camera of the unrectified image that a sensor_msgs/CameraInfo describes (its K and D).
+    """The camera of the unrectified image that a sensor_msgs/CameraInfo describes (its K and D; for f-theta see above).
 
     Raises InvalidInput for another distortion model, a wrong number of coefficients, a focal length that is not positive,
     a skewed K, and for binning or a region of interest, where K is not the published image's.
@@ -243,18 +269,18 @@ def camera_from_info(info: CameraInfo) -> Camera:
         raise InvalidInput(f"camera info: K has skew {k[0, 1]}, want 0")
     sensor = (float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), int(info.width), int(info.height))
     model = str(info.distortion_model)
-    if model == "equidistant" and len(d) == 4:
+    known = {"plumb_bob": (0, 4, 5), "rational_polynomial": (0, 8), "equidistant": (4,), "ftheta": range(2, 17)}
+    if model not in known and (model or any(d)):
+        raise InvalidInput(f"camera info: unknown distortion model {model!r}, {len(d)} coefficients; want {', '.join(known)}")
+    if model in known and len(d) not in known[model]:
+        raise InvalidInput(f"camera info: {model} with {len(d)} coefficients, want {', '.join(map(str, known[model]))}")
+    if model == "ftheta":
+        if not np.allclose(sensor[:2], d[1], rtol=1e-6, atol=0.0):
+            raise InvalidInput(f"camera info: ftheta with c1 = {d[1]} px/rad in D, focal lengths {sensor[:2]} px in K")
+        return FTheta(*sensor[2:], coefficients=d[1:], max_angle_rad=d[0])
+    if model == "equidistant":
         return Fisheye(*sensor, distortion=(d[0], d[1], d[2], d[3]))
-    known = {"plumb_bob": (0, 4, 5), "rational_polynomial": (0, 8), "equidistant": (4,)}
-    if model in known and len(d) in known[model]:
-        return Pinhole(*sensor, distortion=d)
-    if model in known:
-        raise InvalidInput(f"camera info: {model} with {len(d)} coefficients, want one of {known[model]}")
-    if model == "" and not any(d):
-        return Pinhole(*sensor)
-    raise InvalidInput(
-        f"camera info: unknown distortion model {model!r} with {len(d)} coefficients, want one of {', '.join(known)}"
-    )
+    return Pinhole(*sensor, distortion=d if any(d) else ())
 
 
 def nominal_camera(rig_camera: RigCamera) -> Pinhole:
@@ -273,13 +299,14 @@ def nominal_camera(rig_camera: RigCamera) -> Pinhole:
 def resized(camera: Camera, width: int, height: int) -> Camera:
     """The camera of the same view after its whole image was resized, to pixels of another shape where need be.
 
-    Raises InvalidInput for an f-theta lens whose pixels would not stay square.
+    An image has whole rows: a stretch by up to half of one is let pass. Raises InvalidInput for an f-theta lens whose pixels
+    would stretch by more.
     """
     across, down = width / camera.width, height / camera.height
     cx, cy = (camera.cx + 0.5) * across - 0.5, (camera.cy + 0.5) * down - 0.5
     if isinstance(camera, (Pinhole, Fisheye)):
         return replace(camera, fx=camera.fx * across, fy=camera.fy * down, cx=cx, cy=cy, width=width, height=height)
-    if not np.isclose(across, down, rtol=1e-9):
+    if abs(across - down) * camera.height > 0.5 + 1e-9:
         raise InvalidInput(f"f-theta: {camera.width} x {camera.height} to {width} x {height} px would stretch the image")
     return replace(
         camera, coefficients=tuple(c * across for c in camera.coefficients), cx=cx, cy=cy, width=width, height=height

@@ -18,6 +18,17 @@ Rig = Annotated[str, arg(metavar="NAME|FILE", help="rig: a name from config/rigs
 Bundle = Annotated[str, arg(metavar="NAME|DIR", help="a built-in engine (kinematic) or a model bundle's folder")]
 Profile = Annotated[str, arg(metavar="NAME|FILE", help="input profile for a built-in engine")]
 
+MISSING = {"rclpy": "source your ROS 2 installation"} | {
+    library: f'pip install "alpamayo_ros[{extra}]"'
+    for extra, libraries in {
+        "evaluation": ("matplotlib", "jinja2", "av", "rerun"),
+        "ray": ("ray",),
+        "physical_ai_av": ("pyarrow",),
+    }.items()
+    for library in libraries
+}
+"""What to do about a library that only some commands need."""
+
 app = tyro.extras.SubcommandApp()
 
 
@@ -143,6 +154,49 @@ def replay(
 
 
 @app.command
+def evaluate(
+    bags: Positional[Annotated[tuple[Path, ...], arg(metavar="BAG [BAG ...]", help="rosbag2 folders or files")]],
+    bundle: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME|DIR", help="a built-in engine or bundle; the first one is evaluated, others are compared to it"),
+    ] = ("kinematic",),
+    rig: Rig = "seven_camera",
+    profile: Profile = "seven_camera",
+    out: Path = Path("out/evaluation"),
+    rate_hz: Annotated[float, arg(help="windows per second of a bag, at most")] = 2.0,
+    samples: Annotated[int, arg(help="trajectories drawn; minADE_6 wants 6")] = 6,
+    reasoning: Annotated[Literal["none", "full"], arg(help="whether the model writes its Chain of Causation first")] = "full",
+    draw: Annotated[bool, arg(help="draw words at temperature 0.6 instead of taking the likeliest")] = False,
+    ray: Annotated[str | None, arg(metavar="local|ADDRESS", help="bags over Ray; none is one after the other")] = None,
+    ray_cpus: Annotated[float, arg(help="of a Ray cluster, per bag")] = 1.0,
+    ray_gpus: Annotated[
+        float | None, arg(metavar="FLOAT", help="likewise; none is 1 where there are GPUs and a bundle has a network")
+    ] = None,
+    against: Annotated[Path | None, arg(metavar="JSON", help="an evaluation.json to compare with")] = None,
+    fail_on: Annotated[
+        tuple[str, ...], arg(metavar="CONDITION", help="when to end with status 1, such as 'ade_6_4s>+2%'")
+    ] = (),
+    golden: Annotated[Path | None, arg(metavar="JSON", help="golden plans to compare with; status 1 if they differ")] = None,
+    write_golden: Annotated[
+        Path | None, arg(metavar="JSON", help="write three plans of this evaluation as golden ones")
+    ] = None,
+) -> Figures:
+    """Hold what is planned on bags against what was driven: metrics with intervals, baselines, a report, a gate for CI."""
+    from alpamayo_ros.evaluation.openloop.evaluate import Asked
+    from alpamayo_ros.evaluation.openloop.evaluate import evaluate as run
+    from alpamayo_ros.evaluation.openloop.fan_out import PerBag
+    from alpamayo_ros.evaluation.openloop.results import Setup
+    from alpamayo_ros.types import Request
+
+    setup = Setup(rig, bundle, profile, Request(samples, reasoning, greedy=not draw), rate_hz)
+    figures = run(Asked(bags, setup, out, ray, PerBag(ray_cpus, ray_gpus), against, fail_on, golden, write_golden))
+    if figures["failed"]:
+        print(json.dumps(figures))
+        raise SystemExit(1)
+    return figures
+
+
+@app.command
 def plan(
     bag: Path,
     at: Annotated[float, arg(help="seconds after the bag's first message")],
@@ -215,9 +269,10 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros", "engine"]],
-    bag: Annotated[Path | None, arg(metavar="BAG", help="ros: what to replay; none is a new bag")] = None,
-    duration_s: Annotated[float, arg(help="ros: length of the new bag")] = 60.0,
+    what: Positional[Literal["ros", "engine", "evaluate"]],
+    bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
+    duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag")] = 60.0,
+    gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
     bundle: Annotated[Path, arg(metavar="DIR", help="engine: a model bundle's folder")] = Path("models/ar1_nano"),
     out: Path = Path("out/bench"),
 ) -> Figures:
@@ -226,7 +281,6 @@ def bench(
         from alpamayo_ros.engine.benchmark import bench_engine
 
         return {"bench": what, **bench_engine(bundle, out)}
-    from alpamayo_ros.evaluation.benchmark import bench_ros
     from alpamayo_ros.profile import read_profile, read_rig
     from alpamayo_ros.simulation.bag import make_bag as write
 
@@ -235,6 +289,13 @@ def bench(
         bag = out / "bag"
         _make_room(bag, overwrite=True)
         write(bag, rig, duration_s=duration_s, seed=0)
+    if what == "evaluate":
+        from alpamayo_ros.evaluation.openloop.benchmark import bench_evaluate
+
+        _make_room(out / "long", overwrite=True)
+        return {"bench": what, **bench_evaluate(bag, rig, "seven_camera", gigabytes, out)}
+    from alpamayo_ros.evaluation.benchmark import bench_ros
+
     return {"bench": what, **bench_ros(bag, rig, read_profile("seven_camera"), out)}
 
 
@@ -282,9 +343,9 @@ def _run() -> None:
         print(f"alpamayo: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except ModuleNotFoundError as error:
-        if error.name != "rclpy":
+        if error.name not in MISSING:
             raise
-        print("alpamayo: this command needs ROS 2, and there is no rclpy here: source your ROS 2 installation", file=sys.stderr)
+        print(f"alpamayo: this command needs {error.name}, which is not here: {MISSING[error.name]}", file=sys.stderr)
         raise SystemExit(2) from error
     print(json.dumps(figures))
 

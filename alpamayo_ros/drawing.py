@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from alpamayo_ros.cameras import Camera
 from alpamayo_ros.geometry import apply
-from alpamayo_ros.types import F64, U8, EgoHistory, InvalidInput, Plan, Trajectory
+from alpamayo_ros.types import F64, STEP_S, U8, EgoHistory, InvalidInput, Plan, Trajectory, role_index
 
 Colour = tuple[int, int, int]
 
@@ -35,6 +35,9 @@ FAINT: Colour = (150, 158, 168)
 LINE: Colour = (62, 68, 76)
 PAPER: Colour = (24, 27, 32)
 CANDIDATE: Colour = (96, 130, 190)
+DRIVEN: Colour = (236, 92, 222)
+
+SECOND = round(1.0 / STEP_S)  # points
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT_SCALE = 0.5
@@ -43,6 +46,9 @@ MARGIN_PX = 14
 
 CELL_PX = 480
 FRONT_PX = 960
+
+SEVEN_ROWS = (("front_left", "front_wide", "front_right"), ("rear_left", "front_tele", "rear_tele", "rear_right"))
+"""Where the cameras stand in `seven_up`: what is left of the vehicle is left in the picture."""
 SUBPIXEL_BITS = 4
 
 
@@ -59,22 +65,33 @@ def overlay(image: U8, camera: Camera, optical_from_ego: F64, trajectory: Trajec
     wide = replace(
         camera, cx=camera.cx + camera.width, cy=camera.cy + camera.height, width=3 * camera.width, height=3 * camera.height
     )
-    corners, speed_mps = _ribbon(trajectory)
+    corners, speed_mps = ribbon(trajectory)
     uv, visible = wide.project(apply(optical_from_ego, corners.reshape(-1, 3)))
-    pixels = (uv - (camera.width, camera.height)).reshape(*corners.shape[:2], 2)
+    pixels = _fixed(uv - (camera.width, camera.height)).reshape(*corners.shape[:2], 2)
     seen = visible.reshape(corners.shape[:2])
     painted = image.copy()
     drawable = seen[:-1, :-1] & seen[1:, :-1] & seen[1:, 1:] & seen[:-1, 1:]
-    for i, j in np.argwhere(drawable):
-        cell = np.array([pixels[i, j], pixels[i + 1, j], pixels[i + 1, j + 1], pixels[i, j + 1]])
-        cv2.fillConvexPoly(painted, _fixed(cell), speed_colour(float(speed_mps[i])), lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
+    cells = np.stack([pixels[:-1, :-1], pixels[1:, :-1], pixels[1:, 1:], pixels[:-1, 1:]], axis=2)
+    colours = speed_colours(speed_mps)
+    for row, cell in zip(np.nonzero(drawable)[0].tolist(), cells[drawable], strict=True):
+        cv2.fillConvexPoly(painted, cell, colours[row], lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
     return np.asarray(cv2.addWeighted(painted, RIBBON_OPACITY, image, 1.0 - RIBBON_OPACITY, 0.0), np.uint8)
 
 
-def birds_eye(trajectory: Trajectory, candidates: Iterable[Trajectory], history: EgoHistory, size: int, metres: float) -> U8:
+def birds_eye(
+    trajectory: Trajectory,
+    candidates: Iterable[Trajectory],
+    history: EgoHistory,
+    size: int,
+    metres: float,
+    driven: F64 | None = None,
+    baselines: Iterable[tuple[Trajectory, Colour]] = (),
+) -> U8:
     """A square picture from above, `size` px and `metres` m a side: x forward is up, y left is left.
 
-    The chosen trajectory is coloured by speed with a dot each second, candidates are thin, the history is grey.
+    The chosen trajectory is coloured by speed with a dot each second, candidates are thin, the history is grey. `driven` is
+    where the vehicle then went: (m, 3) m, ego at t0, each 0.1 s, m may be 0; drawn with a dot each second, too. `baselines`
+    are trajectories of other planners and their colours.
     """
     picture = np.full((size, size, 3), PAPER, np.uint8)
     scale = size / metres
@@ -88,14 +105,27 @@ def birds_eye(trajectory: Trajectory, candidates: Iterable[Trajectory], history:
         _path(picture, pixels(_from_start(candidate.xyz)[:, :2]), CANDIDATE, 1)
     _path(picture, pixels(history.xyz[:, :2].astype(np.float64)), FAINT, 2)
     _vehicle(picture, pixels(VEHICLE_CORNERS))
+    for baseline, colour in baselines:
+        _path(picture, pixels(_from_start(baseline.xyz)[:, :2]), colour, 2)
+    if driven is not None:
+        way = pixels(_from_start(driven)[:, :2])
+        _path(picture, way, DRIVEN, 3)
+        _dots(picture, way[SECOND::SECOND], DRIVEN)
     path = pixels(_from_start(trajectory.xyz)[:, :2])
     for i, speed in enumerate(trajectory.speed_mps):
         _path(picture, path[i : i + 2], speed_colour(float(speed)), 3)
     seconds = np.arange(1.0, trajectory.t_s[-1] + 1e-6)
     whole = [int(np.argmin(np.abs(trajectory.t_s - s))) for s in seconds]
-    for point in path[1:][whole]:
-        cv2.circle(picture, _fixed(point).tolist(), 4 << SUBPIXEL_BITS, INK, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
+    _dots(picture, path[1:][whole], INK)
     return picture
+
+
+def metres_across(paths: Iterable[F64]) -> float:
+    """The side, m, of the smallest of some bird's-eye views that hold all paths, each (n, 3) m, ego at t0; at most 320."""
+    points = np.vstack([np.zeros((1, 3)), *paths])
+    ahead_m, behind_m, aside_m = points[:, 0].max(), -points[:, 0].min(), np.abs(points[:, 1]).max()
+    reach_m = max(ahead_m / 0.7, behind_m / 0.22, aside_m / 0.47)  # of a side; the ego is at 3/4 of the height
+    return next((metres for metres in (40.0, 60.0, 80.0, 120.0, 160.0, 240.0) if metres > reach_m), 320.0)
 
 
 def contact_sheet(images: Mapping[str, U8], labels: Mapping[str, str]) -> U8:
@@ -121,16 +151,35 @@ def contact_sheet(images: Mapping[str, U8], labels: Mapping[str, str]) -> U8:
     return sheet
 
 
+def seven_up(images: Mapping[str, U8], labels: Mapping[str, str], width: int) -> U8:
+    """All seven cameras in their places, `width` px wide: the front in three cells of 16:9, tele and rear in four below.
+
+    `images` and `labels` are by role; images are fitted into their cells, and the cell of a role without one stays dark. A
+    label is written into the cell's corner. 1920 px wide it is 630 px high. Raises InvalidInput for a role that does not exist.
+    """
+    for role in (*images, *labels):
+        role_index(role)
+    rows = []
+    for roles in SEVEN_ROWS:
+        edges = [round(width * i / len(roles)) for i in range(len(roles) + 1)]
+        row = np.full((round(width / len(roles) * 9 / 16), width, 3), PAPER, np.uint8)
+        for role, left, right in zip(roles, edges, edges[1:], strict=False):
+            if role in images:
+                _place(row[:, left:right], images[role])
+            _outlined(row, labels.get(role, ""), left + MARGIN_PX // 2, LINE_PX - 4)
+            cv2.rectangle(row, (left, 0), (right - 1, len(row) - 1), PAPER)
+        rows.append(row)
+    return np.vstack(rows)
+
+
 def plan_picture(front: U8, camera: Camera, optical_from_ego: F64, history: EgoHistory, plan: Plan, weights: str) -> U8:
     """One page about a plan: the trajectory in the front image and from above, the trace, the decision, whose weights.
 
     `front` (H, W, 3) is the frame at t0 of `camera`. Raises InvalidInput when the camera is not of the image's size.
     """
     scene = _fitted(overlay(front, camera, optical_from_ego, plan.trajectory), FRONT_PX, FRONT_PX)
-    reach_m = float(np.abs(plan.trajectory.xyz).max())
-    metres = next((m for m in (40.0, 60.0, 80.0, 120.0, 160.0, 240.0) if 0.7 * m > reach_m), 320.0)
-    above = birds_eye(plan.trajectory, plan.candidates, history, len(scene), metres)
-    lines = _plan_lines(plan, weights, FRONT_PX + len(scene) - 2 * MARGIN_PX)
+    above = birds_eye(plan.trajectory, plan.candidates, history, len(scene), metres_across([plan.trajectory.xyz]))
+    lines = plan_lines(plan, weights, FRONT_PX + len(scene) - 2 * MARGIN_PX)
     height = len(scene) + LINE_PX * len(lines) + 2 * MARGIN_PX
     page = np.full((height, FRONT_PX + len(scene), 3), PAPER, np.uint8)
     page[: len(scene), :FRONT_PX], page[: len(scene), FRONT_PX:] = scene, above
@@ -139,12 +188,45 @@ def plan_picture(front: U8, camera: Camera, optical_from_ego: F64, history: EgoH
     return page
 
 
+def plan_lines(plan: Plan, weights: str, width_px: int) -> list[str]:
+    """What a plan says, in lines of ASCII no wider than `width_px`: whose it is, its decision, its motion, its trace."""
+    trace, decision = plan.reasoning, plan.reasoning.decision
+    lateral = " ".join(part for part in (decision.lateral, decision.direction) if part)
+    actions = "; ".join(f"{a.action} {a.start_s:.1f}-{a.end_s:.1f} s" for a in plan.meta_actions)
+    agrees = {None: "unknown", True: "yes", False: f"NO, {plan.consistent.why_not}"}[plan.consistent.agrees]
+    kind = f"{plan.source}, provisional" if plan.provisional else plan.source
+    text = [
+        f"t0 {plan.t0_ns / 1e9:.3f} s | source: {kind} | weights: {weights.upper()}",
+        f"decision: {decision.longitudinal or '-'} / {lateral or '-'} | consistent with the trajectory: {agrees}",
+        f"motion: {actions or '-'}",
+        f"trace (unverified model output): {trace.text or '-'}",
+    ]
+    return [line for paragraph in text for line in wrapped(paragraph, width_px)]
+
+
+def ribbon(trajectory: Trajectory) -> tuple[F64, F64]:
+    """Corners (RIBBON_STEPS, RIBBON_STRIPS + 1, 3) m of the ribbon's cells and the speed (RIBBON_STEPS,) m/s of each row."""
+    t_s = np.append(0.0, trajectory.t_s)
+    at_s = np.linspace(0.0, t_s[-1], RIBBON_STEPS)
+    xyz = np.column_stack([np.interp(at_s, t_s, values) for values in _from_start(trajectory.xyz).T])
+    yaw = np.interp(at_s, t_s, np.unwrap(np.append(0.0, trajectory.yaw_rad)))
+    left = np.column_stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)])
+    across_m = np.linspace(0.5, -0.5, RIBBON_STRIPS + 1) * VEHICLE_WIDTH_M
+    corners: F64 = xyz[:, None] + across_m[None, :, None] * left[:, None]
+    return corners, np.interp(at_s, trajectory.t_s, trajectory.speed_mps)
+
+
 def speed_colour(speed_mps: float) -> Colour:
     """The colour of a path at a speed; reverse is coloured like standing."""
+    return speed_colours(np.array([speed_mps]))[0]
+
+
+def speed_colours(speed_mps: F64) -> list[Colour]:
+    """The colours of a path at many speeds (n,)."""
     speeds = [speed for speed, _ in SPEED_COLOURS]
     channels = zip(*(colour for _, colour in SPEED_COLOURS), strict=True)
-    red, green, blue = (round(float(np.interp(speed_mps, speeds, channel))) for channel in channels)
-    return red, green, blue
+    red, green, blue = (np.interp(speed_mps, speeds, channel).round().astype(int).tolist() for channel in channels)
+    return list(zip(red, green, blue, strict=True))
 
 
 def ascii_text(text: str) -> str:
@@ -176,31 +258,17 @@ def write_lines(picture: U8, lines: Iterable[str], left: int, top: int, colour: 
         cv2.putText(picture, line, (left, top + LINE_PX * (i + 1) - 6), FONT, TEXT_SCALE, colour, 1, cv2.LINE_AA)
 
 
-def _plan_lines(plan: Plan, weights: str, width_px: int) -> list[str]:
-    trace, decision = plan.reasoning, plan.reasoning.decision
-    lateral = " ".join(part for part in (decision.lateral, decision.direction) if part)
-    actions = "; ".join(f"{a.action} {a.start_s:.1f}-{a.end_s:.1f} s" for a in plan.meta_actions)
-    agrees = {None: "unknown", True: "yes", False: f"NO, {plan.consistent.why_not}"}[plan.consistent.agrees]
-    kind = f"{plan.source}, provisional" if plan.provisional else plan.source
-    text = [
-        f"t0 {plan.t0_ns / 1e9:.3f} s | source: {kind} | weights: {weights.upper()}",
-        f"decision: {decision.longitudinal or '-'} / {lateral or '-'} | consistent with the trajectory: {agrees}",
-        f"motion: {actions or '-'}",
-        f"trace (unverified model output): {trace.text or '-'}",
-    ]
-    return [line for paragraph in text for line in wrapped(paragraph, width_px)]
+def _place(cell: U8, image: U8) -> None:
+    """Draw an image into the middle of a cell, fitted, its proportions kept."""
+    fitted = _fitted(image, cell.shape[1], cell.shape[0])
+    top, left = (len(cell) - len(fitted)) // 2, (cell.shape[1] - fitted.shape[1]) // 2
+    cell[top : top + len(fitted), left : left + fitted.shape[1]] = fitted
 
 
-def _ribbon(trajectory: Trajectory) -> tuple[F64, F64]:
-    """Corners (RIBBON_STEPS, RIBBON_STRIPS + 1, 3) m of the ribbon's cells and the speed (RIBBON_STEPS,) m/s of each row."""
-    t_s = np.append(0.0, trajectory.t_s)
-    at_s = np.linspace(0.0, t_s[-1], RIBBON_STEPS)
-    xyz = np.column_stack([np.interp(at_s, t_s, values) for values in _from_start(trajectory.xyz).T])
-    yaw = np.interp(at_s, t_s, np.unwrap(np.append(0.0, trajectory.yaw_rad)))
-    left = np.column_stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)])
-    across_m = np.linspace(0.5, -0.5, RIBBON_STRIPS + 1) * VEHICLE_WIDTH_M
-    corners: F64 = xyz[:, None] + across_m[None, :, None] * left[:, None]
-    return corners, np.interp(at_s, trajectory.t_s, trajectory.speed_mps)
+def _outlined(picture: U8, text: str, left: int, baseline: int) -> None:
+    """Text that can be read on anything."""
+    for dx, dy, colour in ((-1, -1, PAPER), (1, -1, PAPER), (-1, 1, PAPER), (1, 1, PAPER), (0, 0, INK)):
+        cv2.putText(picture, ascii_text(text), (left + dx, baseline + dy), FONT, TEXT_SCALE, colour, 1, cv2.LINE_AA)
 
 
 def _from_start(xyz: F64) -> F64:
@@ -220,6 +288,11 @@ def _grid(picture: U8, scale: float, origin: F64, metres: float) -> None:
         cv2.line(picture, (0, y), (size - 1, y), LINE)
         if step and LINE_PX < y < size - 6:
             cv2.putText(picture, f"{step * spacing} m", (6, y - 5), FONT, 0.42, FAINT, 1, cv2.LINE_AA)
+
+
+def _dots(picture: U8, points: F64, colour: Colour) -> None:
+    for point in points:
+        cv2.circle(picture, _fixed(point).tolist(), 4 << SUBPIXEL_BITS, colour, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _vehicle(picture: U8, corners: F64) -> None:

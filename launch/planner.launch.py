@@ -13,10 +13,18 @@ from launch import LaunchContext, LaunchDescription
 HERE = Path(__file__).parent
 FROM_FILE = "; empty: what params_file says"
 
-# The Autoware Foundation's package of the same name publishes here (message types stay ours).
+GENERATOR = "/planning/generator/alpamayo"
+
+# The Autoware Foundation's package of the same name publishes the first two here (message types stay ours); where Autoware's
+# generators publish is the place of the last two (types: Autoware's, see `autoware`).
 REMAPPINGS = {
     "none": [],
-    "autoware": [("~/trajectory", "/alpamayo/predicted_trajectory"), ("~/reasoning", "/alpamayo/reasoning")],
+    "autoware": [
+        ("~/trajectory", "/alpamayo/predicted_trajectory"),
+        ("~/reasoning", "/alpamayo/reasoning"),
+        ("~/output/trajectories", f"{GENERATOR}/candidate_trajectories"),
+        ("~/output/scored_trajectories", f"{GENERATOR}/scored_candidate_trajectories"),
+    ],
 }
 
 
@@ -43,6 +51,15 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "compat", default_value="none", choices=list(REMAPPINGS), description="topic names of another stack"
             ),
+            DeclareLaunchArgument(
+                "autoware",
+                default_value="",
+                choices=["", "none", "auto", "required"],
+                description="publish Autoware's messages too: never, where they are installed, or refuse" + FROM_FILE,
+            ),
+            DeclareLaunchArgument(
+                "wheelbase_m", default_value="", description="between the axles, m, for `autoware`" + FROM_FILE
+            ),
             DeclareLaunchArgument("record", default_value="", description="folder to record every topic in; empty: do not"),
             include("environment"),
             OpaqueFunction(function=nodes),
@@ -58,11 +75,13 @@ def include(name: str, condition: IfCondition | None = None) -> IncludeLaunchDes
 
 def nodes(context: LaunchContext) -> list[Node]:
     """The planner, and the recorder where a folder is named."""
-    names = ("namespace", "rig", "bundle", "profile", "engine_python", "params_file", "log_level")
+    settable = ("rig", "bundle", "profile", "engine_python", "autoware")
+    names = ("namespace", *settable, "wheelbase_m", "params_file", "log_level")
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     flags = {name: LaunchConfiguration(name).perform(context) for name in ("use_sim_time", "autostart")}
     record = LaunchConfiguration("record").perform(context)
-    settings = {name: given[name] for name in ("rig", "bundle", "profile", "engine_python") if given[name]}
+    settings = {name: given[name] for name in settable if given[name]}
+    settings |= {"wheelbase_m": float(given["wheelbase_m"])} if given["wheelbase_m"] else {}
     settings |= {name: flag == "true" for name, flag in flags.items() if flag}
     planner = Node(
         package="alpamayo_ros",

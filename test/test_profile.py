@@ -39,14 +39,6 @@ def test_every_shipped_profile_reads_by_name_and_by_path(name: str) -> None:
     assert read_profile(str(PROFILES[name])) == profile
 
 
-@pytest.mark.parametrize("name", RIGS)
-def test_every_shipped_rig_covers_every_shipped_profile(name: str) -> None:
-    rig = read_rig(name)
-    assert rig.name == name
-    for profile in PROFILES:
-        rig.check_covers(read_profile(profile))
-
-
 def test_the_default_profile_is_seven_cameras_over_two_seconds() -> None:
     profile = read_profile("seven_camera")
     assert profile.required_roles == ROLES

@@ -117,7 +117,10 @@ def _opened(path: Path) -> Iterator[Reader]:
     except _UNREADABLE as error:
         reason = str(error) or type(error).__name__
         names = ", ".join(map(str, files))
-        raise InvalidInput(f"{names}: want a complete rosbag2 recording, this one is damaged or cut short: {reason}") from error
+        remedy = f"`alpamayo recover {path} OUT` keeps what is whole"
+        raise InvalidInput(
+            f"{names}: want a complete rosbag2 recording, this one is damaged or cut short: {reason}; {remedy}"
+        ) from error
 
 
 def _bag_files(path: Path) -> list[Path]:
@@ -130,7 +133,9 @@ def _bag_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if file.name.endswith((*STORAGE_SUFFIXES, ".zstd")))
     if not (path / "metadata.yaml").is_file():
-        cut = f"; {files[0].name} is there: was the recording cut short?" if files else ""
+        cut = (
+            f"; {files[0].name} is there: the recording was cut short, `alpamayo recover {path} OUT` keeps it" if files else ""
+        )
         raise InvalidInput(f"{path}: not a bag, it has no metadata.yaml{cut}; {want}")
     return files or [path / "metadata.yaml"]
 

@@ -3,44 +3,102 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 import numpy as np
-from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, TransformStamped
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
 from alpamayo_ros import msg
-from alpamayo_ros.drawing import VEHICLE_WIDTH_M, speed_colour
+from alpamayo_ros.drawing import CANDIDATE, VEHICLE_CORNERS, VEHICLE_WIDTH_M, Colour, speed_colour
 from alpamayo_ros.geometry import apply
-from alpamayo_ros.nodes.messages import DIRECTION, LATERAL, LONGITUDINAL, STATE, pose_matrix, trajectory_values
-from alpamayo_ros.types import F64
+from alpamayo_ros.nodes.messages import (
+    CATEGORY,
+    CONSISTENT,
+    DIRECTION,
+    LATERAL,
+    LONGITUDINAL,
+    SOURCE,
+    STATE,
+    pose_matrix,
+    trajectory_values,
+)
+from alpamayo_ros.types import F64, Trajectory
 
-LIFETIME = Duration(sec=1)
-"""Markers of a planner that has died fade."""
+HOLD, STOP = msg.UnicycleTrajectory.SOURCE_HOLD, msg.UnicycleTrajectory.SOURCE_STOP
+SOURCE_COLOURS: dict[int, Colour] = {HOLD: (60, 200, 230), STOP: (160, 90, 255)}
+"""Of a trajectory that no model has just planned: one colour, whatever its speed."""
 
 EGO_T0_FRAME = "alpamayo_ego_t0"
+VEHICLE_HEIGHT_M = 1.5
+RIBBON_ALPHA = 0.7
+FAINTEST, BOLDEST = 0.15, 0.7  # alpha of the candidate with the lowest and with the highest score
+
 TEXT_HEIGHT_M = 0.6
 TEXT_ABOVE_EGO_M = 3.0
 TEXT_COLUMNS = 60
+COMPONENTS_COLUMNS = 40
+COMPONENTS_LEFT_M = -18.0
+"""Components stand to the right of the trace: 100 characters of 0.6 m, centred, are about 30 m wide together."""
+
 WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 
 
+def clearing_marker(header: Header) -> Marker:
+    """Takes away everything shown before; what follows it in the same array is shown at once."""
+    return Marker(header=header, action=Marker.DELETEALL)
+
+
 def trajectory_markers(plan: msg.UnicycleTrajectory) -> list[Marker]:
-    """A ribbon of the vehicle's width coloured by speed, and a centre line. Raises InvalidInput for no trajectory."""
+    """A ribbon of the vehicle's width and a centre line. Raises InvalidInput for no trajectory.
+
+    The ribbon is coloured by speed, or in the one colour of a hold or a stop. It begins at the ego at the plan's stamp, that of
+    a hold at the first point that is still ahead.
+    """
     trajectory, odom_from_ego = trajectory_values(plan), pose_matrix(plan.odom_from_ego_t0.pose)
     xyz, yaw = np.vstack([np.zeros(3), trajectory.xyz]), np.append(0.0, trajectory.yaw_rad)
+    speeds = trajectory.speed_mps.tolist()
+    if plan.source == HOLD:
+        xyz, yaw, speeds = xyz[1:], yaw[1:], speeds[1:]
     left = np.column_stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)]) * VEHICLE_WIDTH_M / 2
     edges = np.stack([xyz + left, xyz - left], axis=1)  # (n + 1, 2, 3)
     # Two triangles between a point and the next: left, right, next left; next left, right, next right.
     corners = np.concatenate([edges[:-1], edges[1:]], axis=1)[:, [0, 1, 2, 2, 1, 3]]
     ribbon = _marker(plan.odom_from_ego_t0.header, "trajectory", 0, Marker.TRIANGLE_LIST)
     ribbon.points = _points(apply(odom_from_ego, corners.reshape(-1, 3)))
-    ribbon.colors = [colour for speed in trajectory.speed_mps.tolist() for colour in [_colour(speed)] * 6]
+    colours = [SOURCE_COLOURS.get(plan.source) or speed_colour(speed) for speed in speeds]
+    ribbon.colors = [shade for colour in colours for shade in [_shade(colour, RIBBON_ALPHA)] * 6]
     ribbon.scale.x = ribbon.scale.y = ribbon.scale.z = 1.0
     line = _marker(plan.odom_from_ego_t0.header, "trajectory", 1, Marker.LINE_STRIP)
     line.points, line.color, line.scale.x = _points(apply(odom_from_ego, xyz)), WHITE, 0.1
     return [ribbon, line]
+
+
+def candidate_markers(candidates: msg.TrajectoryCandidates) -> list[Marker]:
+    """A thin line per sample that was not chosen, the fainter the lower its score. Raises InvalidInput for no trajectory."""
+    others = [one for one in candidates.candidates if one.sample_index != candidates.chosen_index]
+    scores = [one.score for one in others]
+    markers = []
+    for one in others:
+        line = _marker(one.odom_from_ego_t0.header, "candidates", one.sample_index, Marker.LINE_STRIP)
+        xyz = np.vstack([np.zeros(3), trajectory_values(one).xyz])
+        line.points = _points(apply(pose_matrix(one.odom_from_ego_t0.pose), xyz))
+        line.color, line.scale.x = _shade(CANDIDATE, _alpha(one.score, scores)), 0.06
+        markers.append(line)
+    return markers
+
+
+def ego_marker(plan: msg.UnicycleTrajectory) -> Marker:
+    """The outline of a passenger car where the plan starts: its footprint, roof and pillars, for scale only."""
+    ground = np.column_stack([VEHICLE_CORNERS, np.zeros(4)])
+    roof = ground + np.array([0.0, 0.0, VEHICLE_HEIGHT_M])
+    rings = [edge for ring in (ground, roof) for edge in zip(ring, np.roll(ring, -1, axis=0), strict=True)]
+    edges = np.array([*rings, *zip(ground, roof, strict=True)]).reshape(-1, 3)
+    outline = _marker(plan.odom_from_ego_t0.header, "ego", 0, Marker.LINE_LIST)
+    outline.points = _points(apply(pose_matrix(plan.odom_from_ego_t0.pose), edges))
+    outline.color, outline.scale.x = WHITE, 0.06
+    return outline
 
 
 def ego_t0_transform(plan: msg.UnicycleTrajectory) -> TransformStamped:
@@ -53,56 +111,87 @@ def ego_t0_transform(plan: msg.UnicycleTrajectory) -> TransformStamped:
     return transform
 
 
-def no_trajectory_markers(status: msg.PlanStatus) -> list[Marker]:
-    """Take away what `trajectory_markers` drew."""
-    markers = [
-        _marker(status.header, "trajectory", 0, Marker.TRIANGLE_LIST),
-        _marker(status.header, "trajectory", 1, Marker.LINE_STRIP),
-    ]
-    for marker in markers:
-        marker.action = Marker.DELETE
-    return markers
-
-
 def plan_text_marker(plan: msg.UnicycleTrajectory, text: str) -> Marker:
     """Text above the ego pose of a plan."""
     above = apply(pose_matrix(plan.odom_from_ego_t0.pose), np.array([[0.0, 0.0, TEXT_ABOVE_EGO_M]]))
-    return _text_marker(plan.odom_from_ego_t0.header, above, text)
+    return _text_marker(plan.odom_from_ego_t0.header, "text", above, text)
+
+
+def components_marker(plan: msg.UnicycleTrajectory, trace: msg.ReasoningTrace) -> Marker:
+    """What the trace names as causes, to the right of its words."""
+    beside = apply(pose_matrix(plan.odom_from_ego_t0.pose), np.array([[0.0, COMPONENTS_LEFT_M, TEXT_ABOVE_EGO_M]]))
+    lines = wrapped(component_lines(trace), COMPONENTS_COLUMNS)
+    return _text_marker(plan.odom_from_ego_t0.header, "components", beside, "\n".join(lines))
 
 
 def status_text_marker(status: msg.PlanStatus, text: str) -> Marker:
     """Text above the ego frame: a cycle without a plan has no pose of its own."""
-    return _text_marker(status.header, np.array([[0.0, 0.0, TEXT_ABOVE_EGO_M]]), text)
+    return _text_marker(status.header, "text", np.array([[0.0, 0.0, TEXT_ABOVE_EGO_M]]), text)
 
 
-def status_text(status: msg.PlanStatus) -> str:
+def source_lines(plan: msg.UnicycleTrajectory) -> list[str]:
+    """HOLD or STOP, and that a plan is provisional; nothing for a model's final plan."""
+    names = {number: name.upper() for name, number in SOURCE.items()}
+    source = [names[plan.source]] if plan.source in SOURCE_COLOURS else []
+    return [*source, *(["PROVISIONAL"] if plan.provisional else [])]
+
+
+def status_lines(status: msg.PlanStatus) -> list[str]:
     """State, whose weights, and every reason on a line of its own."""
     names = {number: name for name, number in STATE.items()}
     state = names.get(status.state, f"state {status.state}").upper()
-    return "\n".join([f"{state}  ({status.bundle}, weights: {status.weights})", *_wrapped(*status.reasons)])
+    return [f"{state}  ({status.bundle}, weights: {status.weights})", *status.reasons]
 
 
-def trace_text(trace: msg.ReasoningTrace) -> str:
-    """The decision and the words of a trace, wrapped."""
+def trace_lines(trace: msg.ReasoningTrace) -> list[str]:
+    """The decision, whether the trajectory agrees with it, and the words."""
     names = {number: name for name, number in LONGITUDINAL.items()}, {number: name for name, number in LATERAL.items()}
     side = {number: f" {name}" for name, number in DIRECTION.items()}.get(trace.lateral_direction, "")
-    decision = f"{names[0].get(trace.longitudinal, '-')} / {names[1].get(trace.lateral, '-')}{side}"
-    doubt = [f"does not fit the trajectory: {trace.why_not}"] if trace.consistent == msg.ReasoningTrace.CONSISTENT_NO else []
-    return "\n".join(_wrapped(decision, trace.text, *doubt))
+    agreement = {number: name for name, number in CONSISTENT.items()}.get(trace.consistent, "unknown")
+    doubt = f": {trace.why_not}" if trace.why_not else ""
+    return [
+        f"decision: {names[0].get(trace.longitudinal, '-')} / {names[1].get(trace.lateral, '-')}{side}",
+        f"consistent with the trajectory: {agreement.upper() if doubt else agreement}{doubt}",
+        *([trace.text] if trace.text else []),
+    ]
 
 
-def _wrapped(*paragraphs: str) -> list[str]:
-    return [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, TEXT_COLUMNS)]
+def motion(trajectory: Trajectory) -> str:
+    """Where the speed goes; the colours of a ribbon in words."""
+    speed, end = trajectory.speed_mps, trajectory.t_s[-1]
+    return f"{speed[0]:.1f} m/s, {speed[-1]:.1f} m/s after {end:.1f} s"
+
+
+def component_lines(trace: msg.ReasoningTrace) -> list[str]:
+    """A line per critical component: category, description and attributes."""
+    names = {number: name.replace("_", " ") for name, number in CATEGORY.items()}
+    lines = []
+    for component in trace.components:
+        attributes = f" ({', '.join(component.attributes)})" if component.attributes else ""
+        category = names.get(component.category, f"category {component.category}")
+        lines.append(f"{category}: {component.description}{attributes}")
+    return lines
+
+
+def wrapped(paragraphs: Iterable[str], columns: int = TEXT_COLUMNS) -> list[str]:
+    """Lines of at most `columns` characters."""
+    return [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, columns)]
+
+
+def _alpha(score: float, scores: list[float]) -> float:
+    low, high = min(scores), max(scores)
+    share = (score - low) / (high - low) if high > low else 1.0
+    return FAINTEST + (BOLDEST - FAINTEST) * share
 
 
 def _marker(header: Header, namespace: str, number: int, kind: int) -> Marker:
-    marker = Marker(header=header, ns=namespace, id=number, type=kind, action=Marker.ADD, lifetime=LIFETIME, frame_locked=True)
+    marker = Marker(header=header, ns=namespace, id=number, type=kind, action=Marker.ADD, frame_locked=True)
     marker.pose.orientation.w = 1.0
     return marker
 
 
-def _text_marker(header: Header, place: F64, text: str) -> Marker:
-    marker = _marker(header, "text", 0, Marker.TEXT_VIEW_FACING)
+def _text_marker(header: Header, namespace: str, place: F64, text: str) -> Marker:
+    marker = _marker(header, namespace, 0, Marker.TEXT_VIEW_FACING)
     [marker.pose.position] = _points(place)
     marker.text, marker.color, marker.scale.z = text, WHITE, TEXT_HEIGHT_M
     return marker
@@ -112,6 +201,6 @@ def _points(xyz: F64) -> list[Point]:
     return [Point(x=x, y=y, z=z) for x, y, z in xyz.tolist()]
 
 
-def _colour(speed_mps: float) -> ColorRGBA:
-    red, green, blue = speed_colour(speed_mps)
-    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=0.7)
+def _shade(colour: Colour, alpha: float) -> ColorRGBA:
+    red, green, blue = colour
+    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=alpha)

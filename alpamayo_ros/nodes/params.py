@@ -56,6 +56,12 @@ class PlannerParams:
         float, About("period of a timer that measures the executor's lateness, ms; 0 is off", 0, 1000)
     ] = 0.0
 
+    autoware: Annotated[
+        Literal["none", "auto", "required"],
+        About("publish Autoware's messages too: never, where they are installed, or refuse"),
+    ] = "none"
+    wheelbase_m: Annotated[float, About("between the axles, for Autoware's front wheel angles, m; 0: not given", 0, 20)] = 0.0
+
     samples: Annotated[int, About("trajectories drawn for one observation", 1, 64)] = 1
     reasoning: Annotated[Literal["none", "full"], About("whether the model writes its Chain of Causation first")] = "full"
     max_tokens: Annotated[int, About("reasoning that is longer has no end and gives no plan, tokens", 1, 4096)] = 256
@@ -96,6 +102,7 @@ class RecorderParams:
 
     out: Annotated[str, About("folder to write; it must not exist yet")]
     topics: Annotated[tuple[str, ...], About("topics to record; none named is every visible one")] = ()
+    parent: Annotated[int, About("process id of who started the node: it ends with that process; 0 is off", 0, 2**31 - 1)] = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +113,11 @@ class VisualizerParams:
     planner: Annotated[str, About("planner node to show; a relative name is in the visualizer's namespace")] = (
         "alpamayo_planner"
     )
-    overlay_role: Annotated[str, About("camera whose picture gets the overlay; empty is the rig's anchor")] = ""
-    overlay_quality: Annotated[int, About("JPEG quality of the overlay", 1, 100)] = 80
+    overlay_roles: Annotated[tuple[str, ...], About("cameras whose pictures get overlays; none named is all of the rig")] = ()
+    overlay_width: Annotated[int, About("width of a camera's overlay, px; a narrower picture keeps its own", 64, 8192)] = 960
+    overlay_hz: Annotated[float, About("at most this many plans a second are drawn into pictures", 0.1, 100)] = 5.0
+    overlay_quality: Annotated[int, About("JPEG quality of the overlays", 1, 100)] = 80
+    lifetime_s: Annotated[float, About("markers of a planner that has died fade after this, s", 0.1, 60)] = 2.0
 
 
 def declare(node: Node, spec: type[T]) -> T:

@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_profile, default_deadline_ms
 from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.nodes.autoware import autoware_outputs
 from alpamayo_ros.nodes.health import Health
 from alpamayo_ros.nodes.params import PlannerParams, declare
 from alpamayo_ros.nodes.planning import Outputs, Planning
@@ -102,6 +103,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         rig, profile = read_rig(params.rig), bundle_profile(params.bundle, params.profile)
         rig.check_covers(profile)
         check_rates(profile, rig)
+        autoware = autoware_outputs(self, params, rig)
         ring = FrameRing(profile.image_shape, ring_slots(profile, rig, params.decode_threads))
         made.callback(ring.close)
         deadline_ms = params.deadline_ms or default_deadline_ms(params.bundle)
@@ -109,7 +111,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         made.callback(engine.close)
         buffers = Buffers(profile, rig, ring, params.decode_threads, on_frame=engine.add_frame)
         made.callback(buffers.close)
-        outputs = Outputs(self)
+        outputs = Outputs(self, autoware)
         made.callback(outputs.close)
         health = Health(self, buffers, engine, params.probe_timer_ms)
         made.callback(health.close)

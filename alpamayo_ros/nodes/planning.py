@@ -22,6 +22,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from alpamayo_ros import msg
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.nodes import messages
+from alpamayo_ros.nodes.autoware import Autoware
 from alpamayo_ros.nodes.inputs import Inputs
 from alpamayo_ros.nodes.messages import CameraStatus, CycleStatus, State
 from alpamayo_ros.nodes.params import PlannerParams
@@ -40,20 +41,20 @@ MAX_AHEAD_MS = 100.0
 
 
 class Outputs:
-    """The publishers of plans."""
+    """The publishers of plans, those of Autoware's messages too where `autoware` makes them."""
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNode, autoware: Autoware | None) -> None:
+        self.autoware = autoware
         self._node = node
         self._status = node.create_lifecycle_publisher(msg.PlanStatus, "~/status", OUTPUT)
-        self._of_plan = [
-            node.create_lifecycle_publisher(kind, topic, OUTPUT)
-            for kind, topic in {
-                msg.UnicycleTrajectory: "~/trajectory",
-                msg.ReasoningTrace: "~/reasoning",
-                msg.TrajectoryCandidates: "~/candidates",
-                Path: "~/path",
-            }.items()
-        ]
+        topics = {
+            "~/trajectory": msg.UnicycleTrajectory,
+            "~/reasoning": msg.ReasoningTrace,
+            "~/candidates": msg.TrajectoryCandidates,
+            "~/path": Path,
+            **(autoware.topics if autoware else {}),
+        }
+        self._of_plan = [node.create_lifecycle_publisher(kind, topic, OUTPUT) for topic, kind in topics.items()]
 
     def publish(self, status: msg.PlanStatus, plan_messages: tuple[Any, ...]) -> None:
         """The status first, then what belongs to its plan, if there is one (see `plan_messages`)."""
@@ -228,11 +229,13 @@ class Planning:
         assert cycle.plan is not None
         assert cycle.observation is not None
         plan, plan_id, ego, rig = cycle.plan, self.plan_id + 1, cycle.observation.ego_t0, self._buffers.rig
+        autoware = self._outputs.autoware
         return (
             messages.trajectory_message(plan, plan_id, ego, rig),
             messages.reasoning_message(plan, plan_id, rig, cycle.stage_ms["infer"]),
             messages.candidates_message(plan, plan_id, ego, rig),
             messages.path_message(plan, ego, rig),
+            *(autoware.messages(plan, ego) if autoware else ()),
         )
 
     def _status(self, cycle: Cycle, reason: str, now_ns: int) -> CycleStatus:

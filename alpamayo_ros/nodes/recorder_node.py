@@ -1,13 +1,17 @@
-"""Records topics, undecoded, into an MCAP rosbag2 that is complete after SIGINT and SIGTERM."""
+"""Records topics, undecoded, into an MCAP rosbag2: complete after SIGINT and SIGTERM, cut by a second at most after SIGKILL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from alpamayo_ros import bags
 from alpamayo_ros.nodes.params import RecorderParams, declare
@@ -17,6 +21,12 @@ from alpamayo_ros.types import InvalidInput
 
 DISCOVERY_S = 0.2
 """How often the node looks for topics that were not there before."""
+
+FLUSH_S = 0.5
+"""How often what was received is sent to the disk: half of what a killed recording may miss."""
+
+SLOW_DISK_S = 0.1
+"""Waiting longer than this for the disk between two flushes is said: best-effort messages are lost meanwhile."""
 
 
 class RecorderNode(Node):  # type: ignore[misc]
@@ -28,8 +38,11 @@ class RecorderNode(Node):  # type: ignore[misc]
         self._wanted = {self.resolve_topic_name(name) for name in self._params.topics}
         self._known: set[str] = set()  # subscribed to, or refused once
         self._bag = bags.BagWriter(Path(self._params.out))
+        self._waited_s = 0.0
         # On the steady clock: simulated time may not have begun.
-        self.create_timer(DISCOVERY_S, self._subscribe_to_new_topics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DISCOVERY_S, self._subscribe_to_new_topics, clock=steady)
+        self.create_timer(FLUSH_S, self._flush, clock=steady)
 
     def record(self, executor: SingleThreadedExecutor) -> None:
         """Write until the process is asked to stop. Raises OSError when the disk refuses; the index is tried even then."""
@@ -45,6 +58,16 @@ class RecorderNode(Node):  # type: ignore[misc]
                 f"recorded {self._bag.messages} messages in {self._bag.path}" + (f"; never seen: {missing}" if missing else "")
             )
 
+    def _flush(self) -> None:
+        self._bag.flush()
+        if self._bag.waited_s - self._waited_s > SLOW_DISK_S:
+            waited_s = self._bag.waited_s - self._waited_s
+            self.get_logger().warning(f"the disk is too slow: {waited_s:.1f} s waited for it, messages may be missing")
+        self._waited_s = self._bag.waited_s
+        if self._params.parent and os.getppid() != self._params.parent:
+            self.get_logger().warning(f"process {self._params.parent}, which started this recording, is gone: it ends")
+            self.context.try_shutdown()
+
     def _subscribe_to_new_topics(self) -> None:
         if self.get_clock().now().nanoseconds == 0:
             return  # simulated time has not begun; latched messages wait for a subscriber
@@ -53,25 +76,65 @@ class RecorderNode(Node):  # type: ignore[misc]
                 self._subscribe(name, type_names)
 
     def _subscribe(self, name: str, type_names: list[str]) -> None:
-        offered = [publisher.qos_profile for publisher in self.get_publishers_info_by_topic(name)]
-        if not offered:
+        publishers = self.get_publishers_info_by_topic(name)
+        if not publishers:
             return
         self._known.add(name)
         try:
             if len(type_names) != 1:
                 raise InvalidInput(f"published with different types: {', '.join(type_names)}")
-            bags.message(type_names[0])
             kind = message_class(type_names[0])
         except InvalidInput as error:
             self.get_logger().warning(f"{name} is not recorded: {error}")
             return
-        self.create_subscription(kind, name, self._writer(name, type_names[0]), matching_qos(offered), raw=True)
+        try:
+            definition = _definition(type_names[0], publishers)
+        except InvalidInput as error:
+            self.get_logger().warning(f"{name} is recorded without its definition: {error}")
+            definition = bags.Definition("", "", _offered_hash(publishers))
+        qos = matching_qos([publisher.qos_profile for publisher in publishers])
+        self.create_subscription(kind, name, self._writer(name, type_names[0], definition), qos, raw=True)
 
-    def _writer(self, name: str, type_name: str) -> Callable[[bytes], None]:
+    def _writer(self, name: str, type_name: str, definition: bags.Definition | None) -> Callable[[bytes], None]:
         def write(cdr: bytes) -> None:
+            if name not in self._bag:
+                offers = [_offer(publisher.qos_profile) for publisher in self.get_publishers_info_by_topic(name)]
+                self._bag.add_topic(name, type_name, list(dict.fromkeys(offers)) or None, definition)
             self._bag.write(name, type_name, int(self.get_clock().now().nanoseconds), cdr)
 
         return write
+
+
+def _definition(type_name: str, publishers: Sequence[TopicEndpointInfo]) -> bags.Definition | None:
+    """None where bags know the type as it is published. Raises InvalidInput where nobody knows its definition."""
+    bags.define(type_name, _installed_definition)
+    ours, offered = bags.type_hash(type_name), _offered_hash(publishers)
+    if offered not in ("", ours):
+        raise InvalidInput(f"published as {type_name} {offered}, which is {ours} here")
+    return None
+
+
+def _installed_definition(type_name: str) -> str:
+    """The .msg file that is installed with the Python class of a type. Raises InvalidInput."""
+    package, _, name = type_name.split("/")
+    source = Path(sys.modules[message_class(type_name).__module__].__file__ or "")
+    for parent in source.parents:
+        if (file := parent / "share" / package / "msg" / f"{name}.msg").is_file():
+            return file.read_text(encoding="utf-8")
+    raise InvalidInput(f"no share/{package}/msg/{name}.msg above {source}")
+
+
+def _offered_hash(publishers: Sequence[TopicEndpointInfo]) -> str:
+    """The RIHS01 hash of the publishers' type; empty where one does not say, or they do not agree."""
+    hashes = {str(getattr(publisher, "topic_type_hash", "")) for publisher in publishers}  # ROS 2 Humble has none
+    agreed = hashes.pop() if len(hashes) == 1 else ""
+    return agreed if agreed.startswith("RIHS01_") else ""
+
+
+def _offer(qos: QoSProfile) -> bags.Offer:
+    words = [policy.name.lower() for policy in (qos.reliability, qos.durability, qos.history, qos.liveliness)]
+    times = [time.nanoseconds for time in (qos.deadline, qos.lifespan, qos.liveliness_lease_duration)]
+    return bags.Offer(*words[:3], qos.depth, *times[:2], words[3], times[2])
 
 
 def main() -> None:

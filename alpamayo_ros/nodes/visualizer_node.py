@@ -1,140 +1,286 @@
-"""Shows a planner: the trajectory and the trace as markers, and the trajectory in the camera frame it was planned from."""
+"""Shows a planner: trajectory, candidates and trace as markers, and the trajectory in the pictures it was planned from."""
 
 from __future__ import annotations
 
 import array
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import simplejpeg
+from builtin_interfaces.msg import Duration
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
-from alpamayo_ros import drawing, msg
-from alpamayo_ros.cameras import Camera, camera_from_info
+from alpamayo_ros import msg
 from alpamayo_ros.geometry import inverse
-from alpamayo_ros.nodes import markers
-from alpamayo_ros.nodes.messages import time_message, trajectory_values
+from alpamayo_ros.nodes import markers, overlays
+from alpamayo_ros.nodes.inputs import IMAGE_TYPE, LATCHED, ODOMETRY, SENSOR_DATA
+from alpamayo_ros.nodes.messages import odom_from_ego, pose_matrix, time_message, trajectory_values
 from alpamayo_ros.nodes.params import VisualizerParams, declare
 from alpamayo_ros.nodes.process import run_node
 from alpamayo_ros.pipeline import decode
-from alpamayo_ros.pipeline.buffers import Transforms
+from alpamayo_ros.pipeline.buffers import PoseBuffer, Transforms
 from alpamayo_ros.profile import read_rig
-from alpamayo_ros.types import EncodedFrame, InvalidInput
-
-KEPT_FRAMES = 64
-"""Camera frames that wait for their plan: a plan comes at most a second or two after its t0."""
+from alpamayo_ros.types import F64, U8, EncodedFrame, InvalidInput, StaleInput, Trajectory
 
 PLANS = QoSProfile(depth=5)
-LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+SETTLE_S = 0.1
+"""What a plan's pictures wait at most for frames and for a trace that are still to come."""
+
+TICK_S = 0.05
+LOOK_S = 0.5  # how often it is seen who subscribes to the overlays
+
+STRIP = "strip"
+ODOMETRY_SOURCE = "odometry"
+
+
+class Source(NamedTuple):
+    """What is listened to only while somebody looks at what is drawn from it."""
+
+    kind: type
+    topic: str
+    take: Callable[[Any], None]
+    qos: QoSProfile
+
+
+class Shown(NamedTuple):
+    """A plan whose overlays are being drawn."""
+
+    plan: msg.UnicycleTrajectory
+    trajectory: Trajectory
+    t0_ns: int
+    since_s: float  # steady clock
+    undrawn: set[str]  # roles, and "strip"
 
 
 class VisualizerNode(Node):  # type: ignore[misc]
-    """The newest plan of one planner, in RViz and on one camera's picture."""
+    """The newest plan of one planner, in RViz and on the cameras' pictures."""
 
     def __init__(self) -> None:
         super().__init__("alpamayo_visualizer")
         self._params = declare(self, VisualizerParams)
         self._rig = read_rig(self._params.rig)
-        self._role = self._params.overlay_role or self._rig.anchor
-        if self._role not in self._rig.cameras:
-            raise InvalidInput(f"overlay_role: want one of {', '.join(self._rig.cameras)}, got {self._role!r}")
-        self._camera: Camera | None = None
+        roles = self._params.overlay_roles or tuple(self._rig.cameras)
+        if unknown := [role for role in roles if role not in self._rig.cameras]:
+            raise InvalidInput(f"overlay_roles: want any of {', '.join(self._rig.cameras)}, got {', '.join(unknown)}")
+        self._views = {role: overlays.CameraView(role, self._rig.cameras[role]) for role in roles}
         self._transforms = Transforms()
-        self._frames: dict[int, EncodedFrame] = {}  # by stamp, in order of arrival
+        self._poses = PoseBuffer(history_steps=2)
         self._status: msg.PlanStatus | None = None
         self._plan: msg.UnicycleTrajectory | None = None
         self._trace: msg.ReasoningTrace | None = None
-        self._markers = self.create_publisher(MarkerArray, "~/markers", PLANS)
-        self._overlay = self.create_publisher(CompressedImage, "~/overlay/compressed", PLANS)
+        self._candidates: msg.TrajectoryCandidates | None = None
+        self._shown: Shown | None = None
+        self._next_shown_s = 0.0  # steady clock
+        self._sources = self._sources_of_overlays()
+        self._heard: dict[str, Subscription] = {}  # by name of the source
+        self._publish_and_subscribe()
+
+    def _publish_and_subscribe(self) -> None:
+        planner, steady = self._params.planner, Clock(clock_type=ClockType.STEADY_TIME)
         self._tf = self.create_publisher(TFMessage, "/tf", 10)
-        self._subscribe()
+        self._markers = self.create_publisher(MarkerArray, "~/markers", PLANS)
+        self._strip = self.create_publisher(CompressedImage, "~/overlay/strip/compressed", PLANS)
+        self._overlays: dict[str, Publisher] = {
+            role: self.create_publisher(CompressedImage, f"~/overlay/{role}/compressed", PLANS) for role in self._views
+        }
+        self._listen(Source(msg.PlanStatus, f"{planner}/status", self._take_status, PLANS))
+        self._listen(Source(msg.UnicycleTrajectory, f"{planner}/trajectory", self._take_plan, PLANS))
+        self._listen(Source(msg.ReasoningTrace, f"{planner}/reasoning", self._take_trace, PLANS))
+        self._listen(Source(msg.TrajectoryCandidates, f"{planner}/candidates", self._take_candidates, PLANS))
+        self._listen(Source(TFMessage, "/tf_static", self._take_transforms, LATCHED))
+        for view in self._views.values():
+            self._listen(Source(CameraInfo, view.camera.info_topic, view.take_info, SENSOR_DATA))
+        self.create_timer(TICK_S, self._draw_due, clock=steady)
+        self.create_timer(LOOK_S, self._follow_viewers, clock=steady)
 
-    def _subscribe(self) -> None:
-        planner, camera = self._params.planner, self._rig.cameras[self._role]
-        image = CompressedImage if camera.transport == "compressed" else Image
-        self._listen(msg.PlanStatus, f"{planner}/status", self._take_status, PLANS)
-        self._listen(msg.UnicycleTrajectory, f"{planner}/trajectory", self._take_plan, PLANS)
-        self._listen(msg.ReasoningTrace, f"{planner}/reasoning", self._take_trace, PLANS)
-        self._listen(image, camera.topic, self._take_frame, qos_profile_sensor_data)
-        self._listen(CameraInfo, camera.info_topic, self._take_camera, qos_profile_sensor_data)
-        self._listen(TFMessage, "/tf_static", self._take_transforms, LATCHED)
+    def _sources_of_overlays(self) -> dict[str, Source]:
+        """A camera's pictures by its role, and odometry."""
+        sources = {ODOMETRY_SOURCE: Source(Odometry, self._rig.odometry.topic, self._take_odometry, ODOMETRY)}
+        for role, view in self._views.items():
+            take = self._frame_taker(view)
+            sources[role] = Source(IMAGE_TYPE[view.camera.transport], view.camera.topic, take, SENSOR_DATA)
+        return sources
 
-    def _listen(self, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
-        """Subscribe; a message that `take` refuses is said in the log and dropped."""
+    def _listen(self, source: Source) -> Subscription:
+        """Subscribe; a message that is refused is said in the log and dropped."""
 
         def callback(message: Any) -> None:
             try:
-                take(message)
+                source.take(message)
             except InvalidInput as error:
-                self.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=1.0)
+                self.get_logger().warning(f"{source.topic}: {error}", throttle_duration_sec=1.0)
 
-        self.create_subscription(kind, topic, callback, qos)
+        return self.create_subscription(source.kind, source.topic, callback, source.qos)
+
+    def _follow_viewers(self) -> None:
+        """Listen to the cameras that somebody looks at, and to odometry then; seven raw streams cost a vehicle too much."""
+        wanted = {role for role in self._views if self._looked_at(role) or self._looked_at(STRIP)}
+        wanted |= {ODOMETRY_SOURCE} if wanted else set()
+        for name in wanted - set(self._heard):
+            self._heard[name] = self._listen(self._sources[name])
+        for name in set(self._heard) - wanted:
+            self.destroy_subscription(self._heard.pop(name))
+            if name in self._views:
+                self._views[name].forget_frames()
+
+    def _looked_at(self, name: str) -> bool:
+        publisher = self._strip if name == STRIP else self._overlays[name]
+        return bool(publisher.get_subscription_count() > 0)
 
     def _take_status(self, status: msg.PlanStatus) -> None:
         self._status = status
-        if not status.valid:
-            text = markers.status_text(status)
-            shown = markers.plan_text_marker(self._plan, text) if self._plan else markers.status_text_marker(status, text)
-            self._publish([*markers.no_trajectory_markers(status), shown])
+        if status.valid:
+            return
+        text = "\n".join(markers.wrapped(markers.status_lines(status)))
+        shown = markers.plan_text_marker(self._plan, text) if self._plan else markers.status_text_marker(status, text)
+        self._show([markers.clearing_marker(status.header), shown])
 
     def _take_plan(self, plan: msg.UnicycleTrajectory) -> None:
+        path = markers.trajectory_markers(plan)  # raises where there is nothing to show
         self._plan = plan
         self._tf.publish(TFMessage(transforms=[markers.ego_t0_transform(plan)]))
-        self._publish([*markers.trajectory_markers(plan), self._plan_text(plan)])
-        self._draw_overlay()
+        candidates = self._candidates
+        others = markers.candidate_markers(candidates) if candidates and _same_plan(plan, candidates) else []
+        self._show([markers.clearing_marker(plan.header), *path, *others, markers.ego_marker(plan), *self._texts(plan)])
+        now_s = time.monotonic()
+        if now_s >= self._next_shown_s:
+            self._next_shown_s = max(self._next_shown_s + 1.0 / self._params.overlay_hz, now_s)
+            t0_ns = decode.stamp_ns(plan.header.stamp)
+            self._shown = Shown(plan, trajectory_values(plan), t0_ns, now_s, {*self._views, STRIP})
+            self._draw_due()
 
     def _take_trace(self, trace: msg.ReasoningTrace) -> None:
         self._trace = trace
         if self._plan is not None and _same_plan(self._plan, trace):
-            self._publish([self._plan_text(self._plan)])
+            self._show(self._texts(self._plan))
+            self._draw_due()
 
-    def _take_frame(self, message: Any) -> None:
-        frame = decode.camera_frame(message, self._role, self._rig.cameras[self._role], epoch=0)
-        self._frames.pop(frame.stamp_ns, None)  # a bag that loops brings it again, as the newest
-        self._frames[frame.stamp_ns] = frame
-        while len(self._frames) > KEPT_FRAMES:
-            del self._frames[next(iter(self._frames))]
-        if self._plan is not None and frame.stamp_ns == decode.stamp_ns(self._plan.header.stamp):
-            self._draw_overlay()
+    def _take_candidates(self, candidates: msg.TrajectoryCandidates) -> None:
+        self._candidates = candidates
+        if self._plan is not None and _same_plan(self._plan, candidates):
+            self._show(markers.candidate_markers(candidates))
 
-    def _take_camera(self, info: CameraInfo) -> None:
-        self._camera = camera_from_info(info)
+    def _take_odometry(self, message: Odometry) -> None:
+        base_from_child = self._transforms.lookup(self._rig.base_frame, message.child_frame_id)
+        pose = decode.ego_pose(message, self._rig, base_from_child)
+        if self._poses.offer(pose) == "jump":
+            self._poses.clear()
+            self._poses.offer(pose)
+
+    def _frame_taker(self, view: overlays.CameraView) -> Callable[[Any], None]:
+        def take(message: Any) -> None:
+            view.take_frame(message)
+            self._draw_due()
+
+        return take
 
     def _take_transforms(self, message: TFMessage) -> None:
         for parent, child, parent_from_child in decode.static_transforms(message):
             self._transforms.offer(parent, child, parent_from_child)
 
-    def _plan_text(self, plan: msg.UnicycleTrajectory) -> Marker:
-        """State and, once it came, the trace of the same plan."""
-        status = [markers.status_text(self._status)] if self._status and _same_plan(plan, self._status) else []
-        trace = [markers.trace_text(self._trace)] if self._trace and _same_plan(plan, self._trace) else []
-        return markers.plan_text_marker(plan, "\n".join([*status, *trace]))
+    def _texts(self, plan: msg.UnicycleTrajectory) -> list[Marker]:
+        """State and, once it came, the trace of the same plan, with its critical components beside it."""
+        trace = self._trace if self._trace is not None and _same_plan(plan, self._trace) else None
+        lines = markers.wrapped([*self._headline(plan), *(markers.trace_lines(trace) if trace else [])])
+        beside = [markers.components_marker(plan, trace)] if trace and trace.components else []
+        return [markers.plan_text_marker(plan, "\n".join(lines)), *beside]
 
-    def _publish(self, shown: list[Marker]) -> None:
+    def _headline(self, plan: msg.UnicycleTrajectory) -> list[str]:
+        status = self._status
+        lines = markers.status_lines(status) if status is not None and _same_plan(plan, status) else []
+        return [*markers.source_lines(plan), *lines]
+
+    def _show(self, shown: list[Marker]) -> None:
+        """Publish markers, which fade when their planner dies."""
+        seconds, rest = divmod(self._params.lifetime_s, 1.0)
+        for marker in shown:
+            marker.lifetime = Duration(sec=int(seconds), nanosec=int(rest * 1e9))
         self._markers.publish(MarkerArray(markers=shown))
 
-    def _draw_overlay(self) -> None:
-        """Draw the newest plan into the frame of exactly its t0, when somebody looks and everything for it has come."""
-        if self._plan is None or self._overlay.get_subscription_count() == 0:
+    def _draw_due(self) -> None:
+        """Draw those overlays of the shown plan that somebody looks at and for which everything has come."""
+        shown = self._shown
+        if shown is None or not shown.undrawn:
             return
-        frame = self._frames.get(decode.stamp_ns(self._plan.header.stamp))
-        rig_camera = self._rig.cameras[self._role]
-        base_from_optical = self._transforms.lookup(self._rig.base_frame, rig_camera.frame_id)
-        if frame is None or self._camera is None or base_from_optical is None:
+        late = time.monotonic() - shown.since_s > SETTLE_S
+        for role in shown.undrawn & set(self._views):
+            if self._looked_at(role) and (late or self._views[role].settled(shown.t0_ns)):
+                self._draw_overlay(shown, role)
+        settled = late or all(view.settled(shown.t0_ns) for view in self._views.values())
+        traced = late or (self._trace is not None and _same_plan(shown.plan, self._trace))
+        if STRIP in shown.undrawn and settled and traced and self._looked_at(STRIP):
+            self._draw_strip(shown)
+
+    def _draw_overlay(self, shown: Shown, role: str) -> None:
+        picture = self._picture(shown, role, self._params.overlay_width)
+        if picture is not None and picture.has_path:
+            shown.undrawn.discard(role)
+            frame_id = self._rig.cameras[role].frame_id
+            self._overlays[role].publish(self._jpeg(picture.image, picture.frame.stamp_ns, frame_id))
+
+    def _draw_strip(self, shown: Shown) -> None:
+        pictures = {role: self._picture(shown, role, overlays.CELL_PX) for role in self._views}
+        if not any(pictures.values()):
             return
-        image = np.empty((frame.height, frame.width, 3), np.uint8)
-        decode.pixels_into(frame, image)
-        drawn = drawing.overlay(image, self._camera, inverse(base_from_optical), trajectory_values(self._plan))
+        shown.undrawn.discard(STRIP)
+        trace = self._trace if self._trace is not None and _same_plan(shown.plan, self._trace) else None
+        image = overlays.strip(
+            {role: picture for role, picture in pictures.items() if picture is not None},
+            [" | ".join([*self._headline(shown.plan), markers.motion(shown.trajectory)])],
+            markers.trace_lines(trace) if trace else [],
+            markers.component_lines(trace) if trace else [],
+        )
+        self._strip.publish(self._jpeg(image, shown.t0_ns, self._rig.base_frame))
+
+    def _picture(self, shown: Shown, role: str, width: int) -> overlays.Picture | None:
+        """A camera's frame nearest to t0 with the path, if both can be had; its label says what is missing."""
+        view = self._views[role]
+        frame = view.frame_at(shown.t0_ns)
+        base_from_optical = self._transforms.lookup(self._rig.base_frame, view.camera.frame_id)
+        if frame is None:
+            return None
+        label = role.replace("_", " ")
+        try:
+            if view.lens is None or base_from_optical is None:
+                missing = "no camera info" if view.lens is None else f"no transform to {view.camera.frame_id}"
+                return overlays.Picture(overlays.pixels(frame, width), frame, f"{label}: {missing}", has_path=False)
+            ego_from_ego_t0, when = self._moved(shown, frame)
+            optical_from_ego_t0 = inverse(base_from_optical) @ ego_from_ego_t0
+            edge = markers.SOURCE_COLOURS.get(shown.plan.source)
+            image = overlays.picture(frame, view.lens, optical_from_ego_t0, shown.trajectory, width, edge)
+        except InvalidInput as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
+            return None
+        return overlays.Picture(image, frame, label + when, has_path=True)
+
+    def _moved(self, shown: Shown, frame: EncodedFrame) -> tuple[F64, str]:
+        """`ego_from_ego_t0` (4, 4) at the frame's exposure, and words for the label; the identity where odometry lacks it."""
+        if frame.stamp_ns == shown.t0_ns:
+            return np.eye(4), ""
+        after = f" {(frame.stamp_ns - shown.t0_ns) / 1e6:+.0f} ms"
+        try:
+            pose, _ = self._poses.at(frame.stamp_ns)
+        except StaleInput:
+            return np.eye(4), f"{after}, path as at t0"
+        return inverse(odom_from_ego(pose)) @ pose_matrix(shown.plan.odom_from_ego_t0.pose), after
+
+    def _jpeg(self, image: U8, stamp_ns: int, frame_id: str) -> CompressedImage:
         message = CompressedImage(format="jpeg")
-        message.header.stamp, message.header.frame_id = time_message(frame.stamp_ns), rig_camera.frame_id
-        message.data = array.array("B", simplejpeg.encode_jpeg(drawn, self._params.overlay_quality))
-        self._overlay.publish(message)
+        message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
+        message.data = array.array("B", simplejpeg.encode_jpeg(image, self._params.overlay_quality))
+        return message
 
 
 def _same_plan(plan: msg.UnicycleTrajectory, other: Any) -> bool:

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from alpamayo_ros import geometry
 from alpamayo_ros.pipeline import decode
-from alpamayo_ros.pipeline.frames import Counts, FrameBuffer, Ring, check_future, ring_slots
+from alpamayo_ros.pipeline.frames import FrameBuffer, Ring, check_future
 from alpamayo_ros.pipeline.poses import MAX_GAP_NS, Offered, PoseBuffer, SignalBuffer, Transforms
+from alpamayo_ros.pipeline.window import Counts, ring_slots
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.types import CameraFrame, EgoPose, InvalidInput, Navigation, SignalSample
 
@@ -35,10 +36,10 @@ class Jump(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the buffers held at one instant, all of one epoch."""
+    """What the buffers held for one t0, all of one epoch."""
 
     epoch: int
-    frames: Mapping[str, tuple[CameraFrame, ...]]  # by role, oldest first
+    frames: Mapping[str, tuple[CameraFrame, ...]]  # by role, the nearest to each frame offset of the profile, oldest first
     poses: tuple[EgoPose, ...]
     navigation: Navigation | None
     signals: tuple[SignalSample, ...]
@@ -156,12 +157,13 @@ class Buffers:
         return f"{count} in the last {JUMPS_WITHIN_NS / 1e9:.0f} s, the last one of {recent[-1].text}"
 
     def snapshot(self, t0_ns: int) -> Snapshot:
-        """What is here now, all of one epoch, and which command counts at t0."""
+        """What is here now for an observation at t0, all of one epoch."""
+        instants_ns = [t0_ns + offset_ns for offset_ns in self.profile.offsets_ns]
         with self._epoch_lock:
             command = self.navigation
             return Snapshot(
                 epoch=self.epoch,
-                frames={role: self.frames.ready(role) for role in self.roles},
+                frames={role: self.frames.nearest(role, instants_ns) for role in self.roles},
                 poses=self.poses.poses(),
                 navigation=command if command is not None and command.expires_ns > t0_ns else None,
                 signals=self.signals.samples(),

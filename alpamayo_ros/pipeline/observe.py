@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -34,10 +33,8 @@ def next_t0(buffers: Buffers, after_ns: int, now_ns: int, max_wait_ns: int, max_
     anchor = buffers.rig.anchor
     spacing_ns = round(1e9 / max_plan_hz) - buffers.rig.cameras[anchor].period_ns // 2
     earliest_ns = after_ns + max(spacing_ns, 1)
-    for frame in reversed(buffers.frames.ready(anchor)):
+    for frame in reversed(buffers.frames.ready(anchor, earliest_ns)):
         t0_ns = frame.stamp_ns
-        if t0_ns < earliest_ns:
-            return None
         since_ns = buffers.frames.ready_since(anchor, t0_ns)
         if since_ns is not None and (now_ns - since_ns >= max_wait_ns or not _worth_waiting(buffers, t0_ns)):
             return t0_ns
@@ -53,12 +50,11 @@ def _worth_waiting(buffers: Buffers, t0_ns: int) -> bool:
 
 def _frame_may_come(buffers: Buffers, role: str, t0_ns: int) -> bool:
     """Whether one of the role's frames for this t0 is not there, but may still come."""
-    ready, tolerance_ns = buffers.frames.ready(role), buffers.rig.cameras[role].tolerance_ns
+    frames, tolerance_ns = buffers.frames, buffers.rig.cameras[role].tolerance_ns
     for offset_ns in buffers.profile.offsets_ns:
         instant_ns = t0_ns + offset_ns
-        frame = nearest(ready, instant_ns)
-        is_there = frame is not None and abs(frame.stamp_ns - instant_ns) <= tolerance_ns
-        if not is_there and buffers.frames.may_come(role, instant_ns - tolerance_ns, instant_ns + tolerance_ns):
+        is_there = frames.has(role, instant_ns, tolerance_ns)
+        if not is_there and frames.may_come(role, instant_ns - tolerance_ns, instant_ns + tolerance_ns):
             return True
     return False
 
@@ -72,10 +68,10 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
     snapshot = buffers.snapshot(t0_ns)
     problems: list[str] = []
     frames: dict[str, tuple[CameraFrame, ...]] = {}
-    for role, ready in snapshot.frames.items():
-        picked, problem = _pick(role, ready, buffers, t0_ns)
+    for role, nearest in snapshot.frames.items():
+        problem = _unfit(role, nearest, buffers, t0_ns)
         if not problem:
-            frames[role] = picked
+            frames[role] = nearest
         elif role in buffers.profile.required_roles:
             problems.append(problem)
     poses, extrapolated_ms, problem = _poses(snapshot.poses, t0_ns, buffers.profile.history_steps)
@@ -101,28 +97,21 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
     )
 
 
-def nearest(frames: Sequence[CameraFrame], instant_ns: int) -> CameraFrame | None:
-    """The frame whose stamp is nearest to an instant, the older one of two; None of none. Frames are in stamp order."""
-    at = bisect_left(frames, instant_ns, key=lambda frame: frame.stamp_ns)
-    return min(frames[max(at - 1, 0) : at + 1], key=lambda frame: abs(frame.stamp_ns - instant_ns), default=None)
-
-
-def _pick(role: str, ready: Sequence[CameraFrame], buffers: Buffers, t0_ns: int) -> tuple[tuple[CameraFrame, ...], str]:
-    """A camera's frames for every offset, or the problem."""
+def _unfit(role: str, nearest: Sequence[CameraFrame], buffers: Buffers, t0_ns: int) -> str:
+    """Why the frames nearest to the offsets are not a camera's part of an observation; empty when they are."""
+    if not nearest:
+        return f"{role}: no frames"
     tolerance_ns = buffers.rig.cameras[role].tolerance_ns
-    picked: list[CameraFrame] = []
-    for offset_ns in reversed(buffers.profile.offsets_ns):
-        frame = nearest(ready, t0_ns + offset_ns)
-        if frame is None:
-            return (), f"{role}: no frames"
+    later: CameraFrame | None = None
+    for frame, offset_ns in reversed([*zip(nearest, buffers.profile.offsets_ns, strict=True)]):
         is_anchor = offset_ns == 0 and role == buffers.rig.anchor  # its stamp is t0
         problem = _misfit(role, frame, t0_ns, offset_ns, 0 if is_anchor else tolerance_ns)
         if problem:
-            return (), problem
-        if picked and frame is picked[-1]:
-            return (), f"{role}: one frame is the nearest to two instants, the earlier t0{offset_ns / 1e6:+.0f} ms"
-        picked.append(frame)
-    return tuple(reversed(picked)), ""
+            return problem
+        if frame is later:
+            return f"{role}: one frame is the nearest to two instants, the earlier t0{offset_ns / 1e6:+.0f} ms"
+        later = frame
+    return ""
 
 
 def _misfit(role: str, frame: CameraFrame, t0_ns: int, offset_ns: int, tolerance_ns: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import subprocess
 import tempfile
@@ -67,7 +68,7 @@ def record_graph(out: Path, topics: Sequence[str], seconds: float | None, use_si
         _check_seconds(seconds)
     if out.exists():
         raise InvalidInput(f"{out} exists: want a folder that can be made")
-    parameters = {"out": out.resolve(), "topics": list(topics), "use_sim_time": use_sim_time}
+    parameters = {"out": out.resolve(), "topics": list(topics), "use_sim_time": use_sim_time, "parent": os.getpid()}
     with tempfile.TemporaryDirectory() as folder, _asked_to_stop() as asked:
         log = Path(folder) / "log"
         with node_process("recorder_node", parameters, log) as process:
@@ -75,7 +76,8 @@ def record_graph(out: Path, topics: Sequence[str], seconds: float | None, use_si
             stop(process, INDEX_S)
         said = log.read_text().strip() or "it said nothing"
     if process.returncode or not out.exists():
-        raise EngineFailure(f"the recorder ended with status {process.returncode}: {said.splitlines()[-1]}")
+        kept = f"; `alpamayo recover {out} OUT` keeps what is in {out}" if out.exists() else ""
+        raise EngineFailure(f"the recorder ended with status {process.returncode}: {said.splitlines()[-1]}{kept}")
     print(said)
     counts = {name: topic.count for name, topic in bag_topics(out).items()}
     return {"messages": sum(counts.values()), "topics": counts, "files": sorted(str(file) for file in out.iterdir())}

@@ -1,0 +1,160 @@
+"""Scenes as pictures of one size, and those as an MP4 or a GIF that plays in real time.
+
+A page from top to bottom: the seven cameras in their places with the plan in each, then the view from above, what the plan
+says, and its speed, acceleration and curvature, with what was driven beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from alpamayo_ros.drawing import (
+    LINE_PX,
+    MARGIN_PX,
+    PAPER,
+    SEVEN_ROWS,
+    birds_eye,
+    overlay,
+    seven_up,
+    write_lines,
+)
+from alpamayo_ros.evaluation.viewing.charts import draw_motion
+from alpamayo_ros.evaluation.viewing.scenes import Scene, said
+from alpamayo_ros.types import U8, InvalidInput
+
+FILM_PX, GIF_PX = 1920, 960
+GIF_STEP_NS = 200_000_000
+"""A GIF shows at most five pictures a second: it stores each of them whole, but for what did not change."""
+
+PALETTE_SCENES = 12
+"""Scenes that a GIF's colours are chosen from."""
+
+TICKS_HZ = 1000
+LAST_FRAME_NS = 100_000_000
+
+METRES = (60.0, 80.0, 120.0, 160.0, 240.0, 320.0)
+"""Sides of the view from above."""
+
+
+class Pages:
+    """Draws scenes, `width` px wide and of 16:9. The view from above only ever grows: a changing scale looks like motion."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.height = width, width * 9 // 16
+        self._metres = METRES[0]
+        self._first_ns: int | None = None
+
+    def page(self, scene: Scene) -> U8:
+        """One picture (height, width, 3)."""
+        self._first_ns = scene.t0_ns if self._first_ns is None else self._first_ns
+        after_s = (scene.t0_ns - self._first_ns) / 1e9
+        cameras = _cameras(scene, self.width, after_s)
+        page = np.full((self.height, self.width, 3), PAPER, np.uint8)
+        page[: len(cameras)] = cameras
+        below = page[len(cameras) :]
+        side = len(below)
+        charts = self.width // 3
+        if scene.plan is not None and scene.history is not None:
+            below[:, :side] = self._above(scene, side)
+            draw_motion(below[:, self.width - charts :], scene.plan.trajectory, scene.driven)
+        left, width = side + MARGIN_PX, self.width - side - charts - 2 * MARGIN_PX
+        write_lines(below, _fitting(said(scene, width), side), left, MARGIN_PX // 2)
+        return page
+
+    def _above(self, scene: Scene, side: int) -> U8:
+        assert scene.plan is not None
+        assert scene.history is not None
+        plan, far_m = scene.plan, 0.0
+        for xyz in (plan.trajectory.xyz, scene.driven.xyz):
+            far_m = max(far_m, xyz[:, 0].max(initial=0.0) / 0.72, np.abs(xyz[:, 1]).max(initial=0.0) / 0.48)
+        self._metres = max(self._metres, next((m for m in METRES if m >= far_m), METRES[-1]))
+        return birds_eye(plan.trajectory, plan.candidates, scene.history, side, self._metres, scene.driven.xyz)
+
+
+def write_mp4(scenes: Iterable[Scene], path: Path) -> None:
+    """H.264 that browsers play (yuv420p, index in front), 1920 x 1080; every scene is shown until the next one's t0."""
+    pages = Pages(FILM_PX)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as film:
+        stream = film.add_stream("libx264", rate=TICKS_HZ, options={"preset": "veryfast", "crf": "23", "tune": "animation"})
+        stream.width, stream.height, stream.pix_fmt = pages.width, pages.height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS_HZ)
+        shown_ms = 0
+        for scene, lasts_ns in _timed(scenes):
+            frame = av.VideoFrame.from_ndarray(pages.page(scene), format="rgb24")
+            frame.pts, frame.time_base, frame.duration = shown_ms, Fraction(1, TICKS_HZ), lasts_ns // 1_000_000
+            shown_ms += lasts_ns // 1_000_000
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+
+
+def write_gif(scenes: Iterable[Scene], path: Path) -> None:
+    """A GIF of 960 x 540 at five pictures a second at most, of one palette chosen from its first scenes."""
+    pages = Pages(GIF_PX)
+    timed = _timed(_thinned(scenes))
+    drawn = ((Image.fromarray(pages.page(scene)), lasts_ns // 1_000_000) for scene, lasts_ns in timed)
+    first = list(islice(drawn, PALETTE_SCENES))
+    sample = Image.fromarray(np.vstack([np.asarray(image) for image, _ in first]))
+    palette = sample.quantize(255, Image.Quantize.MEDIANCUT)
+    durations: list[int] = []
+
+    def pictures() -> Iterator[Image.Image]:
+        for image, lasts_ms in chain(first, drawn):
+            durations.append(lasts_ms)
+            yield image.quantize(palette=palette, dither=Image.Dither.NONE)
+
+    frames = pictures()
+    next(frames).save(path, save_all=True, append_images=frames, duration=durations, loop=0, disposal=1, optimize=False)
+
+
+def _timed(scenes: Iterable[Scene]) -> Iterator[tuple[Scene, int]]:
+    """Scenes and how long each lasts, ns: until the next t0; where that is none later, as long as the one before."""
+    before: Scene | None = None
+    lasts_ns = LAST_FRAME_NS
+    for scene in scenes:
+        if before is not None:
+            step_ns = scene.t0_ns - before.t0_ns
+            lasts_ns = step_ns if step_ns > 0 else lasts_ns
+            yield before, lasts_ns
+        before = scene
+    if before is not None:
+        yield before, lasts_ns
+
+
+def _thinned(scenes: Iterable[Scene]) -> Iterator[Scene]:
+    """Scenes at least GIF_STEP_NS apart."""
+    last_ns: int | None = None
+    for scene in scenes:
+        if last_ns is None or not 0 <= scene.t0_ns - last_ns < GIF_STEP_NS:
+            last_ns = scene.t0_ns
+            yield scene
+
+
+def _cameras(scene: Scene, width: int, after_s: float) -> U8:
+    """The cameras with the plan in them; one whose bytes are no picture stays dark and says so."""
+    images: dict[str, U8] = {}
+    cells = {role: width // len(row) for row in SEVEN_ROWS for role in row}
+    labels = {role: f"{role}: no frame" for role in scene.views}
+    for role, frame in scene.frames.items():
+        off_ms = (frame.stamp_ns - scene.t0_ns) / 1e6
+        labels[role] = role if abs(off_ms) < 0.5 else f"{role} {off_ms:+.0f} ms"
+        try:
+            image, camera = scene.pixels(role, cells[role])
+        except InvalidInput as error:
+            labels[role] = str(error)
+            continue
+        optical_from_ego = scene.views[role].optical_from_ego
+        images[role] = overlay(image, camera, optical_from_ego, scene.plan.trajectory) if scene.plan else image
+    labels["front_wide"] = f"{labels.get('front_wide', '')}  {after_s:.1f} s"
+    return seven_up(images, labels, width)
+
+
+def _fitting(lines: list[str], height: int) -> list[str]:
+    room = (height - MARGIN_PX) // LINE_PX
+    return lines if len(lines) <= room else [*lines[: room - 1], f"... and {len(lines) - room + 1} more lines"]

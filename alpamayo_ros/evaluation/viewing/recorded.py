@@ -1,0 +1,215 @@
+"""Plans that a planner published, from a recording of its topics: messages back to values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from alpamayo_ros import types
+from alpamayo_ros.bags import bag_topics, deserialize, message, read_bag
+from alpamayo_ros.evaluation.viewing.scenes import Scene, Status, Surroundings, odom_from_ego
+from alpamayo_ros.geometry import apply, inverse, rotation_from_quaternion, yaw_of
+from alpamayo_ros.pipeline.decode import stamp_ns
+from alpamayo_ros.types import (
+    F64,
+    Consistency,
+    CriticalComponent,
+    Decision,
+    EgoPose,
+    InvalidInput,
+    MetaAction,
+    Plan,
+    ReasoningTrace,
+    Trajectory,
+)
+
+KINDS = {
+    "status": "alpamayo_ros/msg/PlanStatus",
+    "trajectory": "alpamayo_ros/msg/UnicycleTrajectory",
+    "reasoning": "alpamayo_ros/msg/ReasoningTrace",
+    "candidates": "alpamayo_ros/msg/TrajectoryCandidates",
+}
+"""Topics of a planner, below its name, and their types."""
+
+PENDING = 8
+"""Cycles that wait for the rest of their messages: a recorder takes topics in any order, the planner one cycle at a time."""
+
+NO_TRACE = ReasoningTrace("", Decision(), (), 0, complete=True)
+UNKNOWN = Status("unknown", "unknown", "unknown", None)
+
+
+def _names(kind: str, prefix: str, values: Iterable[str]) -> Mapping[int, Any]:
+    """Names by their number in a message."""
+    return {getattr(message(f"alpamayo_ros/msg/{kind}"), f"{prefix}_{value}".upper()): value for value in values}
+
+
+STATE = _names("PlanStatus", "STATE", ("init", "warmup", "nominal", "degraded", "stopping", "stopped", "silent"))
+SOURCE = _names("UnicycleTrajectory", "SOURCE", ("model", "hold", "stop"))
+LONGITUDINAL = _names("ReasoningTrace", "LONGITUDINAL", get_args(types.Longitudinal))
+LATERAL = _names("ReasoningTrace", "LATERAL", get_args(types.Lateral))
+DIRECTION = _names("ReasoningTrace", "DIRECTION", get_args(types.Direction))
+CATEGORY = _names("CriticalComponent", "CATEGORY", get_args(types.ComponentCategory))
+AXIS = _names("MetaAction", "AXIS", ("longitudinal", "lateral"))
+ACTION = {
+    "longitudinal": _names("MetaAction", "LONGITUDINAL", get_args(types.LongitudinalAction)),
+    "lateral": _names("MetaAction", "LATERAL", get_args(types.LateralAction)),
+}
+AGREES = {0: None, 1: True, 2: False}  # ReasoningTrace.CONSISTENT_*
+
+
+@dataclass
+class _Cycle:
+    """What was recorded of one cycle so far."""
+
+    stamp_ns: int
+    epoch: int
+    status: Any = None
+    trajectory: Any = None
+    reasoning: Any = None
+    candidates: Any = None
+
+
+def holds_plans(bag: Path, planner: str) -> bool:
+    """Whether a bag holds the trajectories of a planner."""
+    return f"{planner}/trajectory" in bag_topics(bag)
+
+
+def recorded_scenes(around: Surroundings, bag: Path, planner: str) -> Iterator[Scene]:
+    """Every cycle that the planner's recorded topics tell of. Raises InvalidInput for messages that are no plan."""
+    for cycle in _cycles(bag, planner):
+        yield _scene(around, cycle)
+
+
+def _cycles(bag: Path, planner: str) -> Iterator[_Cycle]:
+    recorded = bag_topics(bag)
+    fields = {f"{planner}/{name}": name for name in KINDS if f"{planner}/{name}" in recorded}
+    if other := [f"{t} of {recorded[t].type_name}" for t, name in fields.items() if recorded[t].type_name != KINDS[name]]:
+        raise InvalidInput(f"{bag}: {', '.join(other)}, want {', '.join(KINDS[fields[t.split()[0]]] for t in other)}")
+    pending: dict[tuple[int, int, int], _Cycle] = {}
+    records = read_bag(bag, list(fields))
+    count = sum(recorded[topic].count for topic in fields)
+    for record in track(records, "reading plans", total=count, console=Console(stderr=True), transient=True):
+        said = deserialize(record.cdr, record.type_name)
+        stamp = stamp_ns(said.header.stamp)
+        cycle = pending.setdefault((said.epoch, said.plan_id, stamp), _Cycle(stamp, said.epoch))
+        setattr(cycle, fields[record.topic], said)
+        if len(pending) > PENDING:
+            yield from _finished(pending)
+    while pending:
+        yield from _finished(pending)
+
+
+def _finished(pending: dict[tuple[int, int, int], _Cycle]) -> Iterator[_Cycle]:
+    """Take the oldest cycle out. It is worth showing unless a refined plan for its t0 follows, or most of it was lost."""
+    cycle = pending.pop(next(iter(pending)))
+    same = [other for other in pending.values() if (other.epoch, other.stamp_ns) == (cycle.epoch, cycle.stamp_ns)]
+    refined = cycle.trajectory is not None and cycle.trajectory.provisional and any(other.trajectory for other in same)
+    if not refined and (cycle.status is not None or cycle.trajectory is not None):
+        yield cycle
+
+
+def _scene(around: Surroundings, cycle: _Cycle) -> Scene:
+    status = UNKNOWN if cycle.status is None else _status(cycle.status)
+    if cycle.trajectory is None:
+        refused = "; ".join(cycle.status.reasons) or f"the recording lacks the trajectory of plan {cycle.status.plan_id}"
+        return around.scene(cycle.stamp_ns, None, None, refused, status)
+    plan, ego = _plan(cycle), _ego(cycle.trajectory)
+    if plan.source != "hold" or cycle.status is None:
+        return around.scene(cycle.stamp_ns, ego, plan, "", status)
+    # A held plan keeps its stamp, and the vehicle moves on: it is shown where the vehicle was when it was held.
+    shown_ns = cycle.stamp_ns + round(cycle.status.age_ms * 1e6)
+    scene = around.scene(shown_ns, None, plan, "", status)
+    if scene.ego is None:
+        return replace(scene, plan=None, refused=f"plan of t0 {plan.t0_ns} is held, and no odometry says where the vehicle is")
+    return replace(scene, plan=_seen_from(plan, inverse(odom_from_ego(scene.ego)) @ odom_from_ego(ego)))
+
+
+def _seen_from(plan: Plan, now_from_t0: F64) -> Plan:
+    """The plan with its trajectory in another ego frame, and no other candidate."""
+    path = plan.trajectory
+    turned_rad = path.yaw_rad + yaw_of(now_from_t0[:3, :3])
+    moved = replace(path, xyz=apply(now_from_t0, path.xyz), yaw_rad=turned_rad)
+    return replace(plan, trajectory=moved, candidates=(moved,), chosen=0, scores=plan.scores[plan.chosen : plan.chosen + 1])
+
+
+def _status(said: Any) -> Status:
+    stages = dict(zip(said.stages, said.stage_ms, strict=True))
+    return Status(STATE[said.state], said.bundle, said.weights, float(stages["total"]) if "total" in stages else None)
+
+
+def _plan(cycle: _Cycle) -> Plan:
+    said = cycle.trajectory
+    trajectory = trajectory_values(said)
+    listed = [] if cycle.candidates is None else cycle.candidates.candidates
+    candidates = tuple(trajectory_values(candidate) for candidate in listed) or (trajectory,)
+    trace, meta_actions, consistent = NO_TRACE, (), Consistency(None)
+    if cycle.reasoning is not None:
+        trace, consistent = _trace(cycle.reasoning), Consistency(AGREES[cycle.reasoning.consistent], cycle.reasoning.why_not)
+        meta_actions = tuple(_meta_action(action) for action in cycle.reasoning.meta_actions)
+    stages = {} if cycle.status is None else dict(zip(cycle.status.stages, cycle.status.stage_ms, strict=True))
+    return Plan(
+        t0_ns=cycle.stamp_ns,
+        epoch=cycle.epoch,
+        source=SOURCE[said.source],
+        provisional=said.provisional,
+        trajectory=trajectory,
+        candidates=candidates,
+        chosen=cycle.candidates.chosen_index if listed else 0,
+        scores=tuple(float(candidate.score) for candidate in listed) or (float(said.score),),
+        reasoning=trace,
+        meta_actions=meta_actions,
+        consistent=consistent,
+        stage_ms={name: float(ms) for name, ms in stages.items()},
+    )
+
+
+def trajectory_values(said: Any) -> Trajectory:
+    """The trajectory inside a UnicycleTrajectory, ego frame at its stamp. Raises InvalidInput for what cannot be one."""
+    points = said.points
+    turns = [point.pose.orientation for point in points]
+    return Trajectory(
+        t_s=np.array([p.time_from_start_ns for p in points], np.float64) * 1e-9,
+        xyz=np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in points], np.float64).reshape(-1, 3),
+        yaw_rad=np.array([np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2)) for q in turns], np.float64),
+        speed_mps=np.array([p.speed_mps for p in points], np.float64),
+        accel_mps2=np.array([p.acceleration_mps2 for p in points], np.float64),
+        curvature_1pm=np.array([p.curvature_1pm for p in points], np.float64),
+    )
+
+
+def _ego(said: Any) -> EgoPose:
+    """The ego pose that a trajectory carries; its twist is that of the first point, which is 0.1 s later."""
+    p, q = said.odom_from_ego_t0.pose.position, said.odom_from_ego_t0.pose.orientation
+    first = said.points[0]
+    return EgoPose(
+        stamp_ns(said.header.stamp),
+        np.array([p.x, p.y, p.z]),
+        rotation_from_quaternion(np.array([q.x, q.y, q.z, q.w])),
+        np.array([first.speed_mps, 0.0, 0.0]),
+        np.array([0.0, 0.0, first.heading_rate_rps]),
+    )
+
+
+def _trace(said: Any) -> ReasoningTrace:
+    # 0 is the none of all three.
+    decision = Decision(LONGITUDINAL.get(said.longitudinal), LATERAL.get(said.lateral), DIRECTION.get(said.lateral_direction))
+    components = tuple(
+        CriticalComponent(
+            CATEGORY[component.category],
+            component.description,
+            tuple((key, value) for key, _, value in (text.partition("=") for text in component.attributes)),
+        )
+        for component in said.components
+    )
+    return ReasoningTrace(said.text, decision, components, said.tokens, said.complete, said.stated_meta_actions)
+
+
+def _meta_action(said: Any) -> MetaAction:
+    axis = AXIS[said.axis]
+    return MetaAction(axis, ACTION[axis][said.action], said.start_ns * 1e-9, said.end_ns * 1e-9)

@@ -1,0 +1,259 @@
+"""What is shown of a bag, one instant after the other: camera frames, ego motion, the plan. Bags are streamed: in memory are
+the frames of half a second and the poses of nine seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from alpamayo_ros.bags import bag_topics, deserialize, read_bag
+from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera, resized
+from alpamayo_ros.drawing import plan_lines, wrapped
+from alpamayo_ros.evaluation.metrics import Driven
+from alpamayo_ros.evaluation.replay import Replay
+from alpamayo_ros.geometry import apply, inverse, transform, yaw_of
+from alpamayo_ros.pipeline import decode
+from alpamayo_ros.pipeline.buffers import Transforms
+from alpamayo_ros.pipeline.cycle import Cycle
+from alpamayo_ros.pipeline.poses import pose_at
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.types import (
+    F64,
+    HORIZON,
+    STEP_S,
+    U8,
+    EgoHistory,
+    EgoPose,
+    EncodedFrame,
+    InvalidInput,
+    Plan,
+    StaleInput,
+)
+
+T = TypeVar("T")
+
+NOT_DRIVEN = Driven(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
+
+STEP_NS = round(STEP_S * 1e9)
+HISTORY_STEPS = 21
+JUMP_NS = 1_000_000_000
+"""A stamp that falls by more than this belongs to another round of a clock that was set back."""
+
+FRAMES_AROUND_NS = 250_000_000
+"""How far a frame may be from the instant it is shown at, and how late cameras may be compared to each other."""
+
+
+class View(NamedTuple):
+    """A camera as it looks at the world."""
+
+    camera: Camera  # of the size of the recorded images
+    optical_from_ego: F64  # (4, 4)
+    calibrated: bool  # False: lens or place are nominal, from the rig
+
+
+class Status(NamedTuple):
+    """What the planner says about itself."""
+
+    state: str  # as in PlanStatus.msg; "offline" for plans made from the bag
+    bundle: str
+    weights: str
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One instant. Frames are as recorded, undecoded."""
+
+    t0_ns: int
+    frames: Mapping[str, EncodedFrame]  # by role: the one nearest to t0
+    views: Mapping[str, View]  # by role of the rig
+    ego: EgoPose | None  # at t0; None where no odometry covers it
+    history: EgoHistory | None  # the last 2 s as far as odometry goes
+    driven: Driven  # 6.4 s, as far as odometry goes
+    plan: Plan | None
+    refused: str  # why there is no plan; empty exactly when there is one
+    status: Status
+
+    def pixels(self, role: str, width: int) -> tuple[U8, Camera]:
+        """A frame decoded `width` px wide, and the camera of that size. Raises InvalidInput for bytes that are no picture."""
+        frame = self.frames[role]
+        image = np.empty((round(width * frame.height / frame.width), width, 3), np.uint8)
+        decode.pixels_into(frame, image)
+        return image, resized(self.views[role].camera, width, image.shape[0])
+
+
+def calibration(bag: Path, rig: Rig, recorded: Collection[str]) -> tuple[dict[str, View], Transforms]:
+    """Every camera's lens from its CameraInfo and place from /tf_static, nominal where the bag does not say, by role."""
+    transforms = Transforms()
+    for record in read_bag(bag, ["/tf_static"]) if "/tf_static" in recorded else ():
+        for parent, child, parent_from_child in decode.static_transforms(deserialize(record.cdr, record.type_name)):
+            transforms.offer(parent, child, parent_from_child)
+    lenses = _lenses(bag, [camera.info_topic for camera in rig.cameras.values() if camera.info_topic in recorded])
+    views = {}
+    for role, camera in rig.cameras.items():
+        place, lens = transforms.lookup(rig.base_frame, camera.frame_id), lenses.get(camera.info_topic)
+        shown = resized(lens or nominal_camera(camera), camera.width, camera.height)
+        base_from_camera = base_from_optical(camera.mount) if place is None else place
+        views[role] = View(shown, inverse(base_from_camera), calibrated=lens is not None and place is not None)
+    return views, transforms
+
+
+def _lenses(bag: Path, topics: list[str]) -> dict[str, Camera]:
+    """The first camera that each topic told of."""
+    lenses: dict[str, Camera] = {}
+    if topics:
+        with closing(read_bag(bag, topics)) as records:
+            while len(lenses) < len(topics) and (record := next(records, None)) is not None:
+                if record.topic not in lenses:
+                    lenses[record.topic] = camera_from_info(deserialize(record.cdr, record.type_name))
+    return lenses
+
+
+class Stamped(Generic[T]):
+    """A stream of values with stamps, asked for those around instants that move forward as it does.
+
+    A clock that was set back is followed when the instants are. Only what may be asked for again is held.
+    """
+
+    def __init__(self, source: Iterator[tuple[int, T]], behind_ns: int, ahead_ns: int) -> None:
+        self._source = source
+        self._behind_ns, self._ahead_ns = behind_ns, ahead_ns
+        self._next = next(source, None)
+        self._kept: list[tuple[int, T]] = []
+        self._asked_ns = self._newest_ns = -(2**63)
+
+    def around(self, t0_ns: int) -> list[T]:
+        """Values in stamp order, from `behind_ns` before t0 to `ahead_ns` after it."""
+        if t0_ns < self._asked_ns:
+            self._newest_ns = -(2**63)
+            while self._next is not None and self._next[0] > t0_ns + self._ahead_ns + JUMP_NS:
+                self._next = next(self._source, None)
+        self._asked_ns = t0_ns
+        while self._next is not None and self._newest_ns < t0_ns + self._ahead_ns:
+            stamp_ns = self._next[0]
+            if stamp_ns < self._newest_ns - JUMP_NS:
+                break  # the clock was set back: that is not for now
+            self._newest_ns = stamp_ns
+            if stamp_ns >= t0_ns - self._behind_ns:
+                self._kept.append(self._next)
+            self._next = next(self._source, None)
+        latest_ns = t0_ns + self._ahead_ns + JUMP_NS
+        self._kept = [item for item in self._kept if t0_ns - self._behind_ns <= item[0] <= latest_ns]
+        near = [item for item in self._kept if item[0] <= t0_ns + self._ahead_ns]
+        return [value for _, value in sorted(near, key=lambda item: item[0])]
+
+
+class Surroundings:
+    """Makes scenes of instants and plans: adds what a bag recorded around them."""
+
+    def __init__(self, bag: Path, rig: Rig) -> None:
+        self.refused: Counter[str] = Counter()  # messages that cannot be shown, by reason
+        self._bag, self._rig = bag, rig
+        self._recorded = bag_topics(bag)
+        self.views, self._transforms = calibration(bag, rig, self._recorded)
+        self._frames = Stamped(self._camera_frames(), FRAMES_AROUND_NS, FRAMES_AROUND_NS)
+        self._poses = Stamped(self._ego_poses(), HISTORY_STEPS * STEP_NS, (HORIZON + 1) * STEP_NS)
+
+    def scene(self, t0_ns: int, ego: EgoPose | None, plan: Plan | None, refused: str, status: Status) -> Scene:
+        """`ego` is the pose that the planner used at t0, where it is known."""
+        frames: dict[str, EncodedFrame] = {}
+        for frame in self._frames.around(t0_ns):
+            best = frames.get(frame.role)
+            if best is None or abs(frame.stamp_ns - t0_ns) < abs(best.stamp_ns - t0_ns):
+                frames[frame.role] = frame
+        poses = self._poses.around(t0_ns)
+        ego = ego or _pose_at(poses, t0_ns)
+        if ego is None:
+            return Scene(t0_ns, frames, self.views, None, None, NOT_DRIVEN, plan, refused, status)
+        return Scene(t0_ns, frames, self.views, ego, _history(poses, ego), _driven(poses, ego), plan, refused, status)
+
+    def _camera_frames(self) -> Iterator[tuple[int, EncodedFrame]]:
+        roles = {camera.topic: role for role, camera in self._rig.cameras.items() if camera.topic in self._recorded}
+        for record in read_bag(self._bag, list(roles)) if roles else ():
+            role = roles[record.topic]
+            try:
+                message = deserialize(record.cdr, record.type_name)
+                frame = decode.camera_frame(message, role, self._rig.cameras[role], epoch=0)
+            except InvalidInput as error:
+                self.refused[f"{record.topic}: {error}"] += 1
+            else:
+                yield frame.stamp_ns, frame
+
+    def _ego_poses(self) -> Iterator[tuple[int, EgoPose]]:
+        topic, base = self._rig.odometry.topic, self._rig.base_frame
+        for record in read_bag(self._bag, [topic]) if topic in self._recorded else ():
+            try:
+                message = deserialize(record.cdr, record.type_name)
+                pose = decode.ego_pose(message, self._rig, self._transforms.lookup(base, message.child_frame_id))
+            except InvalidInput as error:
+                self.refused[f"{record.topic}: {error}"] += 1
+            else:
+                yield pose.stamp_ns, pose
+
+
+def planned_scenes(around: Surroundings, replay: Replay, bundle: str) -> Iterator[Scene]:
+    """Every anchor frame of a bag with the plan that a bundle makes for it."""
+    for cycle in replay.cycles():
+        yield _planned(around, cycle, Status("offline", bundle, replay.engine.weights, cycle.stage_ms.get("total")))
+
+
+def _planned(around: Surroundings, cycle: Cycle, status: Status) -> Scene:
+    ego = cycle.observation.ego_t0 if cycle.observation else None
+    return around.scene(cycle.t0_ns, ego, cycle.plan, cycle.refused, status)
+
+
+def said(scene: Scene, width_px: int = 10_000) -> list[str]:
+    """What the planner says at an instant, in lines of ASCII no wider than `width_px`."""
+    status = scene.status
+    first = " | ".join(
+        [status.bundle, status.state, *([f"{status.latency_ms:.0f} ms"] if status.latency_ms is not None else [])]
+    )
+    if scene.plan is not None:
+        return [*wrapped(first, width_px), *plan_lines(scene.plan, status.weights, width_px)]
+    return wrapped(f"{first}\nweights: {status.weights.upper()}\nno plan: {scene.refused}", width_px)
+
+
+def odom_from_ego(ego: EgoPose) -> F64:
+    """The ego pose as a matrix (4, 4)."""
+    return transform(ego.odom_from_ego, ego.position)
+
+
+def _pose_at(poses: list[EgoPose], t0_ns: int) -> EgoPose | None:
+    try:
+        return pose_at(poses, t0_ns)[0]
+    except StaleInput:
+        return None
+
+
+def _steps(poses: list[EgoPose], t0_ns: int, step_ns: int, steps: int) -> list[EgoPose]:
+    """Poses at exact steps from t0 on, without that at t0, until one that odometry does not cover."""
+    known: list[EgoPose] = []
+    while len(known) < steps and (pose := _pose_at(poses, t0_ns + (len(known) + 1) * step_ns)) is not None:
+        known.append(pose)
+    return known
+
+
+def _history(poses: list[EgoPose], ego: EgoPose) -> EgoHistory:
+    """As far back as odometry goes; where it says nothing, the vehicle stood where it is."""
+    before = _steps(poses, ego.stamp_ns, -STEP_NS, HISTORY_STEPS - 1) or [ego]
+    xyz, rot = _seen_from(ego, [*reversed(before), ego])
+    return EgoHistory(ego.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
+
+
+def _driven(poses: list[EgoPose], ego: EgoPose) -> Driven:
+    after = _steps(poses, ego.stamp_ns, STEP_NS, HORIZON)
+    xyz, rot = _seen_from(ego, after)
+    return Driven(xyz, np.array([yaw_of(turn) for turn in rot]), np.array([pose.speed_mps for pose in after]))
+
+
+def _seen_from(ego: EgoPose, poses: list[EgoPose]) -> tuple[F64, F64]:
+    """Positions (n, 3) m and rotations (n, 3, 3) of poses in the frame of one of them."""
+    ego_from_odom = inverse(odom_from_ego(ego))
+    xyz = apply(ego_from_odom, np.array([pose.position for pose in poses]).reshape(-1, 3))
+    return xyz, ego_from_odom[:3, :3] @ np.array([pose.odom_from_ego for pose in poses]).reshape(-1, 3, 3)

@@ -1,0 +1,104 @@
+"""`alpamayo view`: a bag for people to look at, in Rerun or as a film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alpamayo_ros.bags import bag_topics
+from alpamayo_ros.evaluation.replay import Replay
+from alpamayo_ros.evaluation.single import instant
+from alpamayo_ros.evaluation.viewing.film import write_gif, write_mp4
+from alpamayo_ros.evaluation.viewing.recorded import holds_plans, recorded_scenes
+from alpamayo_ros.evaluation.viewing.rerun_log import write_rrd
+from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings, planned_scenes
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.types import InvalidInput
+
+WRITERS: dict[str, Callable[[Iterator[Scene], Path], None]] = {".rrd": write_rrd, ".mp4": write_mp4, ".gif": write_gif}
+
+
+class Shown(NamedTuple):
+    """What to show of a bag."""
+
+    bag: Path
+    rig: Rig
+    bundle: str | None  # plans offline; None shows the plans that the bag holds
+    profile: str  # of a bundle without its own
+    planner: str  # name of the node whose plans the bag holds
+    start_s: float  # after the bag's first message
+    duration_s: float | None  # None is to the end
+
+
+def view_bag(shown: Shown, out: Path) -> dict[str, Any]:
+    """Write `out`, whose suffix says what it becomes: .rrd, .mp4 or .gif. The file appears when it is complete.
+
+    Raises InvalidInput: another suffix, a bag without plans or without what the rig declares, nothing in the span.
+    """
+    if out.suffix not in WRITERS:
+        raise InvalidInput(f"{out}: want a name that ends in one of {', '.join(WRITERS)}, got {out.suffix or 'none of them'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.stem}.part{out.suffix}")
+    around = Surroundings(shown.bag, shown.rig)
+    counted = _Counted()
+    try:
+        WRITERS[out.suffix](counted.through(_scenes(shown, around)), part)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    for reason, count in around.refused.most_common(10):
+        print(f"{count:6d} x {reason}")
+    return {
+        "files": [str(out)],
+        "scenes": counted.scenes,
+        "plans": counted.plans,
+        "messages_refused": around.refused.total(),
+        "duration_s": round((counted.last_ns - counted.first_ns) / 1e9, 3),
+        "bytes": out.stat().st_size,
+    }
+
+
+class _Counted:
+    """Counts what a writer was given."""
+
+    def __init__(self) -> None:
+        self.scenes = self.plans = self.first_ns = self.last_ns = 0
+
+    def through(self, scenes: Iterator[Scene]) -> Iterator[Scene]:
+        for scene in scenes:
+            self.first_ns, self.last_ns = self.first_ns or scene.t0_ns, scene.t0_ns
+            self.scenes += 1
+            self.plans += scene.plan is not None
+            yield scene
+
+
+def _scenes(shown: Shown, around: Surroundings) -> Iterator[Scene]:
+    """The scenes of the span asked for. Raises InvalidInput when there are none."""
+    start_ns = instant(shown.bag, shown.start_s) if shown.start_s else 0
+    first_ns = start_ns or instant(shown.bag, 0.0)
+    stop_ns = 2**63 if shown.duration_s is None else first_ns + round(shown.duration_s * 1e9)
+    found = False
+    for scene in _all_scenes(shown, around):
+        if start_ns <= scene.t0_ns < stop_ns:
+            found = True
+            yield scene
+        elif found:
+            break
+    if not found:
+        raise InvalidInput(f"{shown.bag}: nothing was planned from {shown.start_s} s for {shown.duration_s or 'ever'} s")
+
+
+def _all_scenes(shown: Shown, around: Surroundings) -> Iterator[Scene]:
+    if shown.bundle is not None:
+        with closing(Replay(shown.bag, shown.rig, shown.bundle, shown.profile)) as replay:
+            yield from planned_scenes(around, replay, shown.bundle)
+    elif holds_plans(shown.bag, shown.planner):
+        yield from recorded_scenes(around, shown.bag, shown.planner)
+    else:
+        held = ", ".join(bag_topics(shown.bag)) or "nothing"
+        raise InvalidInput(
+            f"{shown.bag}: no plans of {shown.planner} to show, want {shown.planner}/trajectory; it holds {held}; "
+            "name another node with --planner, or plan offline with --bundle kinematic or a bundle's folder"
+        )
