@@ -1,5 +1,6 @@
 """The visualizer node and RViz, for a planner that runs already."""
 
+import re
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
@@ -65,14 +66,15 @@ def nodes(context: LaunchContext) -> list[Node]:
         ros_arguments=["--log-level", log_level],
         output="screen",
     )
-    topics = [f"{VISUALIZER}/markers", f"{VISUALIZER}/overlay/compressed", f"{PLANNER}/path"]
+    view = SHARE / "config" / "rviz" / "alpamayo.rviz"
+    topics = re.findall(rf"Value: /((?:{PLANNER}|{VISUALIZER})/\S+)", view.read_text())
     moved = {f"/{topic}": f"/{namespace.strip('/')}/{topic}" for topic in topics if namespace.strip("/")}
     if compat == "autoware":
         moved[f"/{VISUALIZER}/markers"] = "/alpamayo/predicted_trajectory_markers"
     rviz = Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(SHARE / "config" / "rviz" / "alpamayo.rviz")],
+        arguments=["-d", str(view)],
         parameters=[sim_time],
         remappings=list(moved.items()),
         condition=IfCondition(LaunchConfiguration("rviz")),

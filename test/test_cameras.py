@@ -19,6 +19,7 @@ from alpamayo_ros.cameras import (
     base_from_optical,
     camera_from_info,
     hfov_deg,
+    info_from_camera,
     nominal_camera,
     resized,
 )
@@ -246,13 +247,13 @@ def test_any_fisheye_is_inverted_inside_its_valid_range(k: tuple[float, float, f
     assert angle_between(camera.unproject(uv), directions).max() < 1e-9
 
 
-def info(model: str, d: tuple[float, ...], **changes: object) -> SimpleNamespace:
+def info(distortion_model: str, d: tuple[float, ...], **changes: object) -> SimpleNamespace:
     fields = {
         "width": 1920,
         "height": 1080,
         "k": np.array([1300.0, 0, 959.0, 0, 1310.0, 541.0, 0, 0, 1]),
         "d": np.array(d),
-        "distortion_model": model,
+        "distortion_model": distortion_model,
         "binning_x": 0,
         "binning_y": 0,
         "roi": SimpleNamespace(x_offset=0, y_offset=0),
@@ -268,9 +269,33 @@ def test_camera_info_gives_the_model_it_names() -> None:
     assert camera_from_info(info("plumb_bob", ())) == PINHOLE
 
 
+@each_camera
+def test_a_camera_info_gives_back_the_camera_it_was_made_from(camera: Camera) -> None:
+    written = info_from_camera(camera)
+    assert camera_from_info(info(**written._asdict())) == camera
+    other = camera_from_info(info(**written._replace(d=(written.d[0] + 1e-3, *written.d[1:]))._asdict()))
+    assert other != camera
+
+
+def test_the_models_have_the_names_and_sizes_of_ros() -> None:
+    names = {name: (info_from_camera(camera).distortion_model, len(info_from_camera(camera).d)) for name, camera in ALL.items()}
+    assert names == {
+        "pinhole": ("plumb_bob", 5),
+        "plumb_bob": ("plumb_bob", 5),
+        "rational": ("rational_polynomial", 8),
+        "fisheye": ("equidistant", 4),
+        "ftheta": ("ftheta", 5),
+    }
+    written = info_from_camera(FTHETA)
+    assert written.d == (1.2, 940.0, 2.0, -30.0, 4.0)
+    assert written.k == (940.0, 0, 960.0, 0, 940.0, 540.0, 0, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
+        (info("ftheta", (1.2,)), "ftheta with 1 coefficients"),
+        (info("ftheta", (1.2, 1300.0)), r"c1 = 1300.0 px/rad in D, focal lengths \(1300.0, 1310.0\)"),
         (info("thin_prism", BARREL), "'thin_prism'"),
         (info("", BARREL), "''"),
         (info("plumb_bob", RATIONAL), "plumb_bob with 8 coefficients"),
@@ -331,6 +356,16 @@ def test_only_a_lens_with_two_focal_lengths_can_be_stretched() -> None:
     assert stretched.fy / stretched.fx == pytest.approx(1310.0 / 1300.0 * (320 / 1080) / (576 / 1920))
     with pytest.raises(InvalidInput, match="stretch"):
         resized(FTHETA, 576, 320)
+
+
+def test_an_f_theta_image_is_made_smaller_to_the_nearest_row() -> None:
+    camera = replace(FTHETA, width=1936, height=1220)
+    small = resized(camera, 960, 605)  # 604.96 rows
+    points = rays_within(0.6)
+    expected = (camera.project(points)[0] + 0.5) * (960 / 1936) - 0.5
+    np.testing.assert_allclose(small.project(points)[0], expected, rtol=0, atol=0.05)
+    with pytest.raises(InvalidInput, match="stretch"):
+        resized(camera, 960, 604)
 
 
 def test_a_mount_turns_left_by_yaw_and_down_by_pitch() -> None:

@@ -152,6 +152,24 @@ def test_birds_eye_shows_forward_up_and_left_left() -> None:
     assert (pixel(bend.xyz[29]) == drawing.INK).all(axis=1).any()  # the dot at 3 s
 
 
+def test_birds_eye_shows_what_was_driven_and_other_planners_in_their_colours() -> None:
+    size, metres, orange = 600, 60.0, (224, 123, 26)
+    driven, other = trajectory(np.zeros(64), np.full(64, 0.03), 5.0), trajectory(np.zeros(64), np.full(64, -0.03), 5.0)
+    picture = birds_eye(straight(5.0), (), a_history(), size, metres, driven.xyz, [(other, orange)])
+    for xy, colour in ((driven.xyz[44], drawing.DRIVEN), (other.xyz[44], orange)):
+        column, row = round(size / 2 - xy[1] * size / metres), round(0.75 * size - xy[0] * size / metres)
+        assert (picture[row - 1 : row + 2, column - 1 : column + 2] == colour).all(axis=2).any()
+    without = birds_eye(straight(5.0), (), a_history(), size, metres, np.zeros((0, 3)))
+    np.testing.assert_array_equal(without, birds_eye(straight(5.0), (), a_history(), size, metres))
+
+
+@given(st.floats(-20.0, 220.0), st.floats(-140.0, 140.0))
+def test_a_view_as_wide_as_said_holds_the_path(ahead_m: float, left_m: float) -> None:
+    metres = drawing.metres_across([np.array([[ahead_m, left_m, 0.0]])])
+    assert -0.25 * metres < ahead_m < 0.75 * metres
+    assert abs(left_m) < 0.5 * metres
+
+
 def test_a_contact_sheet_contains_each_image() -> None:
     colours = {f"camera {i}": (30 * i + 20, 250 - 30 * i, 60 + 20 * i) for i in range(7)}
     images = {name: np.full((90, 160, 3), colour, np.uint8) for name, colour in colours.items()}

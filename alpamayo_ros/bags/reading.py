@@ -133,10 +133,8 @@ def _bag_files(path: Path) -> list[Path]:
         return [path]
     files = sorted(file for file in path.iterdir() if file.name.endswith((*STORAGE_SUFFIXES, ".zstd")))
     if not (path / "metadata.yaml").is_file():
-        cut = (
-            f"; {files[0].name} is there: the recording was cut short, `alpamayo recover {path} OUT` keeps it" if files else ""
-        )
-        raise InvalidInput(f"{path}: not a bag, it has no metadata.yaml{cut}; {want}")
+        remedy = f": the recording was cut short, `alpamayo recover {path} OUT` keeps what is whole" if files else ""
+        raise InvalidInput(f"{path}: not a bag, it has no metadata.yaml{remedy}; {want}")
     return files or [path / "metadata.yaml"]
 
 

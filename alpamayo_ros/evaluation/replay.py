@@ -1,6 +1,6 @@
 """A bag through the planner, offline: the node's own decode, buffers, observe and plan, in the order of the recording.
 
-Deterministic: frames are decoded inline, waiting is measured on the recording's clock, and every anchor frame whose turn
+Deterministic: frames are decoded in this thread, waiting is measured on the recording's clock, and every anchor frame whose turn
 came is planned for, however long that takes. The same bag and bundle give the same plans, to the byte.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,21 @@ from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_profile
 from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.evaluation.metrics import consistency_share
+from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Buffers, ring_slots
 from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
 from alpamayo_ros.pipeline.observe import next_t0
 from alpamayo_ros.pipeline.planner import seed_of
-from alpamayo_ros.profile import Rig
-from alpamayo_ros.types import InvalidInput, Plan, Request
+from alpamayo_ros.pipeline.poses import BACKWARD_JUMP_NS
+from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.types import U8, CameraFrame, EgoPose, InvalidInput, Navigation, Plan, Request
 
 MAX_WAIT_NS = 100_000_000
 OFFLINE_DEADLINE_MS = 60_000.0
 DEFAULT = Request()
+IMAGE_TYPES = {"compressed": "sensor_msgs/msg/CompressedImage", "raw": "sensor_msgs/msg/Image"}
+NAVIGATION, EGO_SIGNALS = "/alpamayo_planner/navigation", "/alpamayo_planner/ego_signals"
+"""What a recording of the planner node's inputs calls them: ~/navigation and ~/ego_signals of its default name."""
 
 
 @dataclass(frozen=True)
@@ -68,72 +73,180 @@ def replay_bag(bag: Path, rig: Rig, bundle: str, profile: str) -> ReplayResult:
     return ReplayResult(tuple(plans), reasons, rejected, weights, digest(plans))
 
 
-class Replay:
-    """One pass over a bag. `cycles` yields what became of each anchor frame, in order."""
+class BagPass:
+    """One pass over a bag: its messages into the node's own buffers, in the order of the recording, with engines beside them.
 
-    def __init__(self, bag: Path, rig: Rig, bundle: str, profile: str, request: Request = DEFAULT) -> None:
+    `on_pose` hears of every ego pose that the buffers kept, with its epoch; `on_refused` of every refused message's topic and
+    the reason, for pixels when they are first asked for. Raises InvalidInput for a bag that does not fit the rig, for
+    bundles that cannot be opened, and for a navigation command that the profile does not take.
+    """
+
+    def __init__(
+        self,
+        bag: Path,
+        rig: Rig,
+        profile: InputProfile,
+        bundles: Sequence[str],
+        on_refused: Callable[[str, str], object],
+        on_pose: Callable[[EgoPose, int], object] = lambda _pose, _epoch: None,
+        navigation: Navigation | None = None,  # in place of recorded commands
+        spare_slots: int = 0,  # of the frame ring, for frames that engines are asked about and that were never recorded
+    ) -> None:
+        if navigation is not None and profile.navigation == "none":
+            raise InvalidInput(f"profile {profile.name} takes no navigation")
         self._bag = bag
-        self.request = request  # but for its seed, which is a function of t0
         self._rig = rig
+        self._on_refused, self._on_pose = on_refused, on_pose
         self._now_ns = 0  # time of the recording
-        self.refused: Counter[str] = Counter()  # messages that were refused, by reason
-        chosen = bundle_profile(bundle, profile)
-        self._roles = {rig.cameras[role].topic: role for role in chosen.cameras if role in rig.cameras}
-        self._topics = self._read_topics()
-        self._ring = FrameRing(chosen.image_shape, ring_slots(chosen, rig))
-        self.engine = EngineClient(bundle, chosen, self._ring, OFFLINE_DEADLINE_MS)
-        self.buffers = Buffers(
-            chosen, rig, self._ring, threads=0, on_frame=self.engine.add_frame, clock_ns=lambda: self._now_ns
+        self._stamps: dict[str, int] = {}  # of the last message, by topic
+        self.backward: Counter[str] = Counter()  # by topic, messages stamped over 100 ms before the one before them
+        self.roles = {rig.cameras[role].topic: role for role in profile.cameras if role in rig.cameras}
+        self.counts = _counts(bag, rig, profile, commands=navigation is None)
+        with ExitStack() as opened:
+            ring = FrameRing(profile.image_shape, ring_slots(profile, rig) + spare_slots)
+            opened.callback(ring.close)
+            self.engines = [
+                opened.enter_context(EngineClient(bundle, profile, ring, OFFLINE_DEADLINE_MS)) for bundle in bundles
+            ]
+            self.buffers = Buffers(
+                profile,
+                rig,
+                _TellingRing(ring, lambda role, reason: on_refused(rig.cameras[role].topic, reason)),
+                threads=0,
+                on_frame=lambda frame: [engine.add_frame(frame) for engine in self.engines],
+                clock_ns=lambda: self._now_ns,
+            )
+            opened.callback(self.buffers.close)
+            self.close = opened.pop_all().close
+        self.buffers.navigation = navigation
+
+    def records(self) -> Iterator[Record]:
+        """What the planner listens to, of the bag. Raises InvalidInput for a bag that is damaged."""
+        return read_bag(self._bag, [topic for topic, count in self.counts.items() if count])
+
+    def instants(self, records: Iterable[Record], max_plan_hz: float) -> Iterator[int]:
+        """Each t0 whose turn came, ns, while the buffers are as they were then."""
+        last_t0_ns = 0
+        for record in records:
+            epoch = self.buffers.epoch
+            self.take(record)
+            if self.buffers.epoch != epoch:
+                for engine in self.engines:
+                    engine.reset(self.buffers.epoch)
+                last_t0_ns = 0
+            t0_ns = next_t0(self.buffers, last_t0_ns, self._now_ns, MAX_WAIT_NS, max_plan_hz)
+            if t0_ns is not None:
+                last_t0_ns = t0_ns
+                yield t0_ns
+
+    def take(self, record: Record) -> None:
+        """One message into the buffers; what is wrong with it is told."""
+        self._now_ns = record.log_ns
+        try:
+            message = deserialize(record.cdr, record.type_name)
+            self._buffer(record, message)
+        except InvalidInput as error:
+            self._on_refused(record.topic, str(error))
+
+    def _buffer(self, record: Record, message: Any) -> None:
+        topic = record.topic
+        if topic in self.roles:
+            self._note_order(topic, message)
+            self.buffers.take_image(message, self.roles[topic], record.log_ns)
+        elif topic == self._rig.odometry.topic:
+            self._note_order(topic, message)
+            if self.buffers.take_odometry(message, record.log_ns) == "duplicate":
+                raise InvalidInput("odometry: the stamp of a pose that is there")
+            pose, _ = self.buffers.poses.at(decode.stamp_ns(message.header.stamp))
+            self._on_pose(pose, self.buffers.epoch)
+        elif topic == NAVIGATION:
+            self.buffers.take_navigation(message)
+        elif topic == EGO_SIGNALS:
+            self.buffers.take_signals(message, record.log_ns)
+        else:
+            self.buffers.take_transforms(message)
+
+    def _note_order(self, topic: str, message: Any) -> None:
+        stamp_ns = decode.stamp_ns(message.header.stamp)
+        if stamp_ns < self._stamps.get(topic, stamp_ns) - BACKWARD_JUMP_NS:
+            self.backward[topic] += 1
+        self._stamps[topic] = stamp_ns
+
+
+class _TellingRing:
+    """A frame ring that tells of pixels that could not be decoded."""
+
+    def __init__(self, ring: FrameRing, on_refused: Callable[[str, str], object]) -> None:
+        self._ring, self._on_refused = ring, on_refused
+
+    def write(self, role: str, stamp_ns: int, epoch: int, fill: Callable[[U8], object]) -> CameraFrame | None:
+        """See FrameRing.write."""
+        try:
+            return self._ring.write(role, stamp_ns, epoch, fill)
+        except InvalidInput as error:
+            self._on_refused(role, str(error))
+            raise
+
+
+def _counts(bag: Path, rig: Rig, profile: InputProfile, *, commands: bool) -> dict[str, int]:
+    """Messages of every topic that the planner listens to, 0 where the bag lacks one that it can do without.
+
+    Raises InvalidInput for one that it cannot do without, and for one of another type.
+    """
+    cameras = {role: rig.cameras[role] for role in profile.cameras if role in rig.cameras}
+    wanted = {camera.topic: IMAGE_TYPES[camera.transport] for camera in cameras.values()}
+    wanted |= {rig.odometry.topic: "nav_msgs/msg/Odometry", "/tf_static": "tf2_msgs/msg/TFMessage"}
+    needed = [rig.odometry.topic, *(rig.cameras[role].topic for role in profile.required_roles if role in cameras)]
+    if commands and profile.navigation != "none":
+        wanted[NAVIGATION] = "alpamayo_ros/msg/NavigationCommand"
+    if set(profile.ego_signals) - {"speed"}:
+        wanted[EGO_SIGNALS] = "alpamayo_ros/msg/EgoSignals"
+        needed.append(EGO_SIGNALS)
+    held = bag_topics(bag)
+    counts = {topic: held[topic].count if topic in held else 0 for topic in wanted}
+    if wrong := [topic for topic in wanted if topic in held and held[topic].type_name != wanted[topic]]:
+        pairs = "; ".join(f"{topic} holds {held[topic].type_name}, want {wanted[topic]}" for topic in wrong)
+        raise InvalidInput(f"{bag}: {pairs} (rig {rig.name})")
+    if missing := [topic for topic in needed if not counts[topic]]:
+        lacking = ", ".join(f"{topic} ({wanted[topic]})" for topic in missing)
+        holds = ", ".join(f"{name} ({of.count} {of.type_name})" for name, of in held.items()) or "nothing"
+        raise InvalidInput(
+            f"{bag} has no {lacking}, which rig {rig.name} declares and profile {profile.name} requires; it holds {holds}"
         )
+    return counts
+
+
+class Replay:
+    """A bag through one planner. `cycles` yields what became of each anchor frame, in order."""
+
+    def __init__(
+        self,
+        bag: Path,
+        rig: Rig,
+        bundle: str,
+        profile: str,
+        request: Request = DEFAULT,
+        navigation: Navigation | None = None,
+    ) -> None:
+        self.request = request  # but for its seed, which is a function of t0
+        self.refused: Counter[str] = Counter()  # messages that were refused, by reason
+        self._pass = BagPass(bag, rig, bundle_profile(bundle, profile), [bundle], self._refuse, navigation=navigation)
+        self.buffers, (self.engine,) = self._pass.buffers, self._pass.engines
+        self.close = self._pass.close
 
     def cycles(self, only_t0_ns: int | None = None) -> Iterator[Cycle]:
         """What became of each anchor frame; with `only_t0_ns`, of the first one at or after it and no other."""
-        last_t0_ns = 0
-        count = sum(bag_topics(self._bag)[topic].count for topic in self._topics)
-        records = read_bag(self._bag, self._topics)
-        for record in track(records, "replaying", total=count, console=Console(stderr=True), transient=True):
-            epoch, self._now_ns = self.buffers.epoch, record.log_ns
-            self._take(record)
-            if self.buffers.epoch != epoch:
-                self.engine.reset(self.buffers.epoch)
-                last_t0_ns = 0
-            t0_ns = next_t0(self.buffers, last_t0_ns, self._now_ns, MAX_WAIT_NS, max_plan_hz=1e3)
-            if t0_ns is not None:
-                last_t0_ns = t0_ns
-                request = replace(self.request, seed=seed_of(t0_ns))
-                if only_t0_ns is None or t0_ns >= only_t0_ns:
-                    yield run_cycle(self.buffers, t0_ns, self.engine, request, self.engine.space)
-                    if only_t0_ns is not None:
-                        return
+        total = sum(self._pass.counts.values())
+        records = track(self._pass.records(), "replaying", total=total, console=Console(stderr=True), transient=True)
+        for t0_ns in self._pass.instants(records, max_plan_hz=1e3):
+            request = replace(self.request, seed=seed_of(t0_ns))
+            if only_t0_ns is None or t0_ns >= only_t0_ns:
+                yield run_cycle(self.buffers, t0_ns, self.engine, request, self.engine.space)
+                if only_t0_ns is not None:
+                    return
 
-    def close(self) -> None:
-        """Free the engine, the buffers and the shared memory."""
-        self.engine.close()
-        self.buffers.close()
-        self._ring.close()
-
-    def _read_topics(self) -> list[str]:
-        """Topics of the bag that the planner listens to. Raises InvalidInput when required ones are missing."""
-        recorded = bag_topics(self._bag)
-        wanted = [*self._roles, self._rig.odometry.topic]
-        if missing := [topic for topic in wanted if topic not in recorded]:
-            raise InvalidInput(f"{self._bag} has no {', '.join(missing)}, which rig {self._rig.name} declares")
-        return wanted + [topic for topic in ("/tf_static",) if topic in recorded]
-
-    def _take(self, record: Record) -> None:
-        message = deserialize(record.cdr, record.type_name)
-        try:
-            self._buffer(record, message)
-        except InvalidInput as error:
-            self.refused[f"{record.topic}: {error}"] += 1
-
-    def _buffer(self, record: Record, message: Any) -> None:
-        if record.topic in self._roles:
-            self.buffers.take_image(message, self._roles[record.topic], record.log_ns)
-        elif record.topic == self._rig.odometry.topic:
-            self.buffers.take_odometry(message, record.log_ns)
-        else:
-            self.buffers.take_transforms(message)
+    def _refuse(self, topic: str, reason: str) -> None:
+        self.refused[f"{topic}: {reason}"] += 1
 
 
 def digest(plans: list[Plan]) -> str:

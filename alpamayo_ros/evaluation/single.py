@@ -16,9 +16,11 @@ from alpamayo_ros.bags import bag_span, bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera
 from alpamayo_ros.drawing import plan_picture
 from alpamayo_ros.engine.contract import AnswersQuestions
-from alpamayo_ros.engine.loading import open_engine
+from alpamayo_ros.engine.loading import bundle_profile, open_engine
 from alpamayo_ros.evaluation import metrics
-from alpamayo_ros.evaluation.replay import Replay
+from alpamayo_ros.evaluation.metrics import Driven
+from alpamayo_ros.evaluation.openloop.truth import driven
+from alpamayo_ros.evaluation.replay import BagPass, Replay
 from alpamayo_ros.geometry import inverse
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Transforms
@@ -26,7 +28,7 @@ from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.reasoning import clean
-from alpamayo_ros.types import F64, U8, EgoPose, InvalidInput, Maneuver, Navigation, Plan, Request, StaleInput
+from alpamayo_ros.types import F64, U8, EgoPose, InvalidInput, Maneuver, Navigation, Observation, Plan, Request, StaleInput
 
 
 class Asked(NamedTuple):
@@ -61,10 +63,7 @@ def navigation_of(route: str, t0_ns: int) -> Navigation:
 
 def plan_at(asked: Asked) -> tuple[Cycle, str]:
     """The cycle of the first anchor frame at or after an instant, and whose weights planned. Raises InvalidInput."""
-    with closing(Replay(asked.bag, asked.rig, asked.bundle, asked.profile, asked.request)) as replay:
-        if asked.navigation is not None and replay.buffers.profile.navigation == "none":
-            raise InvalidInput(f"profile {replay.buffers.profile.name} takes no navigation")
-        replay.buffers.navigation = asked.navigation
+    with closing(Replay(asked.bag, asked.rig, asked.bundle, asked.profile, asked.request, asked.navigation)) as replay:
         for cycle in replay.cycles(only_t0_ns=asked.t0_ns):
             return cycle, replay.engine.weights
     raise InvalidInput(f"{asked.bag} has no anchor frame at or after {asked.t0_ns} ns")
@@ -86,7 +85,7 @@ def plan_once(asked: Asked, out: Path) -> dict[str, Any]:
         "trace": cycle.plan.reasoning.text,
         "tokens": cycle.plan.reasoning.tokens,
         "candidates": len(cycle.plan.candidates),
-        "ade_m": _ade_m(cycle.plan, cycle.observation.ego_t0, _driven(asked.bag, asked.rig)),
+        "ade_m": _ade_m(cycle.plan, _driven(asked, cycle.observation)),
         "latency_ms": round(cycle.stage_ms["total"], 3),
         "files": [str(picture)],
     }
@@ -175,18 +174,22 @@ def _static_transforms(bag: Path) -> Transforms:
     return transforms
 
 
-def _driven(bag: Path, rig: Rig) -> list[EgoPose]:
-    """The ego poses of a bag whose odometry is that of the base frame. Raises InvalidInput at the first bad one."""
-    return [decode.ego_pose(deserialize(r.cdr, r.type_name), rig) for r in read_bag(bag, [rig.odometry.topic])]
+def _driven(asked: Asked, observation: Observation) -> Driven:
+    """What was driven after t0, by another pass over odometry and transforms alone."""
+    poses: list[EgoPose] = []
+
+    def keep(pose: EgoPose, epoch: int) -> None:
+        if epoch == observation.epoch:
+            poses.append(pose)
+
+    profile = bundle_profile(asked.bundle, asked.profile)
+    with closing(BagPass(asked.bag, asked.rig, profile, (), lambda _topic, _reason: None, keep)) as again:
+        topics = [topic for topic in (asked.rig.odometry.topic, "/tf_static") if again.counts[topic]]
+        for record in read_bag(asked.bag, topics):
+            again.take(record)
+    return driven(sorted(poses, key=lambda pose: pose.stamp_ns), observation.ego_t0)
 
 
-def _ade_m(plan: Plan, ego_t0: EgoPose, driven: list[EgoPose]) -> float | None:
-    """Mean distance in x and y, m, of the plan's points from where the vehicle then was; None where the bag ends before."""
-    stamps = np.array([pose.stamp_ns for pose in driven], np.float64)
-    instants = plan.t0_ns + plan.trajectory.t_s * 1e9
-    if not len(stamps) or instants[-1] > stamps[-1]:
-        return None
-    odom = np.stack([pose.position for pose in driven])
-    there = np.stack([np.interp(instants, stamps, odom[:, axis]) for axis in range(3)], axis=-1)
-    ego = (there - ego_t0.position) @ ego_t0.odom_from_ego
-    return metrics.ade_m(plan.trajectory.xyz, ego)
+def _ade_m(plan: Plan, truth: Driven) -> float | None:
+    """The plan's `metrics.ade_m`; None where the bag ends before the plan does."""
+    return metrics.ade_m(plan.trajectory.xyz, truth.xyz) if len(truth.xyz) == len(plan.trajectory.t_s) else None

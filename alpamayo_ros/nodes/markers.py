@@ -14,6 +14,8 @@ from alpamayo_ros import msg
 from alpamayo_ros.drawing import CANDIDATE, VEHICLE_CORNERS, VEHICLE_WIDTH_M, Colour, speed_colour
 from alpamayo_ros.geometry import apply
 from alpamayo_ros.nodes.messages import (
+    ACTION,
+    AXIS,
     CATEGORY,
     CONSISTENT,
     DIRECTION,
@@ -160,6 +162,20 @@ def motion(trajectory: Trajectory) -> str:
     """Where the speed goes; the colours of a ribbon in words."""
     speed, end = trajectory.speed_mps, trajectory.t_s[-1]
     return f"{speed[0]:.1f} m/s, {speed[-1]:.1f} m/s after {end:.1f} s"
+
+
+def action_lines(trace: msg.ReasoningTrace) -> list[str]:
+    """What the published trajectory does, by rule: a line per axis."""
+    lines = []
+    for axis, number in AXIS.items():
+        names = {code: name.replace("_", " ") for name, code in ACTION[axis].items()}
+        pieces = [
+            f"{names.get(one.action, '?')} {one.start_ns / 1e9:.1f}-{one.end_ns / 1e9:.1f} s"
+            for one in trace.meta_actions
+            if one.axis == number
+        ]
+        lines += [f"{axis}: {', '.join(pieces)}"] if pieces else []
+    return lines
 
 
 def component_lines(trace: msg.ReasoningTrace) -> list[str]:

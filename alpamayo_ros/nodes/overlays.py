@@ -22,7 +22,7 @@ JPEG of 1080p at 10 Hz is 9 MB in 3 s; raw it is 187 MB, of which the newest sev
 EDGE_PX = 6  # of a picture with a hold or a stop
 STRIP_PX = 1440
 CELL_PX = STRIP_PX // 3  # width of the largest cell of drawing.seven_up
-TEXT_LINES = 6
+TEXT_LINES = 5
 
 
 class Picture(NamedTuple):
@@ -111,7 +111,7 @@ def pixels(frame: EncodedFrame, width: int) -> U8:
 def strip(pictures: Mapping[str, Picture], headline: Sequence[str], words: Sequence[str], causes: Sequence[str]) -> U8:
     """All cameras in their places above the trace: one size always, so what does not fit of the texts is cut.
 
-    `headline` and `words` stand on the left, `causes` (critical components, or reasons) on the right.
+    `headline` and `words` stand on the left, `causes` (critical components and motion) on the right.
     """
     images = {role: one.image for role, one in pictures.items()}
     scene = drawing.seven_up(images, {role: one.label for role, one in pictures.items()}, STRIP_PX)

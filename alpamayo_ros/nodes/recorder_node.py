@@ -132,9 +132,16 @@ def _offered_hash(publishers: Sequence[TopicEndpointInfo]) -> str:
 
 
 def _offer(qos: QoSProfile) -> bags.Offer:
-    words = [policy.name.lower() for policy in (qos.reliability, qos.durability, qos.history, qos.liveliness)]
-    times = [time.nanoseconds for time in (qos.deadline, qos.lifespan, qos.liveliness_lease_duration)]
-    return bags.Offer(*words[:3], qos.depth, *times[:2], words[3], times[2])
+    return bags.Offer(
+        qos.reliability.name.lower(),
+        qos.durability.name.lower(),
+        qos.history.name.lower(),
+        qos.depth,
+        qos.deadline.nanoseconds,
+        qos.lifespan.nanoseconds,
+        qos.liveliness.name.lower(),
+        qos.liveliness_lease_duration.nanoseconds,
+    )
 
 
 def main() -> None:

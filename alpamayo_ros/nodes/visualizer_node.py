@@ -240,7 +240,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
             {role: picture for role, picture in pictures.items() if picture is not None},
             [" | ".join([*self._headline(shown.plan), markers.motion(shown.trajectory)])],
             markers.trace_lines(trace) if trace else [],
-            markers.component_lines(trace) if trace else [],
+            [*markers.component_lines(trace), *markers.action_lines(trace)] if trace else [],
         )
         self._strip.publish(self._jpeg(image, shown.t0_ns, self._rig.base_frame))
 

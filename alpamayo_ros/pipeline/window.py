@@ -84,8 +84,11 @@ class CameraWindow:
         self.note(stamp)
         insort(self.stamps, stamp)
         self.fingerprints[stamp] = fingerprint(encoded)
-        self.pending[stamp] = encoded
         self._trim()
+        if stamp in self.fingerprints:
+            self.pending[stamp] = encoded
+        else:
+            self.counts.drop("older than all that the window has room for")
 
     def note(self, stamp: int) -> None:
         """Count what is missing around a frame that came."""

@@ -17,16 +17,18 @@ from rich.progress import track
 
 from alpamayo_ros.bags import BagWriter, message
 from alpamayo_ros.cameras import Pinhole, base_from_optical, nominal_camera
-from alpamayo_ros.geometry import quaternion_from_rotation, rotation_z, transform
+from alpamayo_ros.evaluation.conversion import messages
+from alpamayo_ros.geometry import rotation_z, transform
 from alpamayo_ros.profile import Rig, RigCamera
 from alpamayo_ros.simulation.render import render
 from alpamayo_ros.simulation.scene import Scene, scene_at, static_scene
 from alpamayo_ros.simulation.world import EgoStates, World, ego_at, make_world
-from alpamayo_ros.types import F64, U8, InvalidInput, role_index
+from alpamayo_ros.types import U8, EgoPose, InvalidInput, role_index
 
 EPOCH_S = 1_700_000_000  # of the first sensor sample for seed 0
 JPEG_QUALITY = 86
 NOISE_SIGMA = 5.0  # of the sensors, grey levels
+ODOMETRY_VARIANCE = 1e-4  # that is stated of every axis of pose and twist
 CAMERA_DELAY_NS = 25_000_000  # from exposure to the recorder: read-out, encoding, transport
 CAMERA_STAGGER_NS = 700_000  # the cameras' messages arrive one after the other
 ODOMETRY_DELAY_NS = 2_000_000
@@ -88,7 +90,9 @@ def make_bag(out: Path, rig: Rig, duration_s: float = 20.0, seed: int = 0) -> Ma
     schedule = _schedule(rig, duration_s, start_ns)
     windows = [list(window) for _, window in groupby(schedule, lambda due: (due.log_ns - start_ns) // _WINDOW_NS)]
     with BagWriter(out) as bag, ThreadPoolExecutor(2) as pool:
-        bag.write("/tf_static", "tf2_msgs/msg/TFMessage", start_ns, _static_transforms(rig, start_ns))
+        places = {camera.frame_id: base_from_optical(camera.mount) for camera in rig.cameras.values()}
+        transforms = messages.static_transforms(rig.base_frame, places, start_ns)
+        bag.write("/tf_static", "tf2_msgs/msg/TFMessage", start_ns, transforms)
         for window in track(windows, "recording", console=Console(stderr=True)):
             images = _images(studio, [due for due in window if due.role], pool)
             for due in window:
@@ -115,12 +119,13 @@ def _samples(rate_hz: float, duration_s: float, start_ns: int) -> Iterator[tuple
 def _write(bag: BagWriter, studio: _Studio, due: _Due, images: Iterator[Any]) -> None:
     rig = studio.rig
     if not due.role:
-        odometry = _odometry(rig, _ego(studio, due.exposure_ns), due.exposure_ns)
+        pose = _pose(_ego(studio, due.exposure_ns), due.exposure_ns)
+        odometry = messages.odometry(pose, rig.odometry.frame, rig.base_frame, ODOMETRY_VARIANCE)
         bag.write(rig.odometry.topic, "nav_msgs/msg/Odometry", due.log_ns, odometry)
         return
     camera = rig.cameras[due.role]
     kind = "CompressedImage" if camera.transport == "compressed" else "Image"
-    info = _camera_info(camera, studio.lenses[due.role], _stamp_ns(camera, due))
+    info = messages.camera_info(studio.lenses[due.role], _stamp_ns(camera, due), camera.frame_id)
     bag.write(camera.info_topic, "sensor_msgs/msg/CameraInfo", due.log_ns, info)
     bag.write(camera.topic, f"sensor_msgs/msg/{kind}", due.log_ns, next(images))
 
@@ -149,10 +154,11 @@ def _image(studio: _Studio, scene: Scene, due: _Due) -> Any:
     clean = render(scene, studio.lenses[due.role], odom_from_ego @ base_from_optical(camera.mount))
     rng = np.random.default_rng([studio.seed, role_index(due.role), due.frame])
     pixels = _noisy(clean, studio.noise[camera.width, camera.height], rng)
-    header = _header(_stamp_ns(camera, due), camera.frame_id)
+    stamp_ns = _stamp_ns(camera, due)
     if camera.transport == "compressed":
         jpeg = simplejpeg.encode_jpeg(pixels, JPEG_QUALITY, "RGB", "420")
-        return message("sensor_msgs/msg/CompressedImage")(header, "jpeg", np.frombuffer(jpeg, np.uint8))
+        return messages.compressed_image(jpeg, "jpeg", stamp_ns, camera.frame_id)
+    header = messages.header(stamp_ns, camera.frame_id)
     size = (camera.height, camera.width)
     return message("sensor_msgs/msg/Image")(header, *size, "rgb8", 0, camera.width * 3, pixels.reshape(-1))
 
@@ -175,54 +181,7 @@ def _noisy(image: U8, noise: _Noise, rng: np.random.Generator) -> U8:
     return np.asarray(cv2.subtract(cv2.add(image, noise.plus[window]), noise.minus[window]), np.uint8)
 
 
-def _header(stamp_ns: int, frame_id: str) -> Any:
-    stamp = message("builtin_interfaces/msg/Time")(stamp_ns // _SECOND_NS, stamp_ns % _SECOND_NS)
-    return message("std_msgs/msg/Header")(stamp, frame_id)
-
-
-def _vector(kind: str, xyz: F64) -> Any:
-    return message(f"geometry_msgs/msg/{kind}")(*map(float, xyz))
-
-
-def _static_transforms(rig: Rig, stamp_ns: int) -> Any:
-    transforms = []
-    for camera in rig.cameras.values():
-        pose = base_from_optical(camera.mount)
-        rotation = _vector("Quaternion", quaternion_from_rotation(pose[:3, :3]))
-        placed = message("geometry_msgs/msg/Transform")(_vector("Vector3", pose[:3, 3]), rotation)
-        header = _header(stamp_ns, rig.base_frame)
-        transforms.append(message("geometry_msgs/msg/TransformStamped")(header, camera.frame_id, placed))
-    return message("tf2_msgs/msg/TFMessage")(transforms)
-
-
-def _odometry(rig: Rig, ego: EgoStates, stamp_ns: int) -> Any:
-    turn = _vector("Quaternion", quaternion_from_rotation(rotation_z(float(ego.yaw_rad[0]))))
-    pose = message("geometry_msgs/msg/Pose")(_vector("Point", ego.xyz[0]), turn)
-    linear = _vector("Vector3", np.array([ego.speed_mps[0], 0.0, 0.0]))
-    angular = _vector("Vector3", np.array([0.0, 0.0, ego.yaw_rate_rps[0]]))
-    twist = message("geometry_msgs/msg/Twist")(linear, angular)
-    certain = np.diag([1e-4] * 6).reshape(-1)
-    return message("nav_msgs/msg/Odometry")(
-        _header(stamp_ns, rig.odometry.frame),
-        rig.base_frame,
-        message("geometry_msgs/msg/PoseWithCovariance")(pose, certain),
-        message("geometry_msgs/msg/TwistWithCovariance")(twist, certain),
-    )
-
-
-def _camera_info(camera: RigCamera, lens: Pinhole, stamp_ns: int) -> Any:
-    """Once per frame with the frame's stamp, as ROS camera drivers do."""
-    k = np.array([[lens.fx, 0.0, lens.cx], [0.0, lens.fy, lens.cy], [0.0, 0.0, 1.0]])
-    return message("sensor_msgs/msg/CameraInfo")(
-        header=_header(stamp_ns, camera.frame_id),
-        height=camera.height,
-        width=camera.width,
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=k.reshape(-1),
-        r=np.eye(3).reshape(-1),
-        p=np.column_stack([k, np.zeros(3)]).reshape(-1),
-        binning_x=0,
-        binning_y=0,
-        roi=message("sensor_msgs/msg/RegionOfInterest")(0, 0, 0, 0, do_rectify=False),
-    )
+def _pose(ego: EgoStates, stamp_ns: int) -> EgoPose:
+    """Of a vehicle that stays level and drives where it looks."""
+    velocity, turn = np.array([ego.speed_mps[0], 0.0, 0.0]), np.array([0.0, 0.0, ego.yaw_rate_rps[0]])
+    return EgoPose(stamp_ns, ego.xyz[0], rotation_z(float(ego.yaw_rad[0])), velocity, turn)

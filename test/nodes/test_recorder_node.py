@@ -17,9 +17,10 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from alpamayo_ros.bags import bag_topics, deserialize, read_bag
+from alpamayo_ros.bags import bag_topics, deserialize, read_bag, recover
 from alpamayo_ros.nodes.client import client_node, spin_until
-from alpamayo_ros.nodes.topics import matching_qos
+from alpamayo_ros.nodes.topics import matching_qos, recorded_qos
+from alpamayo_ros.types import InvalidInput
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -59,6 +60,59 @@ def test_a_bag_is_complete_after_a_signal_and_the_exit_status_is_0(tmp_path: Pat
 
 
 @pytest.mark.ros
+def test_a_killed_recording_misses_the_last_second_at_most(tmp_path: Path) -> None:
+    bag, sent_ns = tmp_path / "bag", dict[str, list[int]](small=[], large=[])
+    with client_node("tester") as node, started("recorder_node", tmp_path / "log", "-p", f"out:={bag}") as process:
+        small = node.create_publisher(PlanStatus, "/small", 100)
+        large = node.create_publisher(CompressedImage, "/large", 100)
+        recorded(node, small)
+        recorded(node, large)
+        for i in range(200):
+            small.publish(PlanStatus(plan_id=i))
+            large.publish(CompressedImage(format=str(i), data=bytes([i]) * 300_000))
+            sent_ns["small"].append(time.time_ns())
+            time.sleep(0.02)
+        process.kill()
+        killed_ns = time.time_ns()
+        process.wait(10)
+    with pytest.raises(InvalidInput, match=f"`alpamayo recover {bag} OUT`"):
+        bag_topics(bag)
+    recovered = recover(bag, tmp_path / "whole")
+    assert any("cut off" in problem for problem in recovered.problems)
+    for topic, number in (("/small", lambda m: m.plan_id), ("/large", lambda m: int(m.format))):
+        records = list(read_bag(tmp_path / "whole", [topic]))
+        numbers = [number(deserialize(record.cdr, record.type_name)) for record in records]
+        assert numbers == list(range(len(numbers)))
+        assert all(ns > killed_ns - 10**9 for ns in sent_ns["small"][len(numbers) :])
+        assert abs(records[-1].log_ns - sent_ns["small"][len(numbers) - 1]) < 5 * 10**8
+
+
+@pytest.mark.ros
+def test_a_recording_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    arguments = (tmp_path / "log", "-p", f"out:={tmp_path / 'bag'}", "-p", "parent:=2147483647")
+    with started("recorder_node", *arguments) as process:
+        assert process.wait(10) == 0
+    assert "which started this recording, is gone" in (tmp_path / "log").read_text()
+    assert (tmp_path / "bag" / "metadata.yaml").is_file()
+
+
+@pytest.mark.ros
+def test_a_topic_keeps_the_qos_that_its_publishers_offer(tmp_path: Path) -> None:
+    with client_node("tester") as node, started("recorder_node", tmp_path / "log", "-p", f"out:={tmp_path / 'bag'}") as process:
+        latched = node.create_publisher(String, "/latched", LATCHED)
+        latched.publish(String(data="before the recorder"))
+        sensor = node.create_publisher(CompressedImage, "/camera", qos_profile_sensor_data)
+        recorded(node, sensor)
+        sensor.publish(CompressedImage())
+        assert interrupt(process, signal.SIGINT) == 0
+    topics = bag_topics(tmp_path / "bag")
+    assert topics["/latched"].qos.startswith("reliable transient_local")
+    assert topics["/camera"].qos.startswith("best_effort volatile")
+    assert recorded_qos(topics["/latched"]).durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert recorded_qos(topics["/camera"]).reliability == ReliabilityPolicy.BEST_EFFORT
+
+
+@pytest.mark.ros
 def test_a_topic_that_appears_late_is_recorded_and_one_that_was_not_named_is_not(tmp_path: Path) -> None:
     arguments = ("-p", f"out:={tmp_path / 'bag'}", "-p", "topics:=[/early, late, /never]")
     with client_node("tester") as node, started("recorder_node", tmp_path / "log", *arguments) as process:
@@ -90,6 +144,9 @@ def test_a_full_disk_ends_the_recording_with_an_error_and_a_non_zero_exit_status
     assert "[ERROR]" in log
     assert "File too large" in log.splitlines()[-1]
     assert "Traceback" not in log
+    frames = [deserialize(record.cdr, record.type_name).data[0] for record in read_bag(tmp_path / "bag")]
+    assert frames == list(range(len(frames)))
+    assert len(frames) * 100_000 > 3_000_000 / 2
 
 
 @pytest.mark.ros

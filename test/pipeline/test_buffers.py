@@ -74,6 +74,7 @@ def test_images_come_in_or_are_counted() -> None:
         filled.take_image(compressed(T + 100 * MS, jpeg(width=72)), FRONT, T + SECOND)
     with pytest.raises(InvalidInput, match="front_wide: stamp 900 ms ahead of the clock"):
         filled.take_image(compressed(T + 900 * MS), FRONT, T)
+    assert len(filled.frames.ready(FRONT)) == 1
     counts = filled.frames.counts[FRONT]
     assert (counts.received, counts.decoded, counts.refused) == (3, 1, 2)
     assert "900 ms ahead" in counts.reason
@@ -97,6 +98,7 @@ def test_a_frame_that_came_and_was_refused_is_not_missing(bad_ns: int | None, da
         elif bad_ns is not None:
             with suppress(InvalidInput):  # bad pixels are found later
                 filled.take_image(compressed(bad_ns, data), FRONT, T + ms * MS)
+    assert len(filled.frames.ready(FRONT)) == 4
     counts = filled.frames.counts[FRONT]
     assert (counts.decoded, counts.refused, counts.missing) == (4, *fate)
 

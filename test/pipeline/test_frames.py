@@ -1,4 +1,7 @@
-"""Frames are decoded once, newest first, kept while a window can use them, and every other fate is counted."""
+"""Frames are decoded once, newest first, kept while a window can use them, and every other fate is counted.
+
+Buffers without threads are lazy: `ready_ms` and `ready` ask for everything. That this changes nothing: test_lazy_frames.py.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.vehicle import MS, SECOND, TWO_CAMERAS, Clock, CountingRing, T, encoded, jpeg, rig
+from pipeline.vehicle import HEIGHT, MS, SECOND, TWO_CAMERAS, WIDTH, Clock, CountingRing, T, encoded, jpeg, rig
 
-from alpamayo_ros.pipeline.frames import Counts, FrameBuffer, ring_slots, window_frames, window_ns
-from alpamayo_ros.types import U8, CameraFrame, InvalidInput
+from alpamayo_ros.pipeline.frames import FrameBuffer
+from alpamayo_ros.pipeline.window import Counts, ring_slots, window_frames, window_ns
+from alpamayo_ros.types import U8, CameraFrame, EncodedFrame, InvalidInput
 
 FRONT, REAR = "front_wide", "rear_tele"
 WINDOW_NS = window_ns(TWO_CAMERAS, rig().cameras[FRONT])
@@ -62,6 +66,7 @@ def test_the_first_of_one_stamp_wins_and_another_picture_is_told_apart() -> None
     buffer = inline(ring)
     for data in (jpeg(1), jpeg(1), jpeg(2), jpeg(1)):
         offer(buffer, 0, data=data)
+    assert ready_ms(buffer) == [0]
     counts = buffer.counts[FRONT]
     assert (counts.received, counts.duplicate, counts.conflicting, counts.decoded) == (4, 2, 1, 1)
     assert ring.drawn == [(FRONT, T)]
@@ -72,6 +77,7 @@ def test_frames_older_than_the_window_are_late() -> None:
     offer(buffer, WINDOW_NS / MS)
     offer(buffer, 0)
     offer(buffer, -1)
+    assert ready_ms(buffer) == [0, WINDOW_NS / MS]
     counts = buffer.counts[FRONT]
     assert (counts.decoded, counts.late) == (2, 1)
     assert counts.reason == f"{WINDOW_NS / MS + 1:.0f} ms late, the window is {WINDOW_NS / MS:.0f}"
@@ -115,6 +121,7 @@ def test_a_stamp_in_the_future_is_refused() -> None:
     buffer.offer(encoded(FRONT, T + 100 * MS), T)
     with pytest.raises(InvalidInput, match="front_wide: stamp 101 ms ahead of the clock, limit 100"):
         buffer.offer(encoded(FRONT, T + 101 * MS), T)
+    assert ready_ms(buffer) == [100]
     counts = buffer.counts[FRONT]
     assert (counts.received, counts.decoded, counts.refused) == (2, 1, 1)
     assert "101 ms ahead" in counts.reason
@@ -129,6 +136,7 @@ def test_pixels_that_cannot_be_decoded_are_counted_and_the_slot_comes_back() -> 
     ring = CountingRing(slots=1)
     buffer = inline(ring)
     offer(buffer, 0, data=jpeg()[:-100])
+    assert ready_ms(buffer) == []
     counts = buffer.counts[FRONT]
     assert (counts.received, counts.decoded, counts.refused) == (1, 0, 1)
     assert counts.reason.startswith("front_wide: jpeg of")
@@ -202,10 +210,38 @@ def test_one_flooding_camera_cannot_take_the_others_slots() -> None:
     assert buffer.counts[REAR].dropped == 0
 
 
+def test_without_threads_only_what_is_asked_for_is_decoded() -> None:
+    ring = CountingRing()
+    buffer = inline(ring)
+    for n in range(60):
+        offer(buffer, 100 * n)
+    offer(buffer, 0, REAR, data=jpeg()[:-100])
+    assert ring.drawn == []
+    assert buffer.unasked == {role: (60 - 24) * (role == FRONT) for role in rig().cameras}, "the window keeps the others"
+    (frame,) = buffer.nearest(FRONT, [T + 4040 * MS])
+    assert (frame.stamp_ns - T, buffer.ready_since(FRONT, T + 4000 * MS)) == (
+        4000 * MS,
+        buffer.ready_since(FRONT, frame.stamp_ns),
+    )
+    assert buffer.has(FRONT, T + 5100 * MS, 0)
+    assert not buffer.has(FRONT, T + 5240 * MS, 39 * MS)
+    assert ring.drawn == [(FRONT, T + 4000 * MS), (FRONT, T + 5100 * MS)]
+    assert buffer.nearest(REAR, [T]) == ()
+    assert (buffer.counts[REAR].refused, buffer.counts[FRONT].dropped) == (1, 0)
+
+
+def test_raw_pixels_are_not_kept_as_they_came() -> None:
+    ring = CountingRing()
+    pixels = bytes(WIDTH * HEIGHT * 3)
+    inline(ring).offer(EncodedFrame(FRONT, T, 0, "rgb8", HEIGHT, WIDTH, WIDTH * 3, pixels), T)
+    assert ring.drawn == [(FRONT, T)]
+
+
 def test_cpu_time_of_decoding_is_counted() -> None:
     buffer = inline()
     for n in range(20):
         offer(buffer, 100 * n)
+        buffer.ready(FRONT)
     assert 0 < buffer.counts[FRONT].decode_ns < 20 * SECOND
 
 
@@ -352,6 +388,8 @@ def test_every_message_has_exactly_one_fate_and_every_picture_is_decoded_at_most
     for role, tick, kind in messages:
         whole = jpeg(tick)
         offer(buffer, 70 * tick, role, data=whole if kind == "good" else whole[:-50])
+        if threads == 0:
+            buffer.ready(role)
     wait_until(lambda: all(c.received == fates(c) for c in buffer.counts.values()))
     buffer.close()
     assert len(ring.drawn) == len(set(ring.drawn))

@@ -76,8 +76,9 @@ def record_graph(out: Path, topics: Sequence[str], seconds: float | None, use_si
             stop(process, INDEX_S)
         said = log.read_text().strip() or "it said nothing"
     if process.returncode or not out.exists():
-        kept = f"; `alpamayo recover {out} OUT` keeps what is in {out}" if out.exists() else ""
-        raise EngineFailure(f"the recorder ended with status {process.returncode}: {said.splitlines()[-1]}{kept}")
+        kept = "" if (out / "metadata.yaml").exists() else f"; `alpamayo recover {out} OUT` makes a bag of what it left"
+        last = said.splitlines()[-1]
+        raise EngineFailure(f"the recorder ended with status {process.returncode}: {last}{kept if out.exists() else ''}")
     print(said)
     counts = {name: topic.count for name, topic in bag_topics(out).items()}
     return {"messages": sum(counts.values()), "topics": counts, "files": sorted(str(file) for file in out.iterdir())}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,13 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     summary = summarise(evaluation, _deadlines_ms(evaluation))
     figures = evaluation_file(evaluation, summary)
     write_file(figures, asked.out / EVALUATION_FILE)
+    timing = _timing_file(evaluation, summary)
+    verdicts = judge(conditions, Measured(figures, timing), baseline)
     summarised = time.perf_counter()
-    report = write_report(evaluation, summary, {str(bag): bag for bag in asked.bags}, asked.out)
+    report = write_report(evaluation, summary, {str(bag): bag for bag in asked.bags}, asked.out, verdicts)
     reported = time.perf_counter()
     seconds = {"bags": evaluated - begun, "summary": summarised - evaluated, "report": reported - summarised}
-    timing = _timing_file(evaluation, summary, seconds)
-    write_file(timing, asked.out / TIMING_FILE)
-    verdicts = judge(conditions, Measured(figures, timing), baseline)
+    write_file(replace(timing, seconds=seconds), asked.out / TIMING_FILE)
     unequal = compare(golden, golden_plans(evaluation, [plan.t0_ns for plan in golden.plans])) if golden else []
     if asked.write_golden:
         write_golden(golden_plans(evaluation), asked.write_golden)
@@ -93,9 +94,9 @@ def _deadlines_ms(evaluation: Evaluation) -> dict[str, float]:
     return {contender: default_deadline_ms(bundle) for contender, bundle in named.items()}
 
 
-def _timing_file(evaluation: Evaluation, summary: Summary, seconds: dict[str, float]) -> TimingFile:
+def _timing_file(evaluation: Evaluation, summary: Summary) -> TimingFile:
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return TimingFile(VERSION, date, platform.node(), evaluation.provenance["gpu"], seconds, summary.timings)
+    return TimingFile(VERSION, date, platform.node(), evaluation.provenance["gpu"], {}, summary.timings)
 
 
 def _figures(
@@ -138,9 +139,9 @@ def _print(evaluation: Evaluation, summary: Summary) -> None:
             console.print(f"[bold]{contender.name} has UNTRAINED WEIGHTS: its figures say nothing about driving.[/bold]")
         for reason, windows in contender.refused.items():
             console.print(f"{contender.name}: no plan for {windows} windows: {reason}", markup=False)
-    for bag in evaluation.bags:
-        for reason, anchors in bag.coverage.not_observed.items():
-            console.print(f"{bag.bag}: {anchors} of {bag.coverage.anchors} instants not observed: {reason}", markup=False)
+    anchors = sum(bag.coverage.anchors for bag in evaluation.bags)
+    for reason, count in sum((Counter(bag.coverage.not_observed) for bag in evaluation.bags), Counter()).most_common():
+        console.print(f"{count} of {anchors} instants not observed: {reason}", markup=False)
     for broken, reason in evaluation.broken.items():
         console.print(f"BROKEN {broken}: {reason}", markup=False)
 

@@ -180,7 +180,10 @@ def _compared(condition: Condition, here: Measured, baseline: Measured) -> Verdi
             )
         change, unit = 100.0 * change / abs(before), " %"
     failed = _beyond(change, condition)
-    values = f"baseline {before:.4g}, here {now:.4g} ({change:+.3g}{unit}, fails {condition.side} {condition.limit_text})"
+    whose = "" if baseline.name == here.name else f" ({baseline.name})"
+    values = (
+        f"baseline {before:.4g}{whose}, here {now:.4g} ({change:+.3g}{unit}, fails {condition.side} {condition.limit_text})"
+    )
     said = _significance(condition.metric, here, baseline)
     return Verdict(f"{_word(failed)} {condition.metric} of {here.name}: {values}, {said}", failed)
 

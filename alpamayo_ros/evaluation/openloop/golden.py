@@ -20,15 +20,15 @@ PLANS = 3
 
 TOLERANCES = {
     "t_s": 1e-9,
-    "xyz": 1e-3,  # m
-    "yaw_rad": 1e-4,
-    "speed_mps": 1e-3,
-    "accel_mps2": 1e-3,
-    "curvature_1pm": 1e-5,
-    "scores": 1e-4,
+    "xyz": 0.05,  # m
+    "yaw_rad": 2e-3,
+    "speed_mps": 0.01,
+    "accel_mps2": 0.05,
+    "curvature_1pm": 2e-3,
+    "scores": 5e-3,
 }
-"""By field; numbers of other fields must be equal. Far above what another order of float32 sums does, far below what matters
-to a vehicle."""
+"""By field; numbers of other fields must be equal. About four times what another order of sums does to `ar1_nano`: with two
+threads instead of one, 12 mm, 0.5 mrad, 1.7 mm/s, 0.012 m/s^2, 6e-4 1/m and 1.2e-3 at most, over four windows."""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def _against(other: Judged, leads: Leads) -> str:
     apart = other.differences[by_horizon("ade", horizon_s)]
     if apart is None:
         return f"{leads.open}: no window has both plans and a known future."
-    lead = leads.open if not apart.significant() else leads.better if apart.mean > 0 else leads.worse
+    few = f" (fewer than {FEWEST_CLIPS} clips cannot)" if apart.clips < FEWEST_CLIPS else ""
+    lead = leads.open + few if not apart.significant() else leads.better if apart.mean > 0 else leads.worse
     sure = (
         ""
         if apart.low is None or apart.high is None
@@ -159,7 +160,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     if summary.clips > 1:
         yield (
             "In brackets: 95 % interval, bootstrap over clips of 20 s. Differences are to the first column, on windows that "
-            "both have; * is p < 0.05 by sign flips of clips, each figure by itself: of 20 that do not differ, one is marked."
+            "both have; * is p < 0.05 by sign flips of clips, each figure by itself: of 20 that do not differ, one is marked by chance."
         )
     if summary.clips < FEWEST_CLIPS:
         yield (

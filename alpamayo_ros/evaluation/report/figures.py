@@ -73,8 +73,10 @@ def panels(count: int, height_in: float, widths: Sequence[float] | None = None) 
 
 def tracks(count: int, height_in: float) -> tuple[Figure, list[Axes]]:
     """A figure with axes below each other, of one x axis."""
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    return figure, list(figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0])
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    rows = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
+    figure.subplots_adjust(0.05, 0.45 / height_in, 0.995, 1.0 - 0.2 / height_in, hspace=0.4)
+    return figure, list(rows)
 
 
 def svg(figure: Figure, name: str) -> str:

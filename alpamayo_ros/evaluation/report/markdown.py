@@ -9,7 +9,8 @@ from alpamayo_ros.evaluation.openloop.gate import Verdict
 from alpamayo_ros.evaluation.report.facts import Covered, Facts, Told
 from alpamayo_ros.evaluation.report.tables import Cell, Row
 
-_ACTIVE = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@$-])")
+# What GitHub's Markdown acts upon: anywhere, at the edge of a word, at the start of a line.
+_ACTIVE = re.compile(r"([\\`*\[\]<>|~&$#]|(?<!\w)_|_(?!\w)|^[-+=]|(?<=^\d)[.)])")
 
 
 def markdown(facts: Facts, gate: Sequence[Verdict], worst: Sequence[Told]) -> str:

@@ -21,7 +21,7 @@ from alpamayo_ros.evaluation.report.markdown import markdown
 from alpamayo_ros.evaluation.report.pictures import Case, worst_cases
 from alpamayo_ros.evaluation.report.plots import plots
 
-DRIVES = 24
+DRIVES = 12
 """Bags whose driven and planned motion is drawn: those of the worst cases, then the others in their order."""
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ from alpamayo_ros.evaluation.report.figures import colour
 from alpamayo_ros.evaluation.viewing.scenes import View, calibration
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.types import U8, EncodedFrame, InvalidInput, Trajectory
+from alpamayo_ros.types import U8, EncodedFrame, InvalidInput
 
 CASES = 10
 CASES_OF_CLIP = 2  # so that one bad clip does not fill the list
@@ -104,10 +104,9 @@ def _above(evaluation: Evaluation, window: Window) -> str:
     baselines = [
         (window.plans[name].trajectory, rgb(colour(place))) for place, name in enumerate(others, 1) if name in window.plans
     ]
-    shown: Iterable[Trajectory] = (plan.trajectory, *(path for path, _ in baselines))
-    metres = metres_across([window.driven.xyz, *(path.xyz for path in shown)])
+    metres = metres_across([plan.trajectory.xyz, window.driven.xyz])  # baselines may leave the picture
     picture = birds_eye(plan.trajectory, plan.candidates, window.history, ABOVE_PX, metres, window.driven.xyz, baselines)
-    return _uri(picture, ".png")
+    return _uri(picture, "png")
 
 
 def rgb(hexadecimal: str) -> Colour:
@@ -132,7 +131,7 @@ def _seen(bag: Path, rig: Rig, window: Window, contender: str, views: dict[Path,
     images = {role: _pixels(frame, CELL_PX) for role, frame in frames.items()}
     labels = {role: f"{role} {(frame.stamp_ns - window.t0_ns) / 1e6:+.0f} ms" for role, frame in frames.items()}
     absent = {role: f"{role}: no frame" for role in rig.cameras if role not in frames}
-    return _uri(on_road, ".jpg"), _uri(seven_up(images, labels | absent, CAMERAS_PX), ".jpg")
+    return _uri(on_road, "jpeg"), _uri(seven_up(images, labels | absent, CAMERAS_PX), "jpeg")
 
 
 def _frames(bag: Path, rig: Rig, roles: Mapping[str, str], t0_ns: int) -> dict[str, EncodedFrame]:
@@ -162,9 +161,9 @@ def _pixels(frame: EncodedFrame, width: int) -> U8:
     return image
 
 
-def _uri(image: U8, suffix: str) -> str:
+def _uri(image: U8, kind: Literal["jpeg", "png"]) -> str:
     """An RGB image as a data URI."""
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done, f"OpenCV encodes no {suffix}"
-    kind = {".jpg": "jpeg", ".png": "png"}[suffix]
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if kind == "jpeg" else []
+    done, data = cv2.imencode(f".{kind}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    assert done, f"OpenCV encodes no {kind}"
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"

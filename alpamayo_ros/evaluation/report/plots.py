@@ -67,6 +67,7 @@ def _directions(summary: Summary, windows: Sequence[Window]) -> Plot:
     ends.axhline(0.0, color=INK, linewidth=0.6)
     ends.axvline(0.0, color=INK, linewidth=0.6)
     ends.invert_xaxis()
+    ends.set_aspect("equal", adjustable="datalim")
     ends.set(title="where plans end, at 6.4 s", xlabel="left of the vehicle, m", ylabel="ahead of it, m")
     caption = (
         "Mean magnitudes along and across the driven heading. Right, from above: each plan's end, seen from where the vehicle "
@@ -111,7 +112,7 @@ def _violations(summary: Summary) -> Plot:
             left = [_left_percent(judged.mean(f"{stem}_{name}")) for name in bounds]
             rows = np.arange(len(bounds)) - 0.4 + (place + 0.5) * height
             bars = one.barh(rows, left, height * 0.9, color=colour(place))
-            one.bar_label(bars, [f"{share:.1f}" for share in left], padding=3, fontsize=7.5)
+            one.bar_label(bars, [f"{share:.1f}" if share else "0" for share in left], padding=3, fontsize=7.5)
         one.set_yticks(np.arange(len(bounds)), [f"{name.replace('_', ' ')}  {_range(*b)}" for name, b in bounds.items()])
         one.grid(visible=False, axis="y")
         one.set(title=f"{stem}: plans that leave the bound, %", xlim=(0, 108))
@@ -127,7 +128,7 @@ def _left_percent(kept: float | None) -> float:
 
 
 def _range(quantity: str, low: float, high: float) -> str:
-    return f"{low:g} … {high:g} {UNITS[quantity.rpartition('_')[2]]}"
+    return f"{low:g} … {high:g} {UNITS[quantity.rpartition('_')[2]]}".replace("-", "−")
 
 
 def _latency(summary: Summary, windows: Sequence[Window]) -> Plot:

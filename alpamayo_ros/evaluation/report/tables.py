@@ -32,7 +32,7 @@ class Cell(NamedTuple):
     value: str
     interval: str  # "[1.90, 2.21]"; empty where there is none
     difference: str  # to the first: "+0.61 [0.40, 0.80]"; empty for the first itself
-    p_value: str  # of that difference: "p 0.012"
+    p_value: str  # of that difference: "p = 0.012"
     reading: Reading  # of that difference; alike: not significant
     aside: str = ""  # what else must be read with it
 
@@ -109,7 +109,7 @@ def _interval(found: Estimate | Difference, scale: float, places: int) -> str:
 
 def p_words(p_value: float) -> str:
     """Of a significance test."""
-    return "p < 0.001" if p_value < 0.001 else f"p {p_value:.3f}"
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 class Stage(NamedTuple):

@@ -66,7 +66,7 @@ def _draw(area: U8, chart: Chart, planned: Trajectory) -> None:
         cv2.line(area, (left, y), (right, y), LINE)
         cv2.putText(area, f"{value:g}", (right + 5, y + 4), FONT, TEXT_SCALE, FAINT, 1, cv2.LINE_AA)
     cv2.putText(area, chart.name, (left, top - 6), FONT, TEXT_SCALE, INK, 1, cv2.LINE_AA)
-    after_s = STEP_S * np.arange(1, len(chart.driven) + 1)
+    after_s = np.arange(1.0, len(chart.driven) + 1) * STEP_S
     _polyline(area, points(after_s, chart.driven), DRIVEN, 2)
     path = points(planned.t_s, chart.planned)
     for i, speed in enumerate(planned.speed_mps[1:]):

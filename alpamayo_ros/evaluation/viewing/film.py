@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
@@ -31,16 +32,34 @@ from alpamayo_ros.types import U8, InvalidInput
 
 FILM_PX, GIF_PX = 1920, 960
 GIF_STEP_NS = 200_000_000
-"""A GIF shows at most five pictures a second: it stores each of them whole, but for what did not change."""
+"""A GIF shows at most five pictures a second: it stores every pixel that changed."""
 
-PALETTE_SCENES = 12
-"""Scenes that a GIF's colours are chosen from."""
+COLOURS, PALETTE_SCENES = 128, 12
+"""How many colours a GIF has, and the scenes they are chosen from."""
 
-TICKS_HZ = 1000
+NOMINAL_HZ = 10
+"""For the encoder to choose its level by; frames carry their own times."""
+
 LAST_FRAME_NS = 100_000_000
+"""How long a film of one scene lasts."""
 
 METRES = (60.0, 80.0, 120.0, 160.0, 240.0, 320.0)
 """Sides of the view from above."""
+
+
+class Coding(NamedTuple):
+    """How frames become a file."""
+
+    codec: str
+    pixels: str
+    ticks_hz: int
+    container: dict[str, str]
+    encoder: dict[str, str]
+
+
+# yuv420p and the index in front: what every browser plays.
+MP4 = Coding("libx264", "yuv420p", 1000, {"movflags": "+faststart"}, {"preset": "veryfast", "crf": "23"})
+GIF = Coding("gif", "pal8", 100, {"loop": "0", "final_delay": "20"}, {})
 
 
 class Pages:
@@ -79,38 +98,52 @@ class Pages:
 
 
 def write_mp4(scenes: Iterable[Scene], path: Path) -> None:
-    """H.264 that browsers play (yuv420p, index in front), 1920 x 1080; every scene is shown until the next one's t0."""
+    """H.264 that browsers play, 1920 x 1080; every scene is shown until the next one's t0."""
     pages = Pages(FILM_PX)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as film:
-        stream = film.add_stream("libx264", rate=TICKS_HZ, options={"preset": "veryfast", "crf": "23", "tune": "animation"})
-        stream.width, stream.height, stream.pix_fmt = pages.width, pages.height, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, TICKS_HZ)
-        shown_ms = 0
-        for scene, lasts_ns in _timed(scenes):
-            frame = av.VideoFrame.from_ndarray(pages.page(scene), format="rgb24")
-            frame.pts, frame.time_base, frame.duration = shown_ms, Fraction(1, TICKS_HZ), lasts_ns // 1_000_000
-            shown_ms += lasts_ns // 1_000_000
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+    timed = _timed(scenes)
+    _encode(
+        MP4,
+        pages,
+        ((av.VideoFrame.from_ndarray(pages.page(scene), format="rgb24"), lasts_ns) for scene, lasts_ns in timed),
+        path,
+    )
 
 
 def write_gif(scenes: Iterable[Scene], path: Path) -> None:
     """A GIF of 960 x 540 at five pictures a second at most, of one palette chosen from its first scenes."""
     pages = Pages(GIF_PX)
-    timed = _timed(_thinned(scenes))
-    drawn = ((Image.fromarray(pages.page(scene)), lasts_ns // 1_000_000) for scene, lasts_ns in timed)
+    drawn = ((pages.page(scene), lasts_ns) for scene, lasts_ns in _timed(_thinned(scenes)))
     first = list(islice(drawn, PALETTE_SCENES))
-    sample = Image.fromarray(np.vstack([np.asarray(image) for image, _ in first]))
-    palette = sample.quantize(255, Image.Quantize.MEDIANCUT)
-    durations: list[int] = []
+    # The colours furthest apart, not the most frequent: a traffic light and the driven path are few pixels.
+    sample = Image.fromarray(np.vstack([page[::2, ::2] for page, _ in first]))
+    palette = sample.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
+    _encode(GIF, pages, ((_indexed(page, palette), lasts_ns) for page, lasts_ns in chain(first, drawn)), path)
 
-    def pictures() -> Iterator[Image.Image]:
-        for image, lasts_ms in chain(first, drawn):
-            durations.append(lasts_ms)
-            yield image.quantize(palette=palette, dither=Image.Dither.NONE)
 
-    frames = pictures()
-    next(frames).save(path, save_all=True, append_images=frames, duration=durations, loop=0, disposal=1, optimize=False)
+def _encode(coding: Coding, pages: Pages, frames: Iterable[tuple[av.VideoFrame, int]], path: Path) -> None:
+    """Write frames with how long each lasts, ns."""
+    tick = Fraction(1, coding.ticks_hz)
+    with av.open(str(path), "w", options=coding.container) as film:
+        stream = cast("av.VideoStream", film.add_stream(coding.codec, rate=NOMINAL_HZ, options=coding.encoder))
+        stream.width, stream.height, stream.pix_fmt = pages.width, pages.height, coding.pixels
+        stream.codec_context.time_base = tick
+        shown_ns = 0
+        for frame, lasts_ns in frames:
+            frame.time_base, frame.pts = tick, shown_ns * coding.ticks_hz // 1_000_000_000
+            frame.duration = lasts_ns * coding.ticks_hz // 1_000_000_000
+            shown_ns += lasts_ns
+            film.mux(stream.encode(frame))
+        film.mux(stream.encode())
+
+
+def _indexed(page: U8, palette: Image.Image) -> av.VideoFrame:
+    """A page in the colours of a palette; the entries after them are transparent, for what stays as it was."""
+    indices = np.asarray(Image.fromarray(page).quantize(palette=palette, dither=Image.Dither.NONE))
+    rgb = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    argb = np.zeros((256, 4), np.uint8)
+    argb[: len(rgb), 0], argb[: len(rgb), 1:] = 255, rgb
+    both: Any = indices, argb  # PyAV's signature knows no pair, its code and documentation do
+    return av.VideoFrame.from_ndarray(both, format="pal8")
 
 
 def _timed(scenes: Iterable[Scene]) -> Iterator[tuple[Scene, int]]:

@@ -148,10 +148,8 @@ def _plan(cycle: _Cycle) -> Plan:
     trajectory = trajectory_values(said)
     listed = [] if cycle.candidates is None else cycle.candidates.candidates
     candidates = tuple(trajectory_values(candidate) for candidate in listed) or (trajectory,)
-    trace, meta_actions, consistent = NO_TRACE, (), Consistency(None)
-    if cycle.reasoning is not None:
-        trace, consistent = _trace(cycle.reasoning), Consistency(AGREES[cycle.reasoning.consistent], cycle.reasoning.why_not)
-        meta_actions = tuple(_meta_action(action) for action in cycle.reasoning.meta_actions)
+    thought = cycle.reasoning
+    actions = [] if thought is None else thought.meta_actions
     stages = {} if cycle.status is None else dict(zip(cycle.status.stages, cycle.status.stage_ms, strict=True))
     return Plan(
         t0_ns=cycle.stamp_ns,
@@ -162,9 +160,9 @@ def _plan(cycle: _Cycle) -> Plan:
         candidates=candidates,
         chosen=cycle.candidates.chosen_index if listed else 0,
         scores=tuple(float(candidate.score) for candidate in listed) or (float(said.score),),
-        reasoning=trace,
-        meta_actions=meta_actions,
-        consistent=consistent,
+        reasoning=NO_TRACE if thought is None else _trace(thought),
+        meta_actions=tuple(_meta_action(action) for action in actions),
+        consistent=Consistency(None) if thought is None else Consistency(AGREES[thought.consistent], thought.why_not),
         stage_ms={name: float(ms) for name, ms in stages.items()},
     )
 

@@ -37,7 +37,7 @@ APPLICATION = "alpamayo_ros"
 T0, CYCLE = "t0", "cycle"  # timelines
 ONLY_OF_A_PLAN = ("plan", "candidates")  # below the vehicle
 MOTION = {"speed_mps": "speed m/s", "acceleration_mps2": "acceleration m/s2", "curvature_1pm": "curvature 1/m"}
-PLANNER = {"latency_ms": "latency ms", "consistent": "consistent: 1 yes, 0 no"}
+PLANNER = {"latency_ms": "latency ms", "consistent": "consistent"}
 TEXT, TEXTS = "trace/shown", "trace/all"
 
 RIBBON_ROWS = 64  # of the ribbon's 256: Rerun draws each as its own piece
@@ -144,9 +144,7 @@ class Log:
     def _camera(self, role: str, view: View, scene: Scene) -> None:
         at = entity(role, view.camera)
         self._log(at, _image(scene, role) if role in scene.frames else rr.Clear(recursive=False))
-        strips, colours = [], []
-        if scene.plan is not None and role in scene.frames:
-            strips, colours = ladder(scene.plan, view)
+        strips, colours = ladder(scene.plan, view) if scene.plan is not None and role in scene.frames else ([], [])
         self._log(f"{at}/plan", rr.LineStrips2D(strips, colors=colours or None, radii=rr.Radius.ui_points(2.0)))
 
     def _plan(self, plan: Plan) -> None:

@@ -4,15 +4,15 @@ the frames of half a second and the poses of nine seconds."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from alpamayo_ros.bags import bag_topics, deserialize, read_bag
+from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera, resized
 from alpamayo_ros.drawing import plan_lines, wrapped
 from alpamayo_ros.evaluation.metrics import Driven
@@ -107,11 +107,11 @@ def calibration(bag: Path, rig: Rig, recorded: Collection[str]) -> tuple[dict[st
 def _lenses(bag: Path, topics: list[str]) -> dict[str, Camera]:
     """The first camera that each topic told of."""
     lenses: dict[str, Camera] = {}
-    if topics:
-        with closing(read_bag(bag, topics)) as records:
-            while len(lenses) < len(topics) and (record := next(records, None)) is not None:
-                if record.topic not in lenses:
-                    lenses[record.topic] = camera_from_info(deserialize(record.cdr, record.type_name))
+    for record in read_bag(bag, topics) if topics else ():
+        if record.topic not in lenses:
+            lenses[record.topic] = camera_from_info(deserialize(record.cdr, record.type_name))
+        if len(lenses) == len(topics):
+            break
     return lenses
 
 
@@ -177,24 +177,27 @@ class Surroundings:
         roles = {camera.topic: role for role, camera in self._rig.cameras.items() if camera.topic in self._recorded}
         for record in read_bag(self._bag, list(roles)) if roles else ():
             role = roles[record.topic]
-            try:
-                message = deserialize(record.cdr, record.type_name)
-                frame = decode.camera_frame(message, role, self._rig.cameras[role], epoch=0)
-            except InvalidInput as error:
-                self.refused[f"{record.topic}: {error}"] += 1
-            else:
+            camera = self._rig.cameras[role]
+            frame = self._read(record, partial(decode.camera_frame, role=role, camera=camera, epoch=0))
+            if frame is not None:
                 yield frame.stamp_ns, frame
 
     def _ego_poses(self) -> Iterator[tuple[int, EgoPose]]:
-        topic, base = self._rig.odometry.topic, self._rig.base_frame
+        rig, topic, base = self._rig, self._rig.odometry.topic, self._rig.base_frame
         for record in read_bag(self._bag, [topic]) if topic in self._recorded else ():
-            try:
-                message = deserialize(record.cdr, record.type_name)
-                pose = decode.ego_pose(message, self._rig, self._transforms.lookup(base, message.child_frame_id))
-            except InvalidInput as error:
-                self.refused[f"{record.topic}: {error}"] += 1
-            else:
+            pose = self._read(
+                record, lambda said: decode.ego_pose(said, rig, self._transforms.lookup(base, said.child_frame_id))
+            )
+            if pose is not None:
                 yield pose.stamp_ns, pose
+
+    def _read(self, record: Record, read: Callable[[Any], T]) -> T | None:
+        """What `read` makes of a message; one that it refuses is counted."""
+        try:
+            return read(deserialize(record.cdr, record.type_name))
+        except InvalidInput as error:
+            self.refused[f"{record.topic}: {error}"] += 1
+            return None
 
 
 def planned_scenes(around: Surroundings, replay: Replay, bundle: str) -> Iterator[Scene]:
@@ -211,9 +214,8 @@ def _planned(around: Surroundings, cycle: Cycle, status: Status) -> Scene:
 def said(scene: Scene, width_px: int = 10_000) -> list[str]:
     """What the planner says at an instant, in lines of ASCII no wider than `width_px`."""
     status = scene.status
-    first = " | ".join(
-        [status.bundle, status.state, *([f"{status.latency_ms:.0f} ms"] if status.latency_ms is not None else [])]
-    )
+    took = [] if status.latency_ms is None else [f"{status.latency_ms:.0f} ms"]
+    first = " | ".join([status.bundle, status.state, *took])
     if scene.plan is not None:
         return [*wrapped(first, width_px), *plan_lines(scene.plan, status.weights, width_px)]
     return wrapped(f"{first}\nweights: {status.weights.upper()}\nno plan: {scene.refused}", width_px)

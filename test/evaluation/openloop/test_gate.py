@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from evaluation.openloop.made import BUNDLE, made_evaluation
 
@@ -36,7 +37,7 @@ def with_plans(evaluation: Evaluation, changed: Callable[[Plan], Plan]) -> Evalu
 
 def moved(plan: Plan) -> Plan:
     """1 m further to the left: worse or better, but another plan."""
-    return replace(plan, trajectory=replace(plan.trajectory, xyz=plan.trajectory.xyz + [0.0, 1.0, 0.0]))
+    return replace(plan, trajectory=replace(plan.trajectory, xyz=plan.trajectory.xyz + np.array([0.0, 1.0, 0.0])))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,136 @@
+"""`alpamayo evaluate` from the command line: files, figures, table, verdicts and exit status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation.openloop.made import BUNDLE, made_evaluation
+
+from alpamayo_ros import cli
+from alpamayo_ros.evaluation.openloop import evaluate as evaluating
+from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Setup
+from alpamayo_ros.evaluation.openloop.storage import EvaluationFile, TimingFile, read_file
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.types import Request
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, dict[str, Any]]:
+    """Exit status, what was printed, and the figures of the last line."""
+    monkeypatch.setattr(sys, "argv", ["alpamayo", "evaluate", *map(str, words)])
+    status = 0
+    try:
+        cli.main()
+    except SystemExit as done:
+        status = int(done.code or 0)
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    return status, said.out + said.err, json.loads(lines[-1]) if status < 2 else {}
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory: pytest.TempPathFactory, small_rig: tuple[Rig, Path]) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    make_bag(path, small_rig[0], duration_s=9.0, seed=0)
+    return path
+
+
+@pytest.fixture
+def asked(bag: Path, small_rig: tuple[Rig, Path], small_profile: Path) -> list[object]:
+    return [bag, "--rig", small_rig[1], "--profile", small_profile]
+
+
+def test_a_bag_becomes_files_figures_and_a_table(
+    asked: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, text, figures = run(capsys, monkeypatch, *asked, "--out", tmp_path / "out")
+    assert status == 0, text
+    stored = read_file(EvaluationFile, tmp_path / "out" / "evaluation.json")
+    assert figures["windows"] == stored.windows > 10
+    assert 0 < figures["ade_m"] <= figures["fde_m"]
+    assert figures["min_ade_6_m"] == figures["ade_m"], "six equal candidates"
+    assert figures["contender"] == KINEMATIC
+    assert figures["weights"] == "none"
+    assert figures["sha256"] == hashlib.sha256((tmp_path / "out" / "evaluation.json").read_bytes()).hexdigest()
+    assert {Path(name).name for name in figures["files"]} == {"evaluation.json", "timing.json", "report.html", "report.md"}
+    assert all(Path(name).stat().st_size for name in figures["files"])
+    assert set(figures["seconds"]) == {"bags", "summary", "report"}
+    timing = read_file(TimingFile, tmp_path / "out" / "timing.json")
+    assert timing.contenders[KINEMATIC].deadline_ms == 500.0
+    assert "ADE, 6.4 s (m)" in text
+
+
+def test_two_runs_write_the_same_evaluation_wherever_they_write_it(
+    asked: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = {run(capsys, monkeypatch, *asked, "--out", tmp_path / out)[2]["sha256"] for out in ("one", "two")}
+    assert len(hashes) == 1
+    assert run(capsys, monkeypatch, *asked, "--out", tmp_path / "one", "--samples", 1)[2]["sha256"] not in hashes
+
+
+def test_the_gate_ends_with_status_1_and_the_figures_are_the_last_line_all_the_same(
+    asked: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ["--out", tmp_path / "out"]
+    assert run(capsys, monkeypatch, *asked, *out)[0] == 0
+    against = ["--against", tmp_path / "out" / "evaluation.json", "--fail-on"]
+    status, _, figures = run(capsys, monkeypatch, *asked, *out, *against, "ade_6_4s>+2%", "latency_p95_ms>+100000%")
+    assert (status, figures["failed"]) == (0, False)
+    assert figures["gate"][0].startswith("passed ade_6_4s of kinematic")
+    status, text, figures = run(capsys, monkeypatch, *asked, *out, *against, "ade_6_4s>+2%", "ade_6_4s>0")
+    assert (status, figures["failed"]) == (1, True)
+    assert "\nFAILED ade_6_4s of kinematic: here" in text
+    status, text, _ = run(capsys, monkeypatch, *asked, *out, *against, "ade_7s>0")
+    assert status == 2
+    assert "did you mean" in text
+
+
+def test_golden_plans_pass_until_something_differs(
+    asked: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden, out = tmp_path / "golden.json", ["--out", tmp_path / "out"]
+    run(capsys, monkeypatch, *asked, *out, "--write-golden", golden)
+    status, _, figures = run(capsys, monkeypatch, *asked, *out, "--golden", golden)
+    assert (status, figures["golden"]) == (0, [])
+    kept = json.loads(golden.read_text())
+    kept["plans"][1]["trajectory"]["xyz"][3][1] += 0.01
+    golden.write_text(json.dumps(kept))
+    status, text, figures = run(capsys, monkeypatch, *asked, *out, "--golden", golden)
+    assert status == 1
+    assert len(figures["golden"]) == 1
+    assert "trajectory.xyz[3][1]: golden" in text
+
+
+def test_no_bag_and_a_bag_that_is_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, "--out", tmp_path / "out")[0] == 2
+    status, text, _ = run(capsys, monkeypatch, tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert status == 2
+    assert "nowhere: no such bag" in text
+
+
+def test_untrained_weights_and_broken_bags_are_said_loudly(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_evaluation(1, 20)
+    named = replace(made.bags[0], bag=str(bag))
+
+    def found(*_: object) -> object:
+        return replace(made, bags=(named,), setup=replace(made.setup, bundles=(KINEMATIC,)))
+
+    monkeypatch.setattr(evaluating, "evaluate_bags", found)
+    setup = Setup("seven_camera", (KINEMATIC,), "seven_camera", Request(samples=6), 2.0)
+    figures = evaluating.evaluate(evaluating.Asked((bag,), setup, tmp_path))
+    text = capsys.readouterr().out
+    assert f"{BUNDLE} has UNTRAINED WEIGHTS" in text
+    assert f"{BUNDLE}{BLANKED} has UNTRAINED WEIGHTS" in text
+    assert "BROKEN bag_broken: " in text
+    assert figures["weights"] == "untrained"
+    assert list(figures["broken"]) == ["bag_broken"]

@@ -1,0 +1,143 @@
+"""Many bags: broken ones are reported and skipped, finished ones are not evaluated again, and Ray changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from evaluation.openloop.made import made_bag
+
+from alpamayo_ros.evaluation.openloop import fan_out
+from alpamayo_ros.evaluation.openloop.fan_out import evaluate_bags, key_of
+from alpamayo_ros.evaluation.openloop.provenance import GIT
+from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Setup
+from alpamayo_ros.evaluation.openloop.storage import evaluation_file, write_file
+from alpamayo_ros.evaluation.openloop.summary import summarise
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.types import EngineFailure, InvalidInput, Request
+
+SETUP = Setup("seven_camera", ("kinematic",), "seven_camera", Request(samples=6), 2.0)
+
+
+class Evaluated(list[str]):
+    """Stands in for the evaluation of a bag, and counts. Bags whose name starts with "bad" are broken."""
+
+    def __call__(self, bag: Path, setup: Setup, progress: Callable[[float], None]) -> BagEvaluation:
+        self.append(bag.name)
+        progress(0.5)
+        if bag.name.startswith("bad"):
+            raise InvalidInput(f"{bag}: damaged") if bag.name == "bad" else EngineFailure("the engine died")
+        return replace(made_bag(str(bag), 5, seed=len(bag.name)), sha256=fan_out.bag_sha256(bag))
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
+    stand_in = Evaluated()
+    monkeypatch.setattr(fan_out, "evaluate_bag", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def bags(tmp_path: Path) -> dict[str, Path]:
+    """By name, bags with a content of their own."""
+    for name in ("one", "two", "bad", "bad_engine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bag_0.mcap").write_text(name)
+    return {path.name: path for path in tmp_path.iterdir()}
+
+
+def test_bags_keep_their_order_and_broken_ones_are_named(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    asked = [bags[name] for name in ("two", "bad", "one", "bad_engine")] + [tmp_path / "nowhere"]
+    evaluation = evaluate_bags(asked, SETUP, tmp_path / "out")
+    assert [Path(bag.bag).name for bag in evaluation.bags] == ["two", "one"]
+    assert {Path(bag).name: reason.rpartition(": ")[2] for bag, reason in evaluation.broken.items()} == {
+        "bad": "damaged",
+        "bad_engine": "the engine died",
+        "nowhere": "no such bag",
+    }
+
+
+def test_when_every_bag_is_broken_every_reason_is_said(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no bag could be evaluated: .*bad: damaged; .*the engine died"):
+        evaluate_bags([bags["bad"], bags["bad_engine"]], SETUP, tmp_path / "out")
+
+
+def test_what_is_finished_is_not_evaluated_again(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    first = evaluate_bags([bags["one"], bags["bad"]], SETUP, tmp_path / "out")
+    assert evaluated == ["one", "bad"]
+    again = evaluate_bags([bags["bad"], bags["two"], bags["one"]], SETUP, tmp_path / "out")
+    assert evaluated == ["one", "bad", "bad", "two"]
+    assert again.bags[1].windows[0].t0_ns == first.bags[0].windows[0].t0_ns
+    (bags["one"] / "bag_0.mcap").write_text("longer than before")
+    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+    evaluate_bags([bags["one"]], replace(SETUP, rate_hz=1.0), tmp_path / "out")
+    assert evaluated[4:] == ["one", "one"], "another content, another setup"
+
+
+def test_a_result_that_was_cut_off_is_made_again(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+    (stored,) = (tmp_path / "out" / "bags").glob("*.json")
+    stored.unlink()
+    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+    assert evaluated == ["one", "one"]
+
+
+def test_an_engine_of_your_own_is_always_asked(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    own = replace(SETUP, bundles=("somewhere:engine",))
+    for _ in range(2):
+        evaluate_bags([bags["one"]], own, tmp_path / "out")
+    assert evaluated == ["one", "one"]
+
+
+def test_the_key_is_of_everything_but_the_commit() -> None:
+    made_with = {"code": "a", "gpu": "none", GIT: "c"}
+    key = key_of(Path("bag"), "a", SETUP, made_with)
+    assert key == key_of(Path("bag"), "a", SETUP, made_with | {GIT: "d"})
+    others = [
+        key_of(Path("other"), "a", SETUP, made_with),
+        key_of(Path("bag"), "b", SETUP, made_with),
+        key_of(Path("bag"), "a", replace(SETUP, request=Request(samples=1)), made_with),
+        key_of(Path("bag"), "a", SETUP, made_with | {"code": "b"}),
+        key_of(Path("bag"), "a", SETUP, made_with | {"gpu": "one"}),
+    ]
+    assert len({key, *others}) == 6
+
+
+def test_a_bag_counts_once(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="given twice"):
+        evaluate_bags([bags["one"], tmp_path / "two" / ".." / "one"], SETUP, tmp_path / "out")
+    (bags["two"] / "bag_0.mcap").write_text("one")
+    with pytest.raises(InvalidInput, match="the same content as another bag"):
+        evaluate_bags([bags["one"], bags["two"]], SETUP, tmp_path / "out")
+
+
+def test_without_ray_the_remedy_is_named_by_the_missing_module(
+    bags: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="local")
+    assert missing.value.name == "ray", "which cli.MISSING has a remedy for"
+
+
+def test_ray_gives_the_same_evaluation_to_the_byte(tmp_path: Path, small_rig: tuple[Rig, Path], small_profile: Path) -> None:
+    """Real bags, real engines in processes of their own, a real Ray; one of the bags is broken."""
+    pytest.importorskip("ray")
+    rig, rig_path = small_rig
+    bags = [tmp_path / "one", tmp_path / "two", tmp_path / "broken.mcap"]
+    for seed, bag in enumerate(bags[:2]):
+        make_bag(bag, rig, duration_s=1.5, seed=seed)
+    bags[2].write_bytes(b"no bag")
+    setup = Setup(str(rig_path), ("kinematic",), str(small_profile), Request(samples=6), 2.0)
+    written = {}
+    for way in (None, "local"):
+        evaluation = evaluate_bags(bags, setup, tmp_path / f"out_{way}", way)
+        assert len(evaluation.windows) >= 4
+        assert list(evaluation.broken) == [str(bags[2])]
+        write_file(evaluation_file(evaluation, summarise(evaluation)), tmp_path / f"{way}.json")
+        written[way] = (tmp_path / f"{way}.json").read_bytes()
+    assert written["local"] == written[None]
