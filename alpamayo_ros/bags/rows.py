@@ -85,6 +85,8 @@ def _messages(name: str, database: apsw.Connection, topics: dict[int, Topic], da
     while row < _LAST_ROW:
         try:
             for found, topic, log_ns, data in database.execute(_MESSAGES, (row,)):
+                if found < row:
+                    raise apsw.CorruptError(f"row {found} follows row {row - 1}")
                 row, misses, step = found + 1, 0, 1
                 if topic in topics and isinstance(data, bytes) and isinstance(log_ns, int) and log_ns >= 0:
                     yield Found(topics[topic], log_ns, log_ns, data)

@@ -1,7 +1,7 @@
 """A bag through the planner, offline: the node's own decode, buffers, observe and plan, in the order of the recording.
 
-Deterministic: frames are decoded in this thread, waiting is measured on the recording's clock, and every anchor frame whose turn
-came is planned for, however long that takes. The same bag and bundle give the same plans, to the byte.
+Deterministic: frames are decoded in this thread, waiting is measured on the recording's clock, and every anchor frame whose
+turn came is planned for, however long that takes. The same bag and bundle give the same plans, to the byte.
 """
 
 from __future__ import annotations
@@ -113,12 +113,16 @@ class BagPass:
                 rig,
                 _TellingRing(ring, lambda role, reason: on_refused(rig.cameras[role].topic, reason)),
                 threads=0,
-                on_frame=lambda frame: [engine.add_frame(frame) for engine in self.engines],
+                on_frame=self._tell_engines,
                 clock_ns=lambda: self._now_ns,
             )
             opened.callback(self.buffers.close)
             self.close = opened.pop_all().close
         self.buffers.navigation = navigation
+
+    def _tell_engines(self, frame: CameraFrame) -> None:
+        for engine in self.engines:
+            engine.add_frame(frame)
 
     def records(self) -> Iterator[Record]:
         """What the planner listens to, of the bag. Raises InvalidInput for a bag that is damaged."""
@@ -151,12 +155,12 @@ class BagPass:
     def _buffer(self, record: Record, message: Any) -> None:
         topic = record.topic
         if topic in self.roles:
-            self._note_order(topic, message)
             self.buffers.take_image(message, self.roles[topic], record.log_ns)
-        elif topic == self._rig.odometry.topic:
             self._note_order(topic, message)
+        elif topic == self._rig.odometry.topic:
             if self.buffers.take_odometry(message, record.log_ns) == "duplicate":
                 raise InvalidInput("odometry: the stamp of a pose that is there")
+            self._note_order(topic, message)
             pose, _ = self.buffers.poses.at(decode.stamp_ns(message.header.stamp))
             self._on_pose(pose, self.buffers.epoch)
         elif topic == NAVIGATION:

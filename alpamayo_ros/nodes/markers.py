@@ -160,8 +160,8 @@ def trace_lines(trace: msg.ReasoningTrace) -> list[str]:
 
 def motion(trajectory: Trajectory) -> str:
     """Where the speed goes; the colours of a ribbon in words."""
-    speed, end = trajectory.speed_mps, trajectory.t_s[-1]
-    return f"{speed[0]:.1f} m/s, {speed[-1]:.1f} m/s after {end:.1f} s"
+    first, last = (round(speed, 1) + 0.0 for speed in trajectory.speed_mps[[0, -1]].tolist())  # + 0.0: never "-0.0"
+    return f"{first:.1f} m/s, {last:.1f} m/s after {trajectory.t_s[-1]:.1f} s"
 
 
 def action_lines(trace: msg.ReasoningTrace) -> list[str]:

@@ -31,7 +31,6 @@ class Picture(NamedTuple):
     image: U8  # (H, W, 3) RGB
     frame: EncodedFrame  # what it was drawn into
     label: str
-    has_path: bool  # False: the camera's lens or place is not known yet
 
 
 class CameraView:

@@ -216,7 +216,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
             return
         late = time.monotonic() - shown.since_s > SETTLE_S
         for role in shown.undrawn & set(self._views):
-            if self._looked_at(role) and (late or self._views[role].settled(shown.t0_ns)):
+            if self._looked_at(role) and not self._missing(role) and (late or self._views[role].settled(shown.t0_ns)):
                 self._draw_overlay(shown, role)
         settled = late or all(view.settled(shown.t0_ns) for view in self._views.values())
         traced = late or (self._trace is not None and _same_plan(shown.plan, self._trace))
@@ -224,9 +224,11 @@ class VisualizerNode(Node):  # type: ignore[misc]
             self._draw_strip(shown)
 
     def _draw_overlay(self, shown: Shown, role: str) -> None:
+        if self._views[role].frame_at(shown.t0_ns) is None:
+            return
+        shown.undrawn.discard(role)  # also when it cannot be decoded: it would not be the next time either
         picture = self._picture(shown, role, self._params.overlay_width)
-        if picture is not None and picture.has_path:
-            shown.undrawn.discard(role)
+        if picture is not None:
             frame_id = self._rig.cameras[role].frame_id
             self._overlays[role].publish(self._jpeg(picture.image, picture.frame.stamp_ns, frame_id))
 
@@ -246,16 +248,14 @@ class VisualizerNode(Node):  # type: ignore[misc]
 
     def _picture(self, shown: Shown, role: str, width: int) -> overlays.Picture | None:
         """A camera's frame nearest to t0 with the path, if both can be had; its label says what is missing."""
-        view = self._views[role]
-        frame = view.frame_at(shown.t0_ns)
+        view, label = self._views[role], role.replace("_", " ")
+        frame, missing = view.frame_at(shown.t0_ns), self._missing(role)
         base_from_optical = self._transforms.lookup(self._rig.base_frame, view.camera.frame_id)
         if frame is None:
             return None
-        label = role.replace("_", " ")
         try:
             if view.lens is None or base_from_optical is None:
-                missing = "no camera info" if view.lens is None else f"no transform to {view.camera.frame_id}"
-                return overlays.Picture(overlays.pixels(frame, width), frame, f"{label}: {missing}", has_path=False)
+                return overlays.Picture(overlays.pixels(frame, width), frame, f"{label}: {missing}")
             ego_from_ego_t0, when = self._moved(shown, frame)
             optical_from_ego_t0 = inverse(base_from_optical) @ ego_from_ego_t0
             edge = markers.SOURCE_COLOURS.get(shown.plan.source)
@@ -263,7 +263,15 @@ class VisualizerNode(Node):  # type: ignore[misc]
         except InvalidInput as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return None
-        return overlays.Picture(image, frame, label + when, has_path=True)
+        return overlays.Picture(image, frame, label + when)
+
+    def _missing(self, role: str) -> str:
+        """What a camera's overlay still needs, in words; empty when its lens and its place are known."""
+        view = self._views[role]
+        if view.lens is None:
+            return "no camera info"
+        known = self._transforms.lookup(self._rig.base_frame, view.camera.frame_id) is not None
+        return "" if known else f"no transform to {view.camera.frame_id}"
 
     def _moved(self, shown: Shown, frame: EncodedFrame) -> tuple[F64, str]:
         """`ego_from_ego_t0` (4, 4) at the frame's exposure, and words for the label; the identity where odometry lacks it."""

@@ -278,7 +278,7 @@ def test_fewer_messages_than_the_index_and_metadata_promise_are_said(tmp_path: P
     (bag / "bag.mcap").write_bytes(data)
     problems = recover(bag, tmp_path / "out").problems
     assert "bag.mcap: 32 messages of the 40 that its index has" in problems
-    assert "/topic0: 11 messages of the 14 that metadata.yaml has" in problems
+    assert "/topic1: 10 messages of the 13 that metadata.yaml has" in problems
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_every_critical_component_is_listed_with_its_category_and_attributes() -
 
 def test_the_motion_of_the_trajectory_is_told_by_axis_and_by_speed() -> None:
     assert markers.action_lines(trace_message()) == ["longitudinal: maintain speed 0.0-6.4 s"]
-    trajectory = replace(plan().trajectory, speed_mps=np.linspace(10.0, 2.5, 64))
-    assert markers.motion(trajectory) == "10.0 m/s, 2.5 m/s after 6.4 s"
+    trajectory = replace(plan().trajectory, speed_mps=np.linspace(10.0, -0.02, 64))
+    assert markers.motion(trajectory) == "10.0 m/s, 0.0 m/s after 6.4 s"
 
 
 def test_a_long_trace_is_wrapped() -> None:

@@ -24,14 +24,16 @@ from tf2_msgs.msg import TFMessage
 from alpamayo_ros import msg
 from alpamayo_ros.drawing import RIBBON_OPACITY, VEHICLE_WIDTH_M, speed_colour
 from alpamayo_ros.nodes.client import client_node, odometry_message, spin_until
-from alpamayo_ros.nodes.messages import time_message, trajectory_message
-from alpamayo_ros.nodes.overlays import KEPT_BYTES, CameraView
+from alpamayo_ros.nodes.markers import SOURCE_COLOURS
+from alpamayo_ros.nodes.messages import SOURCE, time_message, trajectory_message
+from alpamayo_ros.nodes.overlays import EDGE_PX, KEPT_BYTES, STRIP_PX, CameraView
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import InvalidInput
 
 WIDTH, HEIGHT, SHRUNK = 1280, 720, 640
 GREY = 90
 HALF_M = VEHICLE_WIDTH_M / 2
+UNKNOWN = "rear_tele"  # a camera whose CameraInfo nobody publishes
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 OPTICAL_IN_CAMERA = (-0.5, 0.5, -0.5, 0.5)  # x right, y down, z forward in x forward, y left, z up (REP-103)
 
@@ -90,7 +92,9 @@ def coloured(image: np.ndarray, pixel: np.ndarray) -> bool:
 
 def rig_file(folder: Path) -> Path:
     described = read_rig("seven_camera").model_dump(mode="json")
-    described["cameras"] = {role: described["cameras"][role] | {"width": WIDTH, "height": HEIGHT} for role in LENSES}
+    described["cameras"] = {
+        role: described["cameras"][role] | {"width": WIDTH, "height": HEIGHT} for role in (*LENSES, UNKNOWN)
+    }
     path = folder / "rig.yaml"
     path.write_text(yaml.safe_dump(described))
     return path
@@ -132,16 +136,20 @@ class Drawn:
     overlays: dict[str, list[CompressedImage]]
     publish: dict[str, Any]
 
-    def picture(self, role: str, frame_ns: int, t0_ns: int, plan_id: int) -> np.ndarray:
-        """The overlay (H, W, 3) of a grey frame for the straight plan of t0."""
-        self.overlays[role].clear()
+    def picture(self, role: str, frame_ns: int, t0_ns: int, plan_id: int, source: str = "model", shown: str = "") -> np.ndarray:
+        """The overlay (H, W, 3) of a grey frame for the straight plan of t0, or the strip with it."""
         grey = simplejpeg.encode_jpeg(np.full((HEIGHT, WIDTH, 3), GREY, np.uint8))
         message = CompressedImage(format="jpeg", data=grey)
         message.header.stamp = time_message(frame_ns)
         self.publish[role].publish(message)
-        self.publish["plan"].publish(trajectory_message(plan(t0_ns), plan_id, ego(t0_ns), self.rig))
-        assert spin_until(self.node, lambda: bool(self.overlays[role]), 10), f"no overlay of {role}"
-        image: np.ndarray = simplejpeg.decode_jpeg(bytes(self.overlays[role][-1].data))
+        self.publish["plan"].publish(trajectory_message(plan(t0_ns, source), plan_id, ego(t0_ns), self.rig))
+        stamp = time_message(t0_ns if shown else frame_ns)
+
+        def received() -> list[CompressedImage]:
+            return [one for one in self.overlays[shown or role] if one.header.stamp == stamp]
+
+        assert spin_until(self.node, lambda: bool(received()), 10), f"no overlay of {role}"
+        image: np.ndarray = simplejpeg.decode_jpeg(bytes(received()[-1].data))
         return image
 
 
@@ -161,14 +169,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawn]:
         }
         publish["static"].publish(mounts())
         with started("visualizer_node", folder / "log", *[f for k, v in parameters for f in ("-p", f"{k}:={v}")]):
+            shown = (*rig.cameras, "strip")
             received = {
-                role: listen(node, CompressedImage, f"/alpamayo_visualizer/overlay/{role}/compressed") for role in LENSES
+                name: listen(node, CompressedImage, f"/alpamayo_visualizer/overlay/{name}/compressed") for name in shown
             }
             heard = [*publish.values(), *infos.values()]
             assert spin_until(node, lambda: all(p.get_subscription_count() for p in heard), 15)
             spin_until(node, lambda: False, 0.5)
-            for role, publisher in infos.items():
-                publisher.publish(camera_info(LENSES[role]))
+            for role, lens in LENSES.items():
+                infos[role].publish(camera_info(lens))
             spin_until(node, lambda: False, 0.5)
             yield Drawn(node, rig, received, publish)
 
@@ -244,6 +253,26 @@ def test_a_frame_beside_t0_shows_the_path_from_where_the_vehicle_was_then(drawn:
     spin_until(drawn.node, lambda: False, 0.5)
     image = drawn.picture(role, later_ns - STEP // 2, later_ns, 4)
     assert [coloured(image, by_hand(lens, place)) for place in (ahead, turned)] == [False, True]
+
+
+@pytest.mark.ros
+def test_a_camera_whose_lens_nobody_tells_has_no_overlay_but_its_picture_in_the_strip(drawn: Drawn) -> None:
+    t0_ns = T0 + 50 * STEP
+    strip = drawn.picture(UNKNOWN, t0_ns, t0_ns, 5, shown="strip")
+    cell = strip[STRIP_PX // 3 * 9 // 16 + 60 :, STRIP_PX * 5 // 8]
+    assert np.abs(cell[:100].astype(int) - GREY).max() < 6, "the third of four in the lower row"
+    assert not spin_until(drawn.node, lambda: bool(drawn.overlays[UNKNOWN]), 0.3)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("source", ["hold", "stop"])
+def test_pictures_with_a_hold_or_a_stop_have_an_edge_in_its_colour(drawn: Drawn, source: str) -> None:
+    t0_ns = T0 + (60 if source == "hold" else 61) * STEP
+    image = drawn.picture("front_wide", t0_ns, t0_ns, 6, source)
+    colour = SOURCE_COLOURS[SOURCE[source]]
+    edges = np.concatenate([image[1:4].reshape(-1, 3), image[-4:-1].reshape(-1, 3), image[:, 1:4].reshape(-1, 3)])
+    assert np.abs(np.median(edges, axis=0) - colour).max() < 12
+    assert np.abs(image[EDGE_PX + 6 : 100, EDGE_PX + 6 : 100].astype(int) - GREY).max() < 12
 
 
 class Message:

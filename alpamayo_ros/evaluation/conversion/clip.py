@@ -11,7 +11,7 @@ import numpy as np
 
 from alpamayo_ros.cameras import Camera
 from alpamayo_ros.evaluation.conversion.motion import I64, check_times, check_twists
-from alpamayo_ros.types import F64, EgoPose, checked, role_index
+from alpamayo_ros.types import F64, EgoPose, InvalidInput, checked, role_index
 
 
 @dataclass(frozen=True)
@@ -54,5 +54,7 @@ class Clip:
     notes: tuple[str, ...]  # what a user has to know about the data, or what was left out
 
     def __post_init__(self) -> None:
+        if not self.cameras:
+            raise InvalidInput(f"{self.scene}: no images of any camera; {'; '.join(self.notes)}")
         check_times(f"{self.scene}: ego poses", np.array([pose.stamp_ns for pose in self.poses], np.int64), at_least=2)
         check_twists(self.scene, self.poses)

@@ -62,7 +62,9 @@ def _chosen(scene: str | None, available: Sequence[str], source: Path) -> str:
     first = ", ".join(available[:LISTED]) + (f" and {len(available) - LISTED} more" if len(available) > LISTED else "")
     if scene is not None and scene not in available:
         near = ", ".join(get_close_matches(scene, available, n=5, cutoff=0.5))
-        raise InvalidInput(f"{source}: no scene {scene!r} among its {len(available)}; {f'near: {near}' if near else first}")
+        raise InvalidInput(
+            f"{source}: no scene {scene!r} among the {len(available)} here; {f'near: {near}' if near else first}"
+        )
     if scene is None and len(available) != 1:
         raise InvalidInput(f"{source}: {len(available)} scenes, choose one: {first}")
     return scene or available[0]

@@ -8,7 +8,7 @@ statistics.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
@@ -66,6 +66,7 @@ class Coverage:
     not_observed: Mapping[str, int]  # reason -> anchors without an observation
     future_to_s: Mapping[str, int]  # "6.4" -> windows whose driven future is known that far, by metrics.HORIZONS_S
     examples: Mapping[str, str]  # grouped reason -> the first one, with its numbers
+    cameras: Mapping[str, int] = field(default_factory=dict)  # role -> windows that saw it; optional ones may be missing
 
 
 @dataclass(frozen=True)

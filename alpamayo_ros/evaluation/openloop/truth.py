@@ -14,7 +14,7 @@ from alpamayo_ros.evaluation.openloop.results import Window
 from alpamayo_ros.pipeline.poses import BACKWARD_JUMP_NS, PoseBuffer, pose_at
 from alpamayo_ros.types import F64, HORIZON, STEP_S, EgoPose, StaleInput
 
-TIMES_S: F64 = STEP_S * np.arange(1, HORIZON + 1)
+TIMES_S: F64 = STEP_S * np.arange(1.0, HORIZON + 1.0, dtype=np.float64)
 """Of the points of a model's trajectory after t0."""
 
 NOTHING = Driven(np.empty((0, 3)), np.empty(0), np.empty(0))

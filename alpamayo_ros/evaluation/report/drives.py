@@ -22,7 +22,7 @@ STANDS_M = 0.05  # a step that is shorter has no curvature: 0.5 m/s
 TITLES = ("speed, m/s", "acceleration, m/s²", "curvature, 1/m")
 
 
-class _Motion(NamedTuple):
+class Motion(NamedTuple):
     """Over time: speed m/s, acceleration m/s^2 and curvature 1/m, which is NaN where the vehicle stands."""
 
     t_s: F64  # (n,) since the bag's start
@@ -40,7 +40,7 @@ def drives(bags: Sequence[BagEvaluation], contender: str) -> Iterator[Plot]:
 def _drive(bag: BagEvaluation, contender: str, number: int) -> Plot:
     stamps = [window.t0_ns for window in bag.windows]
     upto_s = np.append(np.diff(stamps) / 1e9, np.inf)
-    driven = [_driven(bag, window, float(s)) for window, s in zip(bag.windows, upto_s, strict=True)]
+    driven = [driven_motion(bag, window, float(s)) for window, s in zip(bag.windows, upto_s, strict=True)]
     planned = [_planned(bag, window, contender) for window in bag.windows if contender in window.plans]
     t_s = thinned(np.concatenate([motion.t_s for motion in driven]), DRIVEN_POINTS)
     figure, rows = tracks(len(TITLES), 4.2)
@@ -55,24 +55,24 @@ def _drive(bag: BagEvaluation, contender: str, number: int) -> Plot:
     return Plot(bag.bag, "", svg(figure, f"drive {number}"), by_contender=False)
 
 
-def _planned(bag: BagEvaluation, window: Window, contender: str) -> _Motion:
+def _planned(bag: BagEvaluation, window: Window, contender: str) -> Motion:
     path, some = window.plans[contender].trajectory, slice(None, None, EVERY)
     t_s = (window.t0_ns - bag.start_ns) / 1e9 + path.t_s
-    return _Motion(t_s[some], (path.speed_mps[some], path.accel_mps2[some], path.curvature_1pm[some]))
+    return Motion(t_s[some], (path.speed_mps[some], path.accel_mps2[some], path.curvature_1pm[some]))
 
 
-def _driven(bag: BagEvaluation, window: Window, upto_s: float) -> _Motion:
+def driven_motion(bag: BagEvaluation, window: Window, upto_s: float) -> Motion:
     """What was driven after a window's t0, as far as it knows and at most so long."""
     known = window.driven
     steps = round(min(upto_s / STEP_S, len(known.xyz)))
     if not steps:
-        return _Motion(np.zeros(0), (np.zeros(0), np.zeros(0), np.zeros(0)))
+        return Motion(np.zeros(0), (np.zeros(0), np.zeros(0), np.zeros(0)))
     moved = np.diff(known.xyz[:, :2], axis=0, prepend=0.0)
     moved_m, turned = _smooth(np.hypot(*moved.T)), _smooth(np.diff(np.unwrap(known.yaw_rad), prepend=0.0))
     accel = _smooth(np.diff(known.speed_mps, prepend=window.ego_t0.speed_mps) / STEP_S)
     bend: F64 = np.where(moved_m < STANDS_M, np.nan, turned / np.maximum(moved_m, STANDS_M))
     t_s = (window.t0_ns - bag.start_ns) / 1e9 + STEP_S * np.arange(1, steps + 1, dtype=np.float64)
-    return _Motion(t_s, (known.speed_mps[:steps], accel[:steps], bend[:steps]))
+    return Motion(t_s, (known.speed_mps[:steps], accel[:steps], bend[:steps]))
 
 
 def _smooth(series: F64) -> F64:

@@ -160,7 +160,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     if summary.clips > 1:
         yield (
             "In brackets: 95 % interval, bootstrap over clips of 20 s. Differences are to the first column, on windows that "
-            "both have; * is p < 0.05 by sign flips of clips, each figure by itself: of 20 that do not differ, one is marked by chance."
+            "both have; * is p < 0.05 by sign flips of clips, each figure by itself: of 20 alike, chance marks one."
         )
     if summary.clips < FEWEST_CLIPS:
         yield (

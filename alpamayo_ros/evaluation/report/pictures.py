@@ -44,6 +44,15 @@ class Bad(NamedTuple):
     ade_m: float  # up to that horizon
 
 
+class Recording(NamedTuple):
+    """A bag whose frames can be asked for."""
+
+    bag: Path
+    rig: Rig
+    roles: Mapping[str, str]  # by camera topic of the rig that the bag has
+    anchor: View
+
+
 class Case(NamedTuple):
     """A bad window with pictures, as data URIs; empty where there is none."""
 
@@ -58,16 +67,26 @@ def worst_cases(evaluation: Evaluation, bag_of: Mapping[str, Path]) -> Iterator[
     """The `worst` windows with their pictures. Raises InvalidInput when there are some and the rig cannot be read."""
     bads = worst(evaluation)
     rig = read_rig(evaluation.setup.rig) if bads else None
-    views: dict[Path, View] = {}  # of the anchor camera
+    recordings: dict[Path, Recording] = {}
     for bad in bads:
-        front, cameras, missing = "", "", f"nobody said where {bad.bag.bag} is"
-        if rig is not None and bad.bag.bag in bag_of:
-            try:
-                front, cameras = _seen(bag_of[bad.bag.bag], rig, bad.window, evaluation.contenders[0], views)
-                missing = ""
-            except InvalidInput as error:
-                missing = str(error)
+        front, cameras, missing = "", "", ""
+        try:
+            bag = bag_of.get(bad.bag.bag)
+            if bag is None or rig is None:
+                raise InvalidInput(f"nobody said where {bad.bag.bag} is")
+            if bag not in recordings:
+                recordings[bag] = recording(bag, rig)
+            front, cameras = _seen(recordings[bag], bad.window, evaluation.contenders[0])
+        except InvalidInput as error:
+            missing = str(error)
         yield Case(bad, _above(evaluation, bad.window), front, cameras, missing)
+
+
+def recording(bag: Path, rig: Rig) -> Recording:
+    """What must be known of a bag before its frames are read. Raises InvalidInput."""
+    topics = bag_topics(bag)
+    roles = {camera.topic: role for role, camera in rig.cameras.items() if camera.topic in topics}
+    return Recording(bag, rig, roles, calibration(bag, rig, topics)[0][rig.anchor])
 
 
 def worst(evaluation: Evaluation) -> list[Bad]:
@@ -115,17 +134,12 @@ def rgb(hexadecimal: str) -> Colour:
     return red, green, blue
 
 
-def _seen(bag: Path, rig: Rig, window: Window, contender: str, views: dict[Path, View]) -> tuple[str, str]:
+def _seen(recorded: Recording, window: Window, contender: str) -> tuple[str, str]:
     """The front and all cameras. Raises InvalidInput when the bag cannot be read or lacks the anchor's frame at t0."""
-    recorded = bag_topics(bag)
-    if bag not in views:
-        views[bag] = calibration(bag, rig, recorded)[0][rig.anchor]
-    frames = _frames(
-        bag, rig, {camera.topic: role for role, camera in rig.cameras.items() if camera.topic in recorded}, window.t0_ns
-    )
+    rig, view, frames = recorded.rig, recorded.anchor, _frames(recorded, window.t0_ns)
     if rig.anchor not in frames:
-        raise InvalidInput(f"{bag}: no {rig.anchor} frame at {window.t0_ns} ns, only of {', '.join(frames) or 'none'}")
-    front, view = _pixels(frames[rig.anchor], FRONT_PX), views[bag]
+        raise InvalidInput(f"{recorded.bag}: no {rig.anchor} frame at {window.t0_ns} ns, only of {', '.join(frames) or 'none'}")
+    front = _pixels(frames[rig.anchor], FRONT_PX)
     camera = resized(view.camera, FRONT_PX, len(front))
     on_road = overlay(front, camera, view.optical_from_ego, window.plans[contender].trajectory)
     images = {role: _pixels(frame, CELL_PX) for role, frame in frames.items()}
@@ -134,11 +148,12 @@ def _seen(bag: Path, rig: Rig, window: Window, contender: str, views: dict[Path,
     return _uri(on_road, "jpeg"), _uri(seven_up(images, labels | absent, CAMERAS_PX), "jpeg")
 
 
-def _frames(bag: Path, rig: Rig, roles: Mapping[str, str], t0_ns: int) -> dict[str, EncodedFrame]:
-    """By role, the frame nearest to t0 and no further than the rig's tolerance; `roles` by topic. Raises InvalidInput."""
+def _frames(recorded: Recording, t0_ns: int) -> dict[str, EncodedFrame]:
+    """By role, the frame nearest to t0 and no further than the rig's tolerance. Raises InvalidInput."""
+    rig, roles = recorded.rig, recorded.roles
     nearest: dict[str, EncodedFrame] = {}
     to_come = set(roles.values())
-    for record in read_bag(bag, list(roles), start_ns=t0_ns - BEFORE_NS, stop_ns=t0_ns + AFTER_NS):
+    for record in read_bag(recorded.bag, list(roles), start_ns=t0_ns - BEFORE_NS, stop_ns=t0_ns + AFTER_NS):
         role = roles[record.topic]
         try:
             frame = decode.camera_frame(deserialize(record.cdr, record.type_name), role, rig.cameras[role], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import matplotlib as mpl
 import numpy as np
@@ -86,22 +87,17 @@ def _end_errors_m(windows: Sequence[Window], contender: str) -> F64:
 
 def _distribution(summary: Summary, windows: Sequence[Window]) -> Plot:
     figure, axes = panels(2, 2.7)
-    for one, metric, title in zip(axes, ("ade_6_4s", "fde_6_4s"), ("ADE at 6.4 s", "FDE at 6.4 s"), strict=True):
+    for one, error_m, title in zip(axes, (attrgetter("ade_m"), attrgetter("fde_m")), ("ADE", "FDE"), strict=True):
         for place, judged in enumerate(summary.contenders):
-            known = _known(windows, judged.name, metric)
-            if known:
+            errors = [error_m(w.metrics[judged.name])[-1] for w in windows if judged.name in w.plans]
+            if known := [error for error in errors if error is not None]:
                 one.plot(np.maximum(np.quantile(known, SHARES), LEAST_M), 100 * SHARES, color=colour(place))
-        one.set(ylim=(0, 101), title=title, xlabel="error, m", ylabel="windows at or below, %")
+        one.set(ylim=(0, 101), title=f"{title} at {HORIZONS_S[-1]:g} s", xlabel="error, m", ylabel="windows at or below, %")
         logarithmic(one)
     axes[1].axvline(MISS_M, color=ALARM, linewidth=1.0)
     axes[1].text(MISS_M * 1.04, 3, f"miss: above {MISS_M:g} m", color=ALARM)
     caption = "Share of windows whose error is at or below that on the axis (logarithmic); a curve crosses 50 % at its median."
     return Plot("Distribution of the error", caption, svg(figure, "distribution"), by_contender=True)
-
-
-def _known(windows: Sequence[Window], contender: str, metric: str) -> list[float]:
-    found = (w.metrics[contender].values()[metric] for w in windows if contender in w.plans)
-    return [value for value in found if value is not None]
 
 
 def _violations(summary: Summary) -> Plot:

@@ -55,6 +55,7 @@ def view_bag(shown: Shown, out: Path) -> dict[str, Any]:
         "scenes": counted.scenes,
         "plans": counted.plans,
         "messages_refused": around.refused.total(),
+        "nominal_cameras": [role for role, view in around.views.items() if not view.calibrated],
         "duration_s": round((counted.last_ns - counted.first_ns) / 1e9, 3),
         "bytes": out.stat().st_size,
     }
@@ -87,7 +88,8 @@ def _scenes(shown: Shown, around: Surroundings) -> Iterator[Scene]:
         elif found:
             break
     if not found:
-        raise InvalidInput(f"{shown.bag}: nothing was planned from {shown.start_s} s for {shown.duration_s or 'ever'} s")
+        span = "on" if shown.duration_s is None else f"to {shown.start_s + shown.duration_s:g} s"
+        raise InvalidInput(f"{shown.bag}: no instant to show from {shown.start_s:g} s {span}")
 
 
 def _all_scenes(shown: Shown, around: Surroundings) -> Iterator[Scene]:

@@ -80,14 +80,14 @@ def recorded(bag: Path, rig: Rig, profile: str, tmp_path_factory: pytest.TempPat
 
 
 def told(cycle: Cycle) -> Cycle:
-    """The cycle as if a model had thought about it and drawn a second sample."""
-    if cycle.plan is None:
-        return cycle
-    plan = cycle.plan
-    other = replace(plan.trajectory, xyz=plan.trajectory.xyz + (0.0, 0.5, 0.0))
+    """The cycle as if a model had thought about it and drawn a second sample; without its frames, which fill a ring."""
+    if cycle.plan is None or cycle.observation is None:
+        return replace(cycle, observation=None)
+    plan, observation = cycle.plan, replace(cycle.observation, frames={}, sync_error_ms={})
+    other = replace(plan.trajectory, xyz=plan.trajectory.xyz + 0.5)
     disagrees = Consistency(agrees=False, why_not="it accelerates")
     drawn = replace(plan, candidates=(other, plan.trajectory), chosen=1, scores=(0.25, 0.75))
-    return replace(cycle, plan=replace(drawn, reasoning=TRACE, consistent=disagrees))
+    return replace(cycle, observation=observation, plan=replace(drawn, reasoning=TRACE, consistent=disagrees))
 
 
 def outputs(cycle: Cycle, number: int, rig: Rig) -> list[tuple[int, str, str, bytes]]:
@@ -104,6 +104,7 @@ def outputs(cycle: Cycle, number: int, rig: Rig) -> list[tuple[int, str, str, by
         valid=plan is not None,
         reasons=() if plan is not None else ("odometry: no pose at t-0.3 s",),
         age_ms=80.0,
+        cameras=dict.fromkeys(rig.cameras, messages.CameraStatus(0.0, 0.0, 0)),
         stage_ms={"total": 40.0},
     )
     said: dict[str, Any] = {"status": messages.status_message(status, rig)}

@@ -1,0 +1,261 @@
+"""One bag to its evaluation: every window planned by every contender, beside what was then driven."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from alpamayo_ros.bags import Record, bag_span
+from alpamayo_ros.engine.client import EngineClient
+from alpamayo_ros.engine.loading import bundle_folder, bundle_profile
+from alpamayo_ros.evaluation.metrics import HORIZONS_S, plan_deviation_m, points_to
+from alpamayo_ros.evaluation.openloop.provenance import bag_sha256
+from alpamayo_ros.evaluation.openloop.results import BLANKED, CLIP_S, KINEMATIC, BagEvaluation, Coverage, Setup, Window
+from alpamayo_ros.evaluation.openloop.truth import NOTHING, TIMES_S, Waiting
+from alpamayo_ros.evaluation.replay import BagPass
+from alpamayo_ros.pipeline.observe import observe
+from alpamayo_ros.pipeline.planner import plan, seed_of
+from alpamayo_ros.profile import InputProfile, Rig, read_rig
+from alpamayo_ros.types import EgoPose, EngineFailure, InvalidInput, Observation, Plan, Request, StaleInput
+
+MAX_BACKWARD_SHARE = 0.01
+"""Of a topic's messages: where more are stamped over 100 ms before the one before them, the recording is not in order. A
+recording of a loop goes back once per turn."""
+
+_NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)+")
+
+_LEFT_BEHIND = {
+    "duplicate": "a frame that is there, once more",
+    "conflicting": "the stamp of a frame that is there, with another picture",
+    "late": "older than the window on arrival",
+    "dropped": "left behind by the window, the ring or the epoch",
+}
+"""What else than a refusal becomes of camera messages, by their name in pipeline.window.Counts."""
+
+
+def evaluate_bag(bag: Path, setup: Setup, progress: Callable[[float], None] = lambda _share: None) -> BagEvaluation:
+    """Evaluate a bag in one pass; `progress` gets the share 0..1 of it that was read.
+
+    Raises InvalidInput: bundles of different profiles or of one name, a bag that is damaged, not in order, does not fit the
+    rig or gives no window at all. EngineFailure when an engine dies.
+    """
+    profile, names = shared_profile(setup), contender_names(setup)
+    if not setup.rate_hz > 0:
+        raise InvalidInput(f"rate_hz: want more than 0 windows per second, got {setup.rate_hz}")
+    start_ns, last_ns = bag_span(bag)
+    rig = read_rig(setup.rig)
+    evaluator = _Evaluator(bag, setup, rig, start_ns)
+    images = len(profile.cameras) * len(profile.offsets_ns)
+    with ThreadPoolExecutor(1, "sha256") as hashing:
+        bundles = list(names.values())
+        one_pass = BagPass(bag, rig, profile, bundles, evaluator.refuse, evaluator.take_pose, spare_slots=images)
+        with closing(one_pass):
+            sha256 = hashing.submit(bag_sha256, bag)
+            contenders = _contenders(dict(zip(names, one_pass.engines, strict=True)), setup)
+            records = _told(one_pass.records(), sum(one_pass.counts.values()), progress)
+            for t0_ns in one_pass.instants(records, setup.rate_hz):
+                evaluator.take_instant(t0_ns, one_pass, contenders)
+            windows, coverage = evaluator.end(one_pass)
+            weights = {contender.name: contender.engine.weights for contender in contenders}
+        return BagEvaluation(str(bag), sha256.result(), start_ns, (last_ns - start_ns) / 1e9, weights, windows, coverage)
+
+
+def shared_profile(setup: Setup) -> InputProfile:
+    """The profile of all bundles of a setup. Raises InvalidInput for none, and for two: they cannot see the same."""
+    if not setup.bundles:
+        raise InvalidInput("bundles: want one or more, got none")
+    profiles = {bundle: bundle_profile(bundle, setup.profile) for bundle in setup.bundles}
+    first, *others = profiles.items()
+    for bundle, profile in others:
+        if profile != first[1]:
+            mine, its = first[1].model_dump(), profile.model_dump()
+            differ = ", ".join(f"{key} {mine[key]} and {its[key]}" for key in mine if mine[key] != its[key])
+            raise InvalidInput(
+                f"{first[0]} has the profile {first[1].name}, {bundle} has {profile.name}; contenders of one evaluation see "
+                f"the same observation, these differ in {differ}"
+            )
+    return first[1]
+
+
+def contender_names(setup: Setup) -> dict[str, str]:
+    """The bundle, or built-in engine, behind each contender but the blanked one. Raises InvalidInput for equal names."""
+    bundles = [*setup.bundles, *({KINEMATIC} - set(setup.bundles))]
+    folders = {bundle: bundle_folder(bundle) for bundle in bundles}
+    named = [(bundle if (folder := folders[bundle]) is None else folder.resolve().name, bundle) for bundle in bundles]
+    names = dict(named)
+    for name, bundle in named:
+        if names[name] != bundle or bundles.count(bundle) > 1:
+            raise InvalidInput(f"bundles {bundle} and {names[name]}: both would be called {name}")
+    return names
+
+
+class _Contender(NamedTuple):
+    name: str
+    engine: EngineClient
+    is_blind: bool
+
+
+def _contenders(engines: Mapping[str, EngineClient], setup: Setup) -> list[_Contender]:
+    """Bundles in the order of the setup, then the first of them blindfolded, then the baseline."""
+    of_engines = [_Contender(name, engine, is_blind=False) for name, engine in engines.items()]
+    count = len(setup.bundles)
+    blind = of_engines[0]._replace(name=of_engines[0].name + BLANKED, is_blind=True)
+    return [*of_engines[:count], blind, *of_engines[count:]]
+
+
+def blanked(observation: Observation) -> Observation:
+    """The same observation with black images, in an epoch of its own: an engine may know the frames of this one already."""
+    epoch = -1 - observation.epoch
+    shape = next(iter(observation.frames.values()))[0].image.shape
+    black = np.zeros(shape, np.uint8)
+    frames = {
+        role: tuple(replace(frame, epoch=epoch, image=black, slot=None) for frame in of_role)
+        for role, of_role in observation.frames.items()
+    }
+    return replace(observation, epoch=epoch, frames=frames)
+
+
+class _Evaluator:
+    """What is known of a bag so far."""
+
+    def __init__(self, bag: Path, setup: Setup, rig: Rig, start_ns: int) -> None:
+        self._bag = bag
+        self._roles = {camera.topic: role for role, camera in rig.cameras.items()}
+        self._setup = setup
+        self._start_ns = start_ns
+        self._waiting = Waiting()
+        self._windows: list[Window] = []  # with their future
+        self._before: Window | None = None
+        self._t0s: set[int] = set()
+        self._anchors = 0
+        self._frames_refused: Counter[str] = Counter()
+        self._messages_refused: Counter[str] = Counter()
+        self._not_observed: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+        self._cameras: Counter[str] = Counter()
+
+    def refuse(self, topic: str, reason: str) -> None:
+        """A message that was refused."""
+        role = self._roles.get(topic)
+        refused = self._messages_refused if role is None else self._frames_refused
+        source = topic if role is None else role
+        refused[self._grouped(reason.removeprefix(f"{source}: "), f"{source}: ")] += 1
+
+    def take_pose(self, pose: EgoPose, epoch: int) -> None:
+        """An ego pose, which windows may have waited for."""
+        self._windows += self._waiting.take(pose, epoch)
+
+    def take_instant(self, t0_ns: int, one_pass: BagPass, contenders: Iterable[_Contender]) -> None:
+        """A window, or the reason why there is none. Raises EngineFailure when an engine died."""
+        self._anchors += 1
+        if t0_ns in self._t0s:
+            self._not_observed["the recording repeats itself: this t0 has a window"] += 1
+            return
+        started = time.perf_counter()
+        try:
+            observation = observe(one_pass.buffers, t0_ns)
+        except (StaleInput, InvalidInput) as error:
+            self._not_observed[self._grouped(str(error))] += 1
+            return
+        observe_ms = (time.perf_counter() - started) * 1e3
+        self._t0s.add(t0_ns)
+        self._cameras.update(observation.frames.keys())
+        self._before = self._window(observation, contenders, observe_ms)
+        self._waiting.add(self._before)
+
+    def end(self, one_pass: BagPass) -> tuple[tuple[Window, ...], Coverage]:
+        """The bag is read. Raises InvalidInput when it was not in order, or without a window."""
+        windows = sorted(self._windows + self._waiting.end(), key=lambda window: window.t0_ns)
+        coverage = self._coverage(one_pass, windows)
+        for topic, backward in one_pass.backward.items():
+            if backward > max(1, MAX_BACKWARD_SHARE * one_pass.counts[topic]):
+                raise InvalidInput(
+                    f"{self._bag}: not in order: {backward} of {one_pass.counts[topic]} messages on {topic} are stamped more "
+                    "than 100 ms before the message before them; want records in the order of their stamps"
+                )
+        if not windows:
+            raise InvalidInput(f"{self._bag}: not one window; {_whole_story(coverage)}")
+        return tuple(windows), coverage
+
+    def _window(self, observation: Observation, contenders: Iterable[_Contender], observe_ms: float) -> Window:
+        t0_ns, before = observation.stamp_ns, self._before
+        request = replace(self._setup.request, seed=seed_of(t0_ns))
+        plans: dict[str, Plan] = {}
+        refused: dict[str, str] = {}
+        for contender in contenders:
+            try:
+                plans[contender.name] = _planned(observation, contender, request, observe_ms)
+            except InvalidInput as error:
+                refused[contender.name] = str(error)
+        deviations: dict[str, float | None] = {
+            name: plan_deviation_m(before.plans[name], before.ego_t0, found, observation.ego_t0)
+            if before is not None and name in before.plans
+            else None
+            for name, found in plans.items()
+        }
+        clip = f"{self._bag.resolve().name}/{int((t0_ns - self._start_ns) / 1e9 // CLIP_S)}"
+        sync_error_ms = max(abs(error) for errors in observation.sync_error_ms.values() for error in errors)
+        return Window(t0_ns, clip, observation.history, observation.ego_t0, NOTHING, sync_error_ms, plans, refused, deviations)
+
+    def _coverage(self, one_pass: BagPass, windows: list[Window]) -> Coverage:
+        frames_refused = dict(self._frames_refused)
+        for role, counts in one_pass.buffers.frames.counts.items():
+            fates = vars(counts)
+            frames_refused |= {f"{role}: {text}": fates[name] for name, text in _LEFT_BEHIND.items() if fates[name]}
+        known = [TIMES_S[: len(window.driven.xyz)] for window in windows]
+        future_to_s = {f"{h:g}": sum(points_to(times, h) is not None for times in known) for h in HORIZONS_S}
+        return Coverage(
+            messages=dict(one_pass.counts),
+            frames_refused=frames_refused,
+            messages_refused=dict(self._messages_refused),
+            anchors=self._anchors,
+            not_observed=dict(self._not_observed),
+            future_to_s=future_to_s,
+            examples=self._examples,
+            cameras={role: self._cameras[role] for role in one_pass.buffers.roles},
+        )
+
+    def _grouped(self, reason: str, source: str = "") -> str:
+        group = source + _NUMBERS.sub("#", reason)
+        self._examples.setdefault(group, source + reason)
+        return group
+
+
+def _planned(observation: Observation, contender: _Contender, request: Request, observe_ms: float) -> Plan:
+    """One contender's plan, with all stages. Raises InvalidInput when its engine gives none, EngineFailure when it died."""
+    engine, restarts, epoch = contender.engine, contender.engine.restarts, observation.epoch
+    seen = blanked(observation) if contender.is_blind else observation
+    started = time.perf_counter()
+    try:
+        found = plan(seen, engine, request, engine.space)
+    except EngineFailure as error:
+        if not engine.alive or engine.restarts != restarts:
+            raise EngineFailure(f"{contender.name} at {seen.stamp_ns} ns: {error}") from error
+        raise InvalidInput(str(error)) from error
+    total_ms = observe_ms + (time.perf_counter() - started) * 1e3
+    return replace(found, epoch=epoch, stage_ms={"observe": observe_ms, **found.stage_ms, "total": total_ms})
+
+
+def _told(records: Iterator[Record], total: int, progress: Callable[[float], None]) -> Iterator[Record]:
+    """The records, while telling of every thousandth part of them."""
+    for number, record in enumerate(records, 1):
+        yield record
+        if number * 1000 // total > (number - 1) * 1000 // total:
+            progress(number / total)
+
+
+def _whole_story(coverage: Coverage) -> str:
+    """Why there is no window, in words and counts."""
+    reasons = {**coverage.not_observed, **coverage.frames_refused, **coverage.messages_refused}
+    told = "; ".join(f"{count} x {coverage.examples.get(reason, reason)}" for reason, count in reasons.items())
+    read = ", ".join(f"{count} on {topic}" for topic, count in coverage.messages.items())
+    return f"{coverage.anchors} instants were asked for: {told or 'nothing was refused'}; messages read: {read}"
