@@ -18,9 +18,10 @@ from alpamayo_ros.engine.loading import default_deadline_ms
 from alpamayo_ros.evaluation.openloop.fan_out import ONE_CPU, PerBag, evaluate_bags
 from alpamayo_ros.evaluation.openloop.gate import TIMING_FILE, Measured, Verdict, judge, parse, read_baseline
 from alpamayo_ros.evaluation.openloop.golden import compare, golden_plans, read_golden, write_golden
-from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
+from alpamayo_ros.evaluation.openloop.results import BLANKED, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import VERSION, TimingFile, evaluation_file, write_file
 from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary, summarise
+from alpamayo_ros.evaluation.openloop.windows import contender_names
 from alpamayo_ros.evaluation.report.page import write_report
 from alpamayo_ros.evaluation.statistics import Estimate
 
@@ -66,7 +67,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     begun = time.perf_counter()
     evaluation = evaluate_bags(asked.bags, asked.setup, asked.out, asked.ray, asked.per_bag)
     evaluated = time.perf_counter()
-    summary = summarise(evaluation, _deadlines_ms(evaluation))
+    summary = summarise(evaluation, _deadlines_ms(evaluation.setup))
     figures = evaluation_file(evaluation, summary)
     write_file(figures, asked.out / EVALUATION_FILE)
     timing = _timing_file(evaluation, summary)
@@ -86,11 +87,10 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     return _figures(evaluation, summary, verdicts, unequal, seconds, files)
 
 
-def _deadlines_ms(evaluation: Evaluation) -> dict[str, float]:
-    """By contender: of the bundles in the order of the setup, and of the baselines."""
-    bundles = evaluation.setup.bundles
-    named = {KINEMATIC: KINEMATIC, evaluation.contenders[0] + BLANKED: bundles[0]}
-    named |= zip(evaluation.contenders, bundles, strict=False)
+def _deadlines_ms(setup: Setup) -> dict[str, float]:
+    """By contender: the node's default for its bundle."""
+    first, *others = contender_names(setup).items()
+    named = dict([first, (first[0] + BLANKED, first[1]), *others])
     return {contender: default_deadline_ms(bundle) for contender, bundle in named.items()}
 
 

@@ -2,8 +2,9 @@
 
 Either way a bag is evaluated by the same function, which writes its windows below `out` and hands nothing else back, so that
 both ways give the same evaluation and whatever was finished stays. A bag is not evaluated again when what is stored has the
-same key: a hash of the bag's name and content, the setup, and all of its provenance but git (see provenance.py). An engine of
-your own is the exception: its code is not hashed, so it is always asked.
+same key: its name, the names, sizes and times of change of its files (reading terabytes to find nothing new would be no
+resuming), the setup, and all of its provenance but git (see provenance.py). An engine of your own is the exception: its code
+is not hashed, so it is always asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import os
 import platform
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,15 +25,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from alpamayo_ros.engine.loading import bundle_folder
-from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_sha256, of_code, provenance
+from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_state, of_code, provenance
 from alpamayo_ros.evaluation.openloop.results import Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import read_bag, stored_key, write_bag
-from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
+from alpamayo_ros.evaluation.openloop.windows import contender_names, evaluate_bag, shared_profile
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
 LOCAL = "local"
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Shared memory of a Ray that is started here: results are names of files. Containers often have 64 MB, Ray wants 75."""
+
+
+CONNECT_S = 10.0
 
 
 class PerBag(NamedTuple):
@@ -74,6 +79,8 @@ def evaluate_bags(
     places = [bag.resolve() for bag in bags]
     if twice := sorted({str(place) for place in places if places.count(place) > 1}):
         raise InvalidInput(f"given twice, which would count its windows twice: {', '.join(twice)}")
+    contender_names(setup)
+    shared_profile(setup)
     made_with = provenance(setup)
     folder = out.resolve() / "bags"
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,10 +93,10 @@ def evaluate_bags(
     return _joined(setup, stems, broken, made_with)
 
 
-def key_of(bag: Path, sha256: str, setup: Setup, made_with: Mapping[str, str]) -> str:
+def key_of(bag: Path, state: str, setup: Setup, made_with: Mapping[str, str]) -> str:
     """Hash of everything that the evaluation of a bag depends on."""
     depends = {name: value for name, value in made_with.items() if name != GIT}  # a commit may change documents alone
-    return hashlib.sha256(json.dumps([str(bag), sha256, dataclasses.asdict(setup), depends]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([str(bag), state, dataclasses.asdict(setup), depends]).encode()).hexdigest()
 
 
 def _joined(setup: Setup, stems: Sequence[Path], broken: Mapping[str, str], made_with: Mapping[str, str]) -> Evaluation:
@@ -106,9 +113,8 @@ def _evaluate(task: _Task, progress: Callable[[float], None] = lambda _: None) -
     """Evaluate a bag and store it, unless it is stored. What a bag or an engine refuses is its outcome."""
     try:
         _check_code(task.made_with)
-        sha256 = bag_sha256(task.bag)
-        key = key_of(task.bag, sha256, task.setup, task.made_with)
-        stem = task.folder / f"{task.bag.stem}-{sha256[:8]}"
+        key = key_of(task.bag, bag_state(task.bag), task.setup, task.made_with)
+        stem = task.folder / f"{task.bag.stem}-{hashlib.sha256(str(task.bag).encode()).hexdigest()[:8]}"
         if stored_key(stem) != key or any(":" in bundle for bundle in task.setup.bundles):
             evaluation = evaluate_bag(task.bag, task.setup, progress)
             write_bag(evaluation, key, stem)
@@ -138,6 +144,7 @@ def _over_ray(tasks: Sequence[_Task], address: str, per_bag: PerBag) -> Iterator
     import ray
     from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
+    _check_answers(address)
     try:
         if address == LOCAL:
             store = OBJECT_STORE_BYTES
@@ -167,6 +174,17 @@ def _over_ray(tasks: Sequence[_Task], address: str, per_bag: PerBag) -> Iterator
                 yield task.bag, outcome
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself waits for a cluster without end."""
+    host, found, port = address.removeprefix("ray://").rpartition(":")
+    if not found:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"no Ray cluster at {address!r}: {error}") from error
 
 
 def _evaluate_there(task: _Task) -> _Outcome:

@@ -24,6 +24,9 @@ GIT = "git"
 LIBRARIES = ("numpy", "opencv-python-headless", "simplejpeg", "rosbags", "torch")
 """Those that pixels, messages and plans go through."""
 
+_NOT_ASKED = ("cli.py", "nodes", "simulation", "training", "evaluation/report", "evaluation/viewing", "evaluation/conversion")
+"""Of the package: neither plans nor their figures go through it."""
+
 _PACKAGE = Path(types.__file__).resolve().parent  # of the sources, where they are linked to
 _CHUNK = 1 << 20
 
@@ -41,13 +44,17 @@ def provenance(setup: Setup) -> dict[str, str]:
 
 
 def of_code() -> dict[str, str]:
-    """Version and hash of this package's sources, versions of the interpreter and of LIBRARIES."""
+    """Version of this package, hash of its sources that plans and figures go through, versions of the interpreter and of LIBRARIES."""
     return {
         "alpamayo_ros": _version("alpamayo_ros"),
-        "code": files_sha256(_PACKAGE, _PACKAGE.rglob("*.py")),
+        "code": files_sha256(_PACKAGE, (path for path in _PACKAGE.rglob("*.py") if not _is_elsewhere(path))),
         "python": platform.python_version(),
         **{library: _version(library) for library in LIBRARIES},
     }
+
+
+def _is_elsewhere(path: Path) -> bool:
+    return any(path.is_relative_to(_PACKAGE / part) for part in _NOT_ASKED)
 
 
 def git_state(folder: Path) -> str:
@@ -81,10 +88,21 @@ def bundle_sha256(bundle: str) -> str:
 
 def bag_sha256(bag: Path) -> str:
     """Hash of a rosbag2 folder's files, or of a bag that is one file. Raises InvalidInput when there is none."""
-    files = [path for path in bag.iterdir() if path.is_file()] if bag.is_dir() else [bag]
+    files = _bag_files(bag)
+    return files_sha256(files[0].parent, files)
+
+
+def bag_state(bag: Path) -> str:
+    """Names, sizes and times of change of a bag's files: tells, without reading, that it is the same. Raises InvalidInput."""
+    states = ((path.name, path.stat()) for path in _bag_files(bag))
+    return ", ".join(f"{name} {state.st_size} bytes {state.st_mtime_ns} ns" for name, state in states)
+
+
+def _bag_files(bag: Path) -> list[Path]:
+    files = sorted(path for path in bag.iterdir() if path.is_file()) if bag.is_dir() else [bag]
     if not files or not files[0].is_file():
         raise InvalidInput(f"{bag}: no such bag")
-    return files_sha256(bag if bag.is_dir() else bag.parent, files)
+    return files
 
 
 def files_sha256(root: Path, files: Iterable[Path]) -> str:

@@ -15,8 +15,8 @@ from alpamayo_ros.evaluation.report.figures import INK, LOOK, Plot, colour, svg,
 from alpamayo_ros.types import F64, STEP_S
 
 DRIVEN_POINTS = 800  # of a bag's curve
-PLANS_DRAWN = 40  # of a bag
-EVERY = 4  # steps of a plan from one drawn point to the next
+PLANS_DRAWN = 14  # of a bag
+EVERY = 2  # steps of a plan from one drawn point to the next
 SMOOTHED = 5  # steps that a driven acceleration or curvature is the mean of
 STANDS_M = 0.05  # a step that is shorter has no curvature: 0.5 m/s
 TITLES = ("speed, m/s", "acceleration, m/s²", "curvature, 1/m")
@@ -51,6 +51,7 @@ def _drive(bag: BagEvaluation, contender: str, number: int) -> Plot:
         axes.add_collection(LineCollection(lines, colors=colour(0), linewidths=0.9, alpha=0.75))
         axes.autoscale_view()
         axes.set_title(title)
+        axes.locator_params(axis="y", nbins=5)
     rows[-1].set(xlabel="since the bag's start, s")
     return Plot(bag.bag, "", svg(figure, f"drive {number}"), by_contender=False)
 

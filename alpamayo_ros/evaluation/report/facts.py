@@ -10,7 +10,7 @@ from alpamayo_ros.evaluation.metrics import HORIZONS_S
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Evaluation
 from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary, by_horizon
 from alpamayo_ros.evaluation.report.pictures import Bad
-from alpamayo_ros.evaluation.report.tables import KEY, NOTHING, Latency, Row, latencies, number, p_words, rows
+from alpamayo_ros.evaluation.report.tables import KEY, NOTHING, Latency, Row, latencies, latency_rows, number, p_words, rows
 from alpamayo_ros.types import Plan
 
 WARNINGS = {
@@ -54,6 +54,7 @@ class Facts:
     verdict: str  # how much was evaluated
     shortcut: tuple[str, ...]  # whether the cameras matter, a sentence each
     notes: tuple[str, ...]  # how to read the figures
+    windows: int
     contenders: tuple[Judged, ...]
     key: tuple[Row, ...]
     every: tuple[Row, ...]
@@ -99,8 +100,9 @@ def facts(evaluation: Evaluation, summary: Summary) -> Facts:
         verdict=_verdict(evaluation, summary),
         shortcut=tuple(_shortcut(summary)),
         notes=tuple(_notes(summary)),
+        windows=summary.windows,
         contenders=summary.contenders,
-        key=rows(summary, KEY),
+        key=(*rows(summary, KEY), *latency_rows(summary)),
         every=rows(summary, METRICS),
         latencies=latencies(summary.timings),
         bags=tuple(_covered(bag) for bag in evaluation.bags),

@@ -19,7 +19,9 @@ from alpamayo_ros.types import F64
 
 Thinned = TypeVar("Thinned", F64, Sequence[Any])
 
-COLOURS = ("#1f6fb4", "#e07b1a", "#5c6570", "#2c9a5b", "#9253b4", "#b8901a")
+# Apart from each other, from the colours of speed, and from `drawing.DRIVEN`, which they meet in views from above.
+COLOURS = ("#1b5fa8", "#12aeb8", "#868f9a", "#a9760f", "#7d5bc4", "#566f1f")
+DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 INK, ALARM = "#22272e", "#c22f2f"
 LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -63,6 +65,11 @@ class Plot(NamedTuple):
 def colour(place: int) -> str:
     """Of the contender at a place, "#rrggbb"."""
     return COLOURS[place % len(COLOURS)]
+
+
+def dashes(place: int) -> Any:
+    """The line style of the contender at a place: lines that lie on each other are both seen."""
+    return DASHES[place % len(DASHES)]
 
 
 def panels(count: int, height_in: float, widths: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:

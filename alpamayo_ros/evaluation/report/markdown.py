@@ -46,7 +46,9 @@ def _head(facts: Facts, gate: Sequence[Verdict]) -> Iterator[str]:
 def _figures(facts: Facts) -> Iterator[str]:
     if not facts.contenders:
         return
-    names = [f"{plain(judged.name)} ({judged.weights}, {judged.plans} plans)" for judged in facts.contenders]
+    names = [
+        f"{plain(judged.name)} ({judged.weights}, {judged.plans} of {facts.windows} planned)" for judged in facts.contenders
+    ]
     yield from table(["metric", *names], (_line(row) for row in facts.key))
     for note in facts.notes:
         yield from (plain(note), "")

@@ -8,11 +8,12 @@ from operator import attrgetter
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from alpamayo_ros.evaluation.metrics import COMFORT_BOUNDS, FEASIBLE_BOUNDS, HORIZONS_S, MISS_M, longitudinal_lateral_m
 from alpamayo_ros.evaluation.openloop.results import Evaluation, Window
 from alpamayo_ros.evaluation.openloop.summary import StageTiming, Summary, by_horizon
-from alpamayo_ros.evaluation.report.figures import ALARM, INK, LOOK, Plot, colour, logarithmic, panels, svg, thinned
+from alpamayo_ros.evaluation.report.figures import ALARM, INK, LOOK, Plot, colour, dashes, logarithmic, panels, svg, thinned
 from alpamayo_ros.types import F64, HORIZON
 
 SHARES = np.linspace(0.0, 1.0, 201)
@@ -51,7 +52,8 @@ def _errors_by_horizon(summary: Summary) -> Plot:
 def _by_horizon(axes: Axes, summary: Summary, stem: str, title: str) -> None:
     for place, judged in enumerate(summary.contenders):
         known = [(h, e) for h in HORIZONS_S if (e := judged.estimates[by_horizon(stem, h)]) is not None]
-        axes.plot([h for h, _ in known], [e.mean for _, e in known], "o-", color=colour(place))
+        means = [e.mean for _, e in known]
+        axes.plot([h for h, _ in known], means, marker="o", linestyle=dashes(place), color=colour(place))
         sure = [(h, e.low, e.high) for h, e in known if e.low is not None and e.high is not None]
         axes.fill_between(*(np.array(sure).reshape(-1, 3).T), color=colour(place), alpha=0.15, linewidth=0)
     axes.set(title=title, xlabel="horizon, s", xlim=(0, 6.6), ylim=(0, None))
@@ -91,11 +93,13 @@ def _distribution(summary: Summary, windows: Sequence[Window]) -> Plot:
         for place, judged in enumerate(summary.contenders):
             errors = [error_m(w.metrics[judged.name])[-1] for w in windows if judged.name in w.plans]
             if known := [error for error in errors if error is not None]:
-                one.plot(np.maximum(np.quantile(known, SHARES), LEAST_M), 100 * SHARES, color=colour(place))
+                one.plot(
+                    np.maximum(np.quantile(known, SHARES), LEAST_M), 100 * SHARES, linestyle=dashes(place), color=colour(place)
+                )
         one.set(ylim=(0, 101), title=f"{title} at {HORIZONS_S[-1]:g} s", xlabel="error, m", ylabel="windows at or below, %")
         logarithmic(one)
     axes[1].axvline(MISS_M, color=ALARM, linewidth=1.0)
-    axes[1].text(MISS_M * 1.04, 3, f"miss: above {MISS_M:g} m", color=ALARM)
+    axes[1].set_title(f"{axes[1].get_title(loc='left')}; red: {MISS_M:g} m, above it is a miss")
     caption = "Share of windows whose error is at or below that on the axis (logarithmic); a curve crosses 50 % at its median."
     return Plot("Distribution of the error", caption, svg(figure, "distribution"), by_contender=True)
 
@@ -168,3 +172,4 @@ def _histogram(axes: Axes, summary: Summary, windows: Sequence[Window]) -> None:
         title="infer" if deadline_ms is None else f"infer; red: its deadline, {deadline_ms:g} ms", xlabel="ms", ylabel="plans"
     )
     axes.set_xmargin(0.05)
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))

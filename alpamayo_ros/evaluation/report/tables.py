@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Metric, StageTiming, Summary, Timing, by_horizon
+from alpamayo_ros.evaluation.openloop.summary import LATENCY, METRICS, Judged, Metric, StageTiming, Summary, Timing, by_horizon
 from alpamayo_ros.evaluation.statistics import Difference, Estimate
 
 KEY_HORIZON_S = 6.4
@@ -112,6 +112,20 @@ def p_words(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
+def latency_rows(summary: Summary) -> Iterator[Row]:
+    """How long a plan takes, for the first table; nothing where nobody measured it."""
+    if any(LATENCY in timing.stages for timing in summary.timings.values()):
+        cells = tuple(_latency_cell(summary.timings.get(judged.name)) for judged in summary.contenders)
+        yield Row("latency_p95_ms", "Latency, p95", "ms", "lower", "infer, rollout and reasoning of one plan", "own", cells)
+
+
+def _latency_cell(timing: Timing | None) -> Cell:
+    if timing is None or LATENCY not in timing.stages:
+        return Cell(NOTHING, "", "", "", "")
+    times, late = timing.stages[LATENCY], _deadline(timing)
+    return Cell(number(times.p95_ms, 1), "", "", "", "", f"p50 {number(times.p50_ms, 1)}{'; ' if late else ''}{late}")
+
+
 class Stage(NamedTuple):
     """How long a stage took, as words."""
 
@@ -143,4 +157,4 @@ def _stage(name: str, timing: StageTiming) -> Stage:
 def _deadline(timing: Timing) -> str:
     if timing.deadline_ms is None or timing.missed is None:
         return ""
-    return f"{number(100 * timing.missed, 1)} % of plans past the deadline of infer, {timing.deadline_ms:g} ms"
+    return f"{number(100 * timing.missed, 1)} % past infer's deadline of {timing.deadline_ms:g} ms"

@@ -12,7 +12,7 @@ from evaluation.openloop.made import made_bag
 
 from alpamayo_ros.evaluation.openloop import fan_out
 from alpamayo_ros.evaluation.openloop.fan_out import evaluate_bags, key_of
-from alpamayo_ros.evaluation.openloop.provenance import GIT
+from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_sha256
 from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import evaluation_file, write_file
 from alpamayo_ros.evaluation.openloop.summary import summarise
@@ -31,7 +31,7 @@ class Evaluated(list[str]):
         progress(0.5)
         if bag.name.startswith("bad"):
             raise InvalidInput(f"{bag}: damaged") if bag.name == "bad" else EngineFailure("the engine died")
-        return replace(made_bag(str(bag), 5, seed=len(bag.name)), sha256=fan_out.bag_sha256(bag))
+        return replace(made_bag(str(bag), 5, seed=len(bag.name)), sha256=bag_sha256(bag))
 
 
 @pytest.fixture
@@ -84,6 +84,31 @@ def test_a_result_that_was_cut_off_is_made_again(evaluated: Evaluated, bags: dic
     stored.unlink()
     evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
     assert evaluated == ["one", "one"]
+
+
+def test_the_key_sees_a_bag_that_was_written_again_with_the_same_size(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path
+) -> None:
+    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+    (bags["one"] / "bag_0.mcap").write_text("eno")
+    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+    assert evaluated == ["one", "one"]
+
+
+def test_bundles_that_cannot_be_compared_are_refused_before_any_bag(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="both would be called kinematic"):
+        evaluate_bags([bags["one"]], replace(SETUP, bundles=("kinematic", "kinematic")), tmp_path / "out")
+    assert evaluated == []
+
+
+def test_a_cluster_that_does_not_answer_is_refused(bags: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(InvalidInput, match=r"no Ray cluster at '127\.0\.0\.1:9': .*refused"):
+        evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="127.0.0.1:9")
+    with pytest.raises(InvalidInput, match="no Ray cluster at 'auto'"):
+        evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="auto")
 
 
 def test_an_engine_of_your_own_is_always_asked(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
