@@ -95,16 +95,17 @@ def recover(bag: Positional[Path], out: Positional[Path], overwrite: bool = Fals
 @app.command
 def convert(
     source: Positional[Annotated[Path, arg(metavar="DIR", help="a data set's folder")]],
-    out: Positional[Annotated[Path, arg(metavar="DIR", help="the bag to be written, with its rig file beside it")]],
+    out: Positional[Annotated[Path, arg(metavar="DIR", help="the bag to be written, with its rig as rig.yaml in it")]],
     kind: Literal["physical-ai-av", "nuscenes", "kitti"],
     scene: Annotated[str | None, arg(metavar="NAME", help="clip, scene or drive; none lists what the folder has")] = None,
+    rate_hz: Annotated[float, arg(help="cameras that are faster keep every n-th frame")] = 10.0,
     overwrite: bool = False,
 ) -> Figures:
-    """Write a clip of a data set as a seven-camera bag, calibration and odometry included."""
+    """Write a clip of a data set as a bag, calibration and odometry included."""
     from alpamayo_ros.evaluation.conversion.convert import convert as write
 
     _make_room(out, overwrite)
-    return dataclasses.asdict(write(kind, source, scene, out))
+    return dataclasses.asdict(write(kind, source, scene, out, rate_hz))
 
 
 @app.command

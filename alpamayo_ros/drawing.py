@@ -107,16 +107,16 @@ def birds_eye(
     _vehicle(picture, pixels(VEHICLE_CORNERS))
     for baseline, colour in baselines:
         _path(picture, pixels(_from_start(baseline.xyz)[:, :2]), colour, 2)
-    if driven is not None:
-        way = pixels(_from_start(driven)[:, :2])
-        _path(picture, way, DRIVEN, 3)
-        _dots(picture, way[SECOND::SECOND], DRIVEN)
     path = pixels(_from_start(trajectory.xyz)[:, :2])
     for i, speed in enumerate(trajectory.speed_mps):
         _path(picture, path[i : i + 2], speed_colour(float(speed)), 3)
     seconds = np.arange(1.0, trajectory.t_s[-1] + 1e-6)
     whole = [int(np.argmin(np.abs(trajectory.t_s - s))) for s in seconds]
     _dots(picture, path[1:][whole], INK)
+    if driven is not None:
+        way = pixels(_from_start(driven)[:, :2])
+        _path(picture, way, DRIVEN, 2)
+        _dots(picture, way[SECOND::SECOND], DRIVEN)
     return picture
 
 

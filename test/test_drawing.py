@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from alpamayo_ros import drawing
 from alpamayo_ros.cameras import Camera, Fisheye, Pinhole, base_from_optical
-from alpamayo_ros.drawing import birds_eye, contact_sheet, overlay, plan_picture, speed_colour, wrapped
+from alpamayo_ros.drawing import birds_eye, contact_sheet, overlay, plan_picture, seven_up, speed_colour, wrapped
 from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.geometry import inverse
 from alpamayo_ros.profile import Mount
-from alpamayo_ros.types import Consistency, Decision, EgoHistory, InvalidInput, Plan, ReasoningTrace, Trajectory
+from alpamayo_ros.types import ROLES, Consistency, Decision, EgoHistory, InvalidInput, Plan, ReasoningTrace, Trajectory
 
 cv2.setNumThreads(1)
 
@@ -225,3 +225,17 @@ def test_wrapped_text_is_ascii_fits_and_loses_no_letter(text: str, width_px: int
 
 def test_characters_opencv_cannot_draw_become_question_marks() -> None:
     assert wrapped("a — b\té", 400) == ["a ? b ?"]
+
+
+def test_seven_cameras_stand_in_their_places_and_a_missing_one_stays_dark() -> None:
+    shades = {role: 30 * i + 40 for i, role in enumerate(ROLES) if role != "rear_tele"}
+    page = seven_up({role: np.full((90, 160, 3), shade, np.uint8) for role, shade in shades.items()}, {}, 960)
+    assert page.shape == (180 + 135, 960, 3)
+    places = {role: page[90, 160 + 320 * i] for i, role in enumerate(("front_left", "front_wide", "front_right"))}
+    places |= {role: page[250, 120 + 240 * i] for i, role in enumerate(("rear_left", "front_tele", "rear_tele", "rear_right"))}
+    assert {role: tuple(colour) for role, colour in places.items()} == {
+        role: (shades[role],) * 3 if role in shades else drawing.PAPER for role in ROLES
+    }
+    assert painted(page, seven_up({}, {"front_tele": "silent"}, 960))[190:200, 245:300].any(), "a label without an image"
+    with pytest.raises(InvalidInput, match="unknown camera role 'front'"):
+        seven_up({"front": GREY}, {}, 960)

@@ -102,7 +102,7 @@ def salvage(place: Path, data: bytes) -> tuple[list[Record], tuple[str, ...]] | 
     return records, recovered.problems
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(0, 1, exclude_max=True))
 def test_every_message_before_a_cut_is_recovered_and_the_cut_is_said(whole: bytes, place: Path, where: float) -> None:
     cut = int(where * len(whole))
@@ -115,7 +115,7 @@ def test_every_message_before_a_cut_is_recovered_and_the_cut_is_said(whole: byte
         assert any("cut off" in problem for problem in result[1])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_a_flipped_byte_costs_one_chunk_at_most_and_no_message_is_wrong(
     whole: bytes, place: Path, where: float, flip: int
@@ -131,7 +131,7 @@ def test_a_flipped_byte_costs_one_chunk_at_most_and_no_message_is_wrong(
     assert len(records) == MESSAGES or problems
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=40)), min_size=1, max_size=6))
 def test_any_damage_gives_true_messages_or_a_refusal(whole: bytes, place: Path, wounds: list[tuple[float, bytes]]) -> None:
     damaged = bytearray(whole)
@@ -220,25 +220,24 @@ def test_a_database_that_was_cut_off_gives_the_rows_that_can_be_read(tmp_path: P
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
-def test_a_damaged_database_gives_rows_or_a_refusal(rows: bytes, place: Path, cut: float, where: float, flip: int) -> None:
-    damaged = bytearray(rows[: int((0.2 + 0.8 * cut) * len(rows))])
+def test_a_damaged_database_gives_rows_or_a_refusal(rows: Path, place: Path, cut: float, where: float, flip: int) -> None:
+    data = rows.read_bytes()
+    damaged = bytearray(data[: int((0.2 + 0.8 * cut) * len(data))])
     damaged[int(where * len(damaged))] ^= flip
     (place / "bag.db3").write_bytes(damaged)
     shutil.rmtree(place / "out", ignore_errors=True)
     refusal = ""
     try:
         recovered = recover(place / "bag.db3", place / "out")
-    except InvalidInput as error:
-        refusal = str(error)
-    if refusal:
-        assert "bag.db3: no message can be recovered" in refusal
-    else:
         assert recovered.messages == len(list(read_bag(place / "out")))
+    except InvalidInput as error:
+        refusal = str(error)  # a database has no checksums: a definition may be damaged unseen, until it is read
+    assert not refusal or "bag.db3: no message can be recovered" in refusal or "was recorded with another definition" in refusal
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return (write_rows(tmp_path_factory.mktemp("rows") / "bag", 60) / "bag.db3").read_bytes()
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("rows") / "bag", 60) / "bag.db3"
 
 
 def test_what_sqlite_left_in_a_side_file_is_used_and_the_recording_stays_as_it_is(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from alpamayo_ros.bags import BagWriter, deserialize, read_bag
+from alpamayo_ros.bags import BagWriter, deserialize, message, read_bag
 from alpamayo_ros.evaluation.public_way import decode_fully, expected_checksums, window_cpu_ms
-from alpamayo_ros.evaluation.replay import Replay, ReplayResult, digest, replay_bag
+from alpamayo_ros.evaluation.replay import NAVIGATION, Replay, ReplayResult, digest, replay_bag
 from alpamayo_ros.evaluation.single import Asked, answer_once, instant, navigation_of, plan_at, plan_once
 from alpamayo_ros.pipeline.decode import camera_frame, pixels_into
 from alpamayo_ros.profile import InputProfile, Rig, read_profile, read_rig
@@ -125,6 +125,30 @@ def test_a_route_is_read_from_words_and_refused_where_nobody_takes_it(bag: Path,
             navigation_of(words, 5)
     with pytest.raises(InvalidInput, match="takes no navigation"):
         plan_at(asked(bag, instant(bag, 1.0), rig, profile, navigation=route))
+
+
+def test_recorded_commands_reach_the_planner_unless_another_one_is_given(
+    bag: Path, rig: Rig, profile: Path, tmp_path: Path
+) -> None:
+    described = read_profile(str(profile)).model_dump(mode="json") | {"navigation": "text"}
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(described))
+    time, kind = message("builtin_interfaces/msg/Time"), "alpamayo_ros/msg/NavigationCommand"
+    with BagWriter(tmp_path / "bag") as writer:
+        for number, record in enumerate(read_bag(bag)):
+            writer.write(record.topic, record.type_name, record.log_ns, record.cdr)
+            if number == 100:
+                made = message("std_msgs/msg/Header")(time(record.log_ns // 10**9, 0), "")
+                command = message(kind)(made, 1, 30.0, "Main St", time(record.log_ns // 10**9 + 60, 0))
+                writer.write(NAVIGATION, kind, record.log_ns, command)
+    for given in (None, navigation_of("turn_right 5", 2 * 10**18)):
+        with closing(Replay(tmp_path / "bag", rig, "kinematic", str(tmp_path / "profile.yaml"), navigation=given)) as replay:
+            seen = [cycle.observation.navigation for cycle in replay.cycles() if cycle.observation is not None]
+        if given is None:
+            assert seen[0] is None
+            assert seen[-1] is not None
+            assert (seen[-1].maneuver, seen[-1].road_name) == ("turn_left", "Main St")
+        else:
+            assert set(seen) == {given}
 
 
 def test_only_models_answer_questions(bag: Path, rig: Rig, profile: Path) -> None:

@@ -126,7 +126,10 @@ def _kept_frames(clip: Clip, rate_hz: float) -> dict[str, I64]:
     if every == 1:
         return {camera.role: np.arange(len(camera.stamps_ns)) for camera in clip.cameras}
     wanted = fastest.stamps_ns[::every]
-    return {camera.role: _nearest(camera.stamps_ns, wanted) for camera in clip.cameras}
+    kept = {camera.role: _nearest(camera.stamps_ns, wanted) for camera in clip.cameras}
+    if few := [role for role, frames in kept.items() if len(frames) < 2]:
+        raise InvalidInput(f"rate: at {rate_hz} Hz fewer than 2 frames of {', '.join(few)} remain of this clip")
+    return kept
 
 
 def _nearest(stamps_ns: I64, wanted_ns: I64) -> I64:

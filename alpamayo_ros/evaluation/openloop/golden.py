@@ -71,12 +71,11 @@ class _Unequal(NamedTuple):
         return re.sub(r"\[\d+\]", "", self.where)
 
 
-def golden_plans(evaluation: Evaluation, only_t0_ns: Sequence[int] = ()) -> Golden:
-    """Plans of the evaluated contender: at the t0s asked for, or the first, middle and last one of the first bag.
+def golden_plans(evaluation: Evaluation, name: str, only_t0_ns: Sequence[int] = ()) -> Golden:
+    """Plans of a contender: at the t0s asked for, or the first, middle and last one of the first bag.
 
-    Raises InvalidInput where there are none.
+    Raises InvalidInput where there are too few.
     """
-    name = evaluation.contenders[0]
     planned = [[window for window in bag.windows if name in window.plans] for bag in evaluation.bags]
     wanted = set(only_t0_ns)
     place = max(range(len(planned)), key=lambda i: len(wanted & {window.t0_ns for window in planned[i]}))  # the first of equals

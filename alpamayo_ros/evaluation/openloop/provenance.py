@@ -44,7 +44,7 @@ def provenance(setup: Setup) -> dict[str, str]:
 
 
 def of_code() -> dict[str, str]:
-    """Version of this package, hash of its sources that plans and figures go through, versions of the interpreter and of LIBRARIES."""
+    """Version of this package, hash of its sources that plans and figures go through, versions of interpreter and LIBRARIES."""
     return {
         "alpamayo_ros": _version("alpamayo_ros"),
         "code": files_sha256(_PACKAGE, (path for path in _PACKAGE.rglob("*.py") if not _is_elsewhere(path))),

@@ -22,6 +22,7 @@ from alpamayo_ros.drawing import (
     PAPER,
     SEVEN_ROWS,
     birds_eye,
+    metres_across,
     overlay,
     seven_up,
     write_lines,
@@ -42,9 +43,6 @@ NOMINAL_HZ = 10
 
 LAST_FRAME_NS = 100_000_000
 """How long a film of one scene lasts."""
-
-METRES = (60.0, 80.0, 120.0, 160.0, 240.0, 320.0)
-"""Sides of the view from above."""
 
 
 class Coding(NamedTuple):
@@ -67,7 +65,7 @@ class Pages:
 
     def __init__(self, width: int) -> None:
         self.width, self.height = width, width * 9 // 16
-        self._metres = METRES[0]
+        self._metres = 0.0
         self._first_ns: int | None = None
 
     def page(self, scene: Scene) -> U8:
@@ -90,10 +88,8 @@ class Pages:
     def _above(self, scene: Scene, side: int) -> U8:
         assert scene.plan is not None
         assert scene.history is not None
-        plan, far_m = scene.plan, 0.0
-        for xyz in (plan.trajectory.xyz, scene.driven.xyz):
-            far_m = max(far_m, xyz[:, 0].max(initial=0.0) / 0.72, np.abs(xyz[:, 1]).max(initial=0.0) / 0.48)
-        self._metres = max(self._metres, next((m for m in METRES if m >= far_m), METRES[-1]))
+        plan = scene.plan
+        self._metres = max(self._metres, metres_across([plan.trajectory.xyz, scene.driven.xyz]))
         return birds_eye(plan.trajectory, plan.candidates, scene.history, side, self._metres, scene.driven.xyz)
 
 

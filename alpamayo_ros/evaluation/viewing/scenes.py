@@ -16,8 +16,9 @@ from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera, resized
 from alpamayo_ros.drawing import plan_lines, wrapped
 from alpamayo_ros.evaluation.metrics import Driven
+from alpamayo_ros.evaluation.openloop.truth import NOTHING, driven
 from alpamayo_ros.evaluation.replay import Replay
-from alpamayo_ros.geometry import apply, inverse, transform, yaw_of
+from alpamayo_ros.geometry import apply, inverse, transform
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Transforms
 from alpamayo_ros.pipeline.cycle import Cycle
@@ -37,8 +38,6 @@ from alpamayo_ros.types import (
 )
 
 T = TypeVar("T")
-
-NOT_DRIVEN = Driven(np.zeros((0, 3)), np.zeros(0), np.zeros(0))
 
 STEP_NS = round(STEP_S * 1e9)
 HISTORY_STEPS = 21
@@ -170,8 +169,8 @@ class Surroundings:
         poses = self._poses.around(t0_ns)
         ego = ego or _pose_at(poses, t0_ns)
         if ego is None:
-            return Scene(t0_ns, frames, self.views, None, None, NOT_DRIVEN, plan, refused, status)
-        return Scene(t0_ns, frames, self.views, ego, _history(poses, ego), _driven(poses, ego), plan, refused, status)
+            return Scene(t0_ns, frames, self.views, None, None, NOTHING, plan, refused, status)
+        return Scene(t0_ns, frames, self.views, ego, _history(poses, ego), driven(poses, ego), plan, refused, status)
 
     def _camera_frames(self) -> Iterator[tuple[int, EncodedFrame]]:
         roles = {camera.topic: role for role, camera in self._rig.cameras.items() if camera.topic in self._recorded}
@@ -233,29 +232,13 @@ def _pose_at(poses: list[EgoPose], t0_ns: int) -> EgoPose | None:
         return None
 
 
-def _steps(poses: list[EgoPose], t0_ns: int, step_ns: int, steps: int) -> list[EgoPose]:
-    """Poses at exact steps from t0 on, without that at t0, until one that odometry does not cover."""
-    known: list[EgoPose] = []
-    while len(known) < steps and (pose := _pose_at(poses, t0_ns + (len(known) + 1) * step_ns)) is not None:
-        known.append(pose)
-    return known
-
-
 def _history(poses: list[EgoPose], ego: EgoPose) -> EgoHistory:
-    """As far back as odometry goes; where it says nothing, the vehicle stood where it is."""
-    before = _steps(poses, ego.stamp_ns, -STEP_NS, HISTORY_STEPS - 1) or [ego]
-    xyz, rot = _seen_from(ego, [*reversed(before), ego])
-    return EgoHistory(ego.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))
-
-
-def _driven(poses: list[EgoPose], ego: EgoPose) -> Driven:
-    after = _steps(poses, ego.stamp_ns, STEP_NS, HORIZON)
-    xyz, rot = _seen_from(ego, after)
-    return Driven(xyz, np.array([yaw_of(turn) for turn in rot]), np.array([pose.speed_mps for pose in after]))
-
-
-def _seen_from(ego: EgoPose, poses: list[EgoPose]) -> tuple[F64, F64]:
-    """Positions (n, 3) m and rotations (n, 3, 3) of poses in the frame of one of them."""
+    """As many exact steps back from t0 as odometry covers; where it says nothing, the vehicle stood where it is."""
+    known = [ego]
+    while len(known) < HISTORY_STEPS and (pose := _pose_at(poses, ego.stamp_ns - len(known) * STEP_NS)) is not None:
+        known.append(pose)
+    known = known[::-1] if len(known) > 1 else [ego, ego]
     ego_from_odom = inverse(odom_from_ego(ego))
-    xyz = apply(ego_from_odom, np.array([pose.position for pose in poses]).reshape(-1, 3))
-    return xyz, ego_from_odom[:3, :3] @ np.array([pose.odom_from_ego for pose in poses]).reshape(-1, 3, 3)
+    xyz = apply(ego_from_odom, np.array([pose.position for pose in known]))
+    rot = ego_from_odom[:3, :3] @ np.array([pose.odom_from_ego for pose in known])
+    return EgoHistory(ego.stamp_ns, xyz.astype(np.float32), rot.astype(np.float32))

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from av.video.reformatter import ColorRange, Colorspace
 from evaluation.conversion.drive import OPTICAL, YAW_RATE_RPS, Eye, ego, ftheta, jpeg, mounted, pinhole, turn_rate, velocity
 from scipy.spatial.transform import Rotation
 
@@ -59,15 +60,19 @@ def av_stamps_us(role: str) -> np.ndarray:
     )
 
 
-def film(images: list[np.ndarray], fps: int = AV_FPS) -> bytes:
-    """An mp4 with H.264."""
+def film(images: list[np.ndarray], tagged: tuple[Colorspace, ColorRange] | None = None) -> bytes:
+    """An mp4 with H.264; its colours are BT.601 of limited range and untagged, or as they are tagged."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "14"})
+        stream = container.add_stream("libx264", rate=AV_FPS, options={"preset": "veryfast", "crf": "14"})
         stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], "yuv420p"
+        matrix, levels = tagged or (Colorspace.ITU601, ColorRange.MPEG)
+        if tagged:
+            stream.codec_context.colorspace, stream.codec_context.color_range = int(matrix), int(levels)
         for at, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = at, Fraction(1, fps)
+            rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = rgb.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=levels)
+            frame.pts, frame.time_base = at, Fraction(1, AV_FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return file.getvalue()

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 from evaluation.conversion import drive, made
 
 from alpamayo_ros.evaluation.conversion.convert import Kind, convert
@@ -71,6 +72,14 @@ def test_fast_cameras_keep_every_nth_frame(sources: dict[str, Path], tmp_path: P
     assert bag.rig.cameras["front_wide"].rate_hz == pytest.approx(kept_hz, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "expected"), [(0.0, "above 0 Hz, got 0.0"), (0.1, "at 0.1 Hz fewer than 2 frames of front_w")]
+)
+def test_a_rate_that_leaves_nothing_is_refused(sources: dict[str, Path], tmp_path: Path, rate_hz: float, expected: str) -> None:
+    with pytest.raises(InvalidInput, match=expected):
+        convert("physical-ai-av", sources["physical-ai-av"], None, tmp_path / "bag", rate_hz)
+
+
 def test_frames_that_stay_are_those_of_one_instant(sources: dict[str, Path], tmp_path: Path) -> None:
     """The front tele camera begins two frames later: its third is the front wide camera's fifth."""
     source = copied(sources, "physical-ai-av", tmp_path)
@@ -85,19 +94,30 @@ def test_frames_that_stay_are_those_of_one_instant(sources: dict[str, Path], tmp
 # --- the films ---------------------------------------------------------------------------------------------------------------
 
 
-def test_jpegs_of_a_film_have_the_colours_of_the_film(sources: dict[str, Path], tmp_path: Path) -> None:
-    """Against the film's own pixels as converted to RGB by the decoder's library."""
+@pytest.mark.parametrize(
+    "tagged",
+    [
+        None,
+        (Colorspace.ITU601, ColorRange.MPEG),
+        (Colorspace.ITU601, ColorRange.JPEG),
+        (Colorspace.ITU709, ColorRange.MPEG),
+        (Colorspace.ITU709, ColorRange.JPEG),
+    ],
+)
+def test_jpegs_of_a_film_have_its_colours(
+    sources: dict[str, Path], tmp_path: Path, tagged: tuple[Colorspace, ColorRange] | None
+) -> None:
     colours = np.zeros((made.AV_SIZE[1], made.AV_SIZE[0], 3), np.uint8)
     for i, colour in enumerate([(200, 30, 40), (30, 160, 60), (40, 60, 220), (250, 250, 250), (5, 5, 5), (128, 128, 128)]):
         colours[:, i * 53 : (i + 1) * 53] = colour
     source = copied(sources, "physical-ai-av", tmp_path)
-    made.av_camera(source, "front_wide", made.film([colours] * len(made.av_stamps_us("front_wide"))))
+    made.av_camera(source, "front_wide", made.film([colours] * len(made.av_stamps_us("front_wide")), tagged))
     bag = drive.Bag(convert("physical-ai-av", source, None, tmp_path / "bag"))
     for image in bag.images("front_wide")[::10]:
         seen = cv2.imdecode(image.data, cv2.IMREAD_COLOR_RGB)
         for i in range(6):
             middle = np.s_[60:120, i * 53 + 16 : i * 53 + 36]
-            # Range and matrix taken for others are off by 10 levels and more.
+            # Another range or matrix is off by 11 levels and more.
             assert np.abs(seen[middle].mean(axis=(0, 1)) - colours[middle].mean(axis=(0, 1))).max() < 4.0
 
 

@@ -19,8 +19,13 @@ from alpamayo_ros.evaluation.openloop.golden import (
     read_golden,
     write_golden,
 )
-from alpamayo_ros.evaluation.openloop.results import Evaluation
-from alpamayo_ros.types import Decision, InvalidInput, Trajectory
+from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
+from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
+from alpamayo_ros.profile import read_rig, shared_files
+from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.types import Decision, InvalidInput, Request, Trajectory
+
+NANO = shared_files() / "models" / "ar1_nano"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def golden(evaluation: Evaluation) -> Golden:
-    return golden_plans(evaluation)
+    return golden_plans(evaluation, BUNDLE)
 
 
 def with_first(golden: Golden, changed: Callable[[GoldenPlan], GoldenPlan]) -> Golden:
@@ -61,7 +66,7 @@ def test_first_middle_and_last_window_are_kept_and_come_back_from_a_file(
 def test_the_plans_of_the_same_windows_are_compared_in_whichever_bag_they_are(evaluation: Evaluation, golden: Golden) -> None:
     t0s = [plan.t0_ns for plan in golden.plans]
     shifted = replace(evaluation.bags[1], windows=evaluation.bags[1].windows[:3])
-    assert compare(golden, golden_plans(replace(evaluation, bags=(shifted, evaluation.bags[0])), t0s)) == []
+    assert compare(golden, golden_plans(replace(evaluation, bags=(shifted, evaluation.bags[0])), BUNDLE, t0s)) == []
 
 
 @pytest.mark.parametrize("field", sorted(set(TOLERANCES) - {"scores"}))
@@ -120,4 +125,27 @@ def test_a_shorter_trajectory_differs(golden: Golden) -> None:
 def test_too_few_plans_are_refused(evaluation: Evaluation) -> None:
     (bag, *_) = evaluation.bags
     with pytest.raises(InvalidInput, match=f"want 3 plans of {BUNDLE} or more, bag_0 has 2"):
-        golden_plans(replace(evaluation, bags=(replace(bag, windows=bag.windows[:2]),)))
+        golden_plans(replace(evaluation, bags=(replace(bag, windows=bag.windows[:2]),)), BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """The bag that the shipped files are of, planned for by the shipped bundle, the same without pictures, and the baseline."""
+    bag = tmp_path_factory.mktemp("golden") / "bag"
+    make_bag(bag, read_rig("seven_camera"), duration_s=4.0, seed=0)
+    setup = Setup("seven_camera", (str(NANO),), "seven_camera", Request(samples=6), 2.0)
+    return Evaluation(setup, (evaluate_bag(bag, setup),), {}, {})
+
+
+def test_the_shipped_golden_plans_are_what_is_planned(planned: Evaluation) -> None:
+    for path, name in {NANO / "golden.json": NANO.name, shared_files() / "config/golden/kinematic.json": KINEMATIC}.items():
+        shipped = read_golden(path)
+        t0s = [plan.t0_ns for plan in shipped.plans]
+        assert compare(shipped, golden_plans(planned, name, t0s)) == []
+
+
+def test_the_shipped_golden_plans_are_not_what_a_blindfolded_bundle_plans(planned: Evaluation) -> None:
+    shipped = read_golden(NANO / "golden.json")
+    lines = compare(shipped, golden_plans(planned, NANO.name + BLANKED, [plan.t0_ns for plan in shipped.plans]))
+    assert any("trajectory.xyz" in line for line in lines)
+    assert any("reasoning.text" in line for line in lines)
