@@ -89,7 +89,7 @@ def tracks(count: int, height_in: float) -> tuple[Figure, list[Axes]]:
 def svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element as wide as its place; names differ within a page, so that ids do."""
     page = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "x"}):
+    with mpl.rc_context({"svg.hashsalt": name}):
         figure.savefig(page, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     drawn = page.getvalue()
     drawn = drawn[drawn.index("<svg ") :]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluation.viewing.conftest import PLANNER, TRACE, Recorded
-from rerun.chunk import RrdReader
 
 from alpamayo_ros.cameras import Fisheye, Pinhole
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
@@ -18,6 +17,7 @@ from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings, View
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import EgoPose
 
+RrdReader = pytest.importorskip("rerun.chunk", reason="recordings are read back with rerun-sdk 0.41").RrdReader
 EGO = "/world/ego"
 
 
