@@ -23,7 +23,7 @@ setup(
     install_requires=LIBRARIES + MODEL_LIBRARIES,
     extras_require={
         "fetch": ["huggingface_hub>=2.4"],
-        "evaluation": ["matplotlib", "Jinja2", "av", "rerun-sdk==0.41.*"],
+        "evaluation": ["matplotlib", "Jinja2", "av", "pillow", "rerun-sdk>=0.36,<0.42"],
         "ray": ["ray"],
         "physical_ai_av": ["pyarrow", "av"],
     },

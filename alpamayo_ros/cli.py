@@ -21,7 +21,7 @@ Profile = Annotated[str, arg(metavar="NAME|FILE", help="input profile for a buil
 MISSING = {"rclpy": "source your ROS 2 installation"} | {
     library: f'pip install "alpamayo_ros[{extra}]"'
     for extra, libraries in {
-        "evaluation": ("matplotlib", "jinja2", "av", "rerun"),
+        "evaluation": ("matplotlib", "jinja2", "av", "PIL", "rerun"),
         "ray": ("ray",),
         "physical_ai_av": ("pyarrow",),
     }.items()
