@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.types import F64, InvalidInput
+from alpamayo_ros.types import F64, EgoPose, InvalidInput
 
 UNIT_NORM_TOLERANCE = 1e-2
 """How far a quaternion's norm may be from 1 before it is refused rather than renormalised."""
@@ -95,6 +95,11 @@ def transform(rotation: NDArray[Any], translation: NDArray[Any]) -> F64:
     matrix[:3, :3] = rotation
     matrix[:3, 3] = translation
     return matrix
+
+
+def odom_from_ego(ego: EgoPose) -> F64:
+    """The ego pose as a matrix (4, 4), odometry frame from ego."""
+    return transform(ego.odom_from_ego, ego.position)
 
 
 def inverse(a_from_b: NDArray[Any]) -> F64:

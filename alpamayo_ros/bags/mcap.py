@@ -1,7 +1,7 @@
 """MCAP out, as rosbag2 lays it out: chunks with a checksum and a message index, and a summary at the end.
 
-Format: https://mcap.dev/spec, version 0. Why not rosbags' writer: it copies a message four times (docs/recording.md has
-the figures) and keeps the current chunk in memory for as long as that is not full.
+Format: https://mcap.dev/spec, version 0. Not with rosbags' writer: what that has not filled a chunk with stays in the
+process, its chunks have no checksum, and its caller waits for the disk (figures: docs/recording.md).
 """
 
 from __future__ import annotations

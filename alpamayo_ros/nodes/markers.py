@@ -24,8 +24,8 @@ from alpamayo_ros.nodes.messages import (
     SOURCE,
     STATE,
     pose_matrix,
-    trajectory_values,
 )
+from alpamayo_ros.pipeline.decode import trajectory_values
 from alpamayo_ros.types import F64, Trajectory
 
 HOLD, STOP = msg.UnicycleTrajectory.SOURCE_HOLD, msg.UnicycleTrajectory.SOURCE_STOP

@@ -19,7 +19,7 @@ from std_msgs.msg import Header
 
 from alpamayo_ros import msg, types
 from alpamayo_ros.engine.contract import Weights
-from alpamayo_ros.geometry import apply, quaternion_from_rotation, rotation_from_quaternion, transform
+from alpamayo_ros.geometry import apply, odom_from_ego, quaternion_from_rotation, rotation_from_quaternion, transform
 from alpamayo_ros.pipeline.decode import stamp_ns as stamp_ns  # noqa: PLC0414 - the way back of time_message
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import F64, EgoPose, InvalidInput, Plan, Trajectory
@@ -197,29 +197,10 @@ def diagnostics_message(
     )
 
 
-def trajectory_values(message: msg.UnicycleTrajectory) -> Trajectory:
-    """The trajectory inside a message, ego frame at its stamp. Raises InvalidInput for what cannot be one."""
-    points = message.points
-    turns = [p.pose.orientation for p in points]
-    return Trajectory(
-        t_s=np.array([p.time_from_start_ns for p in points], np.float64) * 1e-9,
-        xyz=np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in points], np.float64).reshape(-1, 3),
-        yaw_rad=np.array([np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2)) for q in turns], np.float64),
-        speed_mps=np.array([p.speed_mps for p in points], np.float64),
-        accel_mps2=np.array([p.acceleration_mps2 for p in points], np.float64),
-        curvature_1pm=np.array([p.curvature_1pm for p in points], np.float64),
-    )
-
-
 def pose_matrix(pose: Any) -> F64:
     """A pose message as a matrix (4, 4) parent_from_child. Raises InvalidInput for a quaternion that is none."""
     p, q = pose.position, pose.orientation
     return transform(rotation_from_quaternion(np.array([q.x, q.y, q.z, q.w])), np.array([p.x, p.y, p.z]))
-
-
-def odom_from_ego(ego: EgoPose) -> F64:
-    """The ego pose as a matrix (4, 4)."""
-    return transform(ego.odom_from_ego, ego.position)
 
 
 def nanoseconds(t_s: F64) -> list[int]:

@@ -22,10 +22,10 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from alpamayo_ros import msg
-from alpamayo_ros.geometry import inverse
+from alpamayo_ros.geometry import inverse, odom_from_ego
 from alpamayo_ros.nodes import markers, overlays
 from alpamayo_ros.nodes.inputs import IMAGE_TYPE, LATCHED, ODOMETRY, SENSOR_DATA
-from alpamayo_ros.nodes.messages import odom_from_ego, pose_matrix, time_message, trajectory_values
+from alpamayo_ros.nodes.messages import pose_matrix, time_message
 from alpamayo_ros.nodes.params import VisualizerParams, declare
 from alpamayo_ros.nodes.process import run_node
 from alpamayo_ros.pipeline import decode
@@ -158,7 +158,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
         if now_s >= self._next_shown_s:
             self._next_shown_s = max(self._next_shown_s + 1.0 / self._params.overlay_hz, now_s)
             t0_ns = decode.stamp_ns(plan.header.stamp)
-            self._shown = Shown(plan, trajectory_values(plan), t0_ns, now_s, {*self._views, STRIP})
+            self._shown = Shown(plan, decode.trajectory_values(plan), t0_ns, now_s, {*self._views, STRIP})
             self._draw_due()
 
     def _take_trace(self, trace: msg.ReasoningTrace) -> None:

@@ -15,7 +15,17 @@ import numpy as np
 from alpamayo_ros import geometry
 from alpamayo_ros.pipeline.images import check_raw, compressed_header, pixels_into
 from alpamayo_ros.profile import Rig, RigCamera
-from alpamayo_ros.types import F64, EgoPose, EncodedFrame, InvalidInput, Maneuver, Navigation, SignalSample, TurnIndicator
+from alpamayo_ros.types import (
+    F64,
+    EgoPose,
+    EncodedFrame,
+    InvalidInput,
+    Maneuver,
+    Navigation,
+    SignalSample,
+    Trajectory,
+    TurnIndicator,
+)
 
 __all__ = [
     "FrameLimits",
@@ -28,6 +38,7 @@ __all__ = [
     "pixels_into",
     "stamp_ns",
     "static_transforms",
+    "trajectory_values",
 ]
 
 MAX_ROAD_NAME = 64
@@ -201,6 +212,20 @@ def ego_signals(msg: Any) -> SignalSample:
     if not 0 <= msg.turn_indicator < len(TURN_INDICATORS):
         raise InvalidInput(f"turn_indicator {msg.turn_indicator}: want 0..{len(TURN_INDICATORS) - 1}")
     return SignalSample(stamp_ns(msg.header.stamp), steering, TURN_INDICATORS[msg.turn_indicator], accel)
+
+
+def trajectory_values(msg: Any) -> Trajectory:
+    """The trajectory inside a UnicycleTrajectory, ego frame at its stamp. Raises InvalidInput for what cannot be one."""
+    points = msg.points
+    turns = [p.pose.orientation for p in points]
+    return Trajectory(
+        t_s=np.array([p.time_from_start_ns for p in points], np.float64) * 1e-9,
+        xyz=np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in points], np.float64).reshape(-1, 3),
+        yaw_rad=np.array([np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2)) for q in turns], np.float64),
+        speed_mps=np.array([p.speed_mps for p in points], np.float64),
+        accel_mps2=np.array([p.acceleration_mps2 for p in points], np.float64),
+        curvature_1pm=np.array([p.curvature_1pm for p in points], np.float64),
+    )
 
 
 def _vector(name: str, value: Any) -> F64:

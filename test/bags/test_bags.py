@@ -4,6 +4,9 @@ import importlib
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -21,9 +25,11 @@ from alpamayo_ros.bags import (
     Record,
     bag_span,
     bag_topics,
+    define,
     deserialize,
     message,
     read_bag,
+    recover,
     serialize,
     type_hash,
 )
@@ -333,6 +339,71 @@ def test_what_was_written_before_an_error_stays_readable(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert len(list(read_bag(tmp_path / "bag"))) == 1
+
+
+def test_what_was_flushed_is_in_the_file_while_the_recording_goes_on(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write("/a", "std_msgs/msg/Bool", 1, flag())
+        bag.flush()
+        bag.write("/a", "std_msgs/msg/Bool", 2, flag())
+        shutil.copytree(tmp_path / "bag", tmp_path / "killed")
+        deadline = time.monotonic() + 10
+        while recovered_times(tmp_path) == [] and time.monotonic() < deadline:
+            shutil.copytree(tmp_path / "bag", tmp_path / "killed", dirs_exist_ok=True)
+        assert recovered_times(tmp_path) == [1]
+    assert [record.log_ns for record in read_bag(tmp_path / "bag")] == [1, 2]
+
+
+def recovered_times(folder: Path) -> list[int]:
+    shutil.rmtree(folder / "recovered", ignore_errors=True)
+    if refusal(lambda: recover(folder / "killed", folder / "recovered")):
+        return []
+    return [record.log_ns for record in read_bag(folder / "recovered")]
+
+
+def test_on_a_full_disk_the_newest_messages_make_room_for_the_index(tmp_path: Path) -> None:
+    """In a process of its own, whose files cannot grow beyond 5 MB."""
+    script = tmp_path / "fill.py"
+    script.write_text(
+        f"""
+from pathlib import Path
+from alpamayo_ros.bags import BagWriter
+with BagWriter(Path({str(tmp_path / "bag")!r})) as bag:
+    for i in range(100):
+        bag.write("/a", "std_msgs/msg/Bool", i, bytes(100_000))
+"""
+    )
+    limited = ["prlimit", "--fsize=5000000", sys.executable, str(script)]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    times = [record.log_ns for record in read_bag(tmp_path / "bag")]
+    assert times == list(range(len(times)))
+    assert 5_000_000 - 2 * 2**20 < len(times) * 100_000 < 5_000_000
+
+
+def test_a_reader_that_does_not_know_our_types_finds_them_in_the_bag(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write("/t", "alpamayo_ros/msg/UnicycleTrajectory", 9, trajectory(3))
+    with AnyReader([tmp_path / "bag"]) as reader:
+        ((connection, _, cdr),) = reader.messages()
+        points = reader.deserialize(cdr, connection.msgtype).points
+    assert [point.speed_mps for point in points] == [1.0, 2.0, 3.0]
+
+
+def test_a_type_of_another_package_is_recorded_with_all_that_it_is_made_of(tmp_path: Path) -> None:
+    texts = {
+        "foreign_msgs/msg/Outer": "std_msgs/Header header\nInner[2] pair\nInner[] more",
+        "foreign_msgs/msg/Inner": "geometry_msgs/Point place\nfloat32 share",
+    }
+    define("foreign_msgs/msg/Outer", texts.__getitem__)
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write("/t", "foreign_msgs/msg/Outer", 1, b"\0\1\0\0")
+    with AnyReader([tmp_path / "bag"]) as reader:
+        assert {"foreign_msgs/msg/Outer", "foreign_msgs/msg/Inner"} <= reader.typestore.fielddefs.keys()
+    assert bag_topics(tmp_path / "bag")["/t"].type_hash == type_hash("foreign_msgs/msg/Outer")
+    with pytest.raises(InvalidInput, match="broken_msgs/msg/X: not a message definition"):
+        define("broken_msgs/msg/X", lambda name: "int32 1 2 3")
 
 
 def test_an_existing_folder_is_never_written_into(tmp_path: Path) -> None:

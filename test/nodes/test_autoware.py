@@ -23,8 +23,9 @@ from alpamayo_ros import dynamics, msg
 from alpamayo_ros.geometry import apply, rotation_from_quaternion, rotation_from_rpy, rotation_z, transform, yaw_of
 from alpamayo_ros.nodes import autoware
 from alpamayo_ros.nodes.client import client_node, node_environment, node_process, stop
-from alpamayo_ros.nodes.messages import stamp_ns, trajectory_values
+from alpamayo_ros.nodes.messages import stamp_ns
 from alpamayo_ros.nodes.params import PlannerParams
+from alpamayo_ros.pipeline.decode import trajectory_values
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import Consistency, Decision, EgoPose, InvalidInput, Plan, ReasoningTrace, Trajectory
 

@@ -13,8 +13,9 @@ from visualization_msgs.msg import Marker
 
 from alpamayo_ros import msg
 from alpamayo_ros.drawing import VEHICLE_CORNERS, VEHICLE_WIDTH_M, speed_colour
+from alpamayo_ros.geometry import odom_from_ego
 from alpamayo_ros.nodes import markers
-from alpamayo_ros.nodes.messages import CycleStatus, candidates_message, odom_from_ego, status_message, time_message
+from alpamayo_ros.nodes.messages import CycleStatus, candidates_message, status_message, time_message
 from alpamayo_ros.profile import read_rig
 
 RIG = read_rig("seven_camera")

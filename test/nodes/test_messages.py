@@ -13,9 +13,17 @@ from nodes import ros_harness  # noqa: F401 - first: it imports what the generat
 from rclpy.serialization import deserialize_message, serialize_message
 
 from alpamayo_ros import msg, types
-from alpamayo_ros.geometry import apply, quaternion_from_rotation, rotation_from_quaternion, rotation_from_rpy, rotation_z
+from alpamayo_ros.geometry import (
+    apply,
+    odom_from_ego,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+    rotation_from_rpy,
+    rotation_z,
+)
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.nodes.messages import CameraStatus, CycleStatus, Diagnostic
+from alpamayo_ros.pipeline.decode import trajectory_values
 from alpamayo_ros.profile import read_rig
 from alpamayo_ros.types import Consistency, CriticalComponent, Decision, EgoPose, InvalidInput, MetaAction, Plan, Trajectory
 
@@ -131,7 +139,7 @@ def test_a_trajectory_survives_the_message() -> None:
     assert (message.header.stamp.sec * 10**9 + message.header.stamp.nanosec, message.header.frame_id) == (T0, "base_link")
     assert (message.epoch, message.plan_id, message.sample_index, message.score) == (3, 9, 1, 0.75)
     assert (message.source, message.provisional) == (msg.UnicycleTrajectory.SOURCE_MODEL, False)
-    back = messages.trajectory_values(message)
+    back = trajectory_values(message)
     for name in ("xyz", "speed_mps", "accel_mps2", "curvature_1pm"):
         np.testing.assert_array_equal(getattr(back, name), getattr(trajectory(), name))
     np.testing.assert_allclose(back.t_s, trajectory().t_s, rtol=0, atol=1e-12)  # ns are integers
@@ -144,7 +152,7 @@ def test_a_trajectory_carries_the_ego_pose_of_its_own_stamp() -> None:
     message = sent(messages.trajectory_message(plan(), 9, ego(), RIG))
     pose = message.odom_from_ego_t0
     assert (pose.header.stamp, pose.header.frame_id) == (message.header.stamp, "odom")
-    np.testing.assert_allclose(messages.pose_matrix(pose.pose), messages.odom_from_ego(ego()), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(messages.pose_matrix(pose.pose), odom_from_ego(ego()), rtol=0, atol=1e-12)
 
 
 def test_an_ego_pose_of_another_time_is_refused() -> None:
@@ -171,7 +179,7 @@ def test_a_path_is_the_trajectory_seen_from_the_odometry_frame() -> None:
     path = sent(messages.path_message(plan(), ego(), RIG))
     assert (path.header.stamp, path.header.frame_id) == (messages.time_message(T0), "odom")
     positions = np.array([[p.pose.position.x, p.pose.position.y, p.pose.position.z] for p in path.poses])
-    np.testing.assert_allclose(positions, apply(messages.odom_from_ego(ego()), trajectory().xyz), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(positions, apply(odom_from_ego(ego()), trajectory().xyz), rtol=0, atol=1e-12)
     for pose, yaw in zip(path.poses, trajectory().yaw_rad, strict=True):
         q = pose.pose.orientation
         turn = rotation_from_quaternion(np.array([q.x, q.y, q.z, q.w]))

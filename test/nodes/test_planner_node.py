@@ -19,7 +19,8 @@ from nodes.ros_harness import listen
 
 from alpamayo_ros import msg
 from alpamayo_ros.geometry import apply
-from alpamayo_ros.nodes.messages import pose_matrix, stamp_ns, trajectory_values
+from alpamayo_ros.nodes.messages import pose_matrix, stamp_ns
+from alpamayo_ros.pipeline.decode import trajectory_values
 from alpamayo_ros.types import ROLES, EgoPose
 
 pytestmark = pytest.mark.ros

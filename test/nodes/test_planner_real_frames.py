@@ -19,7 +19,7 @@ from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros.geometry import rotation_from_quaternion
 from alpamayo_ros.nodes.client import odometry_message
-from alpamayo_ros.nodes.messages import trajectory_values
+from alpamayo_ros.pipeline.decode import trajectory_values
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import F64, EgoPose
 

@@ -67,7 +67,7 @@ def test_a_killed_recording_misses_the_last_second_at_most(tmp_path: Path) -> No
         large = node.create_publisher(CompressedImage, "/large", 100)
         recorded(node, small)
         recorded(node, large)
-        for i in range(200):
+        for i in range(150):
             small.publish(PlanStatus(plan_id=i))
             large.publish(CompressedImage(format=str(i), data=bytes([i]) * 300_000))
             sent_ns["small"].append(time.time_ns())

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from alpamayo_ros.engine.loading import default_deadline_ms
 from alpamayo_ros.evaluation.openloop.fan_out import ONE_CPU, PerBag, evaluate_bags
-from alpamayo_ros.evaluation.openloop.gate import TIMING_FILE, Measured, Verdict, judge, parse, read_baseline
+from alpamayo_ros.evaluation.openloop.gate import TIMING_FILE, Measured, Verdict, check_comparable, judge, parse, read_baseline
 from alpamayo_ros.evaluation.openloop.golden import compare, golden_plans, read_golden, write_golden
+from alpamayo_ros.evaluation.openloop.provenance import of_inputs
 from alpamayo_ros.evaluation.openloop.results import BLANKED, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import VERSION, TimingFile, evaluation_file, write_file
 from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary, summarise
@@ -63,6 +64,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     """
     conditions = [parse(text) for text in asked.fail_on]
     baseline = read_baseline(asked.against, conditions) if asked.against else None
+    check_comparable(conditions, baseline, asked.setup, of_inputs(asked.setup))
     golden = read_golden(asked.golden) if asked.golden else None
     begun = time.perf_counter()
     evaluation = evaluate_bags(asked.bags, asked.setup, asked.out, asked.ray, asked.per_bag)

@@ -13,12 +13,13 @@ Metrics are those of summary.METRICS, `planned` (share of windows that have a pl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
+from alpamayo_ros.evaluation.openloop.results import Setup
 from alpamayo_ros.evaluation.openloop.storage import EvaluationFile, TimingFile, read_file
 from alpamayo_ros.evaluation.openloop.summary import METRICS
 from alpamayo_ros.evaluation.statistics import paired_difference
@@ -135,30 +136,39 @@ def parse(text: str) -> Condition:
 
 def judge(conditions: Sequence[Condition], here: Measured, baseline: Measured | None) -> list[Verdict]:
     """A line per condition. Raises InvalidInput for a missing baseline, one of another setup, or what cannot be compared."""
-    relative = [condition for condition in conditions if condition.of != "value"]
-    if relative and baseline is None:
-        raise InvalidInput(f"{relative[0].metric}{relative[0].side}{relative[0].limit_text} wants a baseline: pass --against")
-    if relative and baseline is not None and (other := other_setup(baseline.figures, here.figures)):
-        raise InvalidInput(f"the baseline was evaluated in another way: {'; '.join(other)}")
+    check_comparable(conditions, baseline, here.figures.setup, here.figures.provenance)
     return [_absolute(c, here) if baseline is None or c.of == "value" else _compared(c, here, baseline) for c in conditions]
 
 
-def other_setup(baseline: EvaluationFile, here: EvaluationFile) -> list[str]:
-    """What makes two evaluations incomparable, each with both values; bags, code and weights may differ."""
-    pairs = {
-        "rate_hz": (baseline.setup.rate_hz, here.setup.rate_hz),
-        **{
-            f"request.{name}": (getattr(baseline.setup.request, name), value)
-            for name, value in vars(here.setup.request).items()
-        },
-        "rig": tuple(_hashed(file, f"rig {file.setup.rig}") for file in (baseline, here)),
-        "profile": tuple(_hashed(file, f"profile of {file.setup.bundles[0]}") for file in (baseline, here)),
+def check_comparable(
+    conditions: Sequence[Condition], baseline: Measured | None, setup: Setup, provenance: Mapping[str, str]
+) -> None:
+    """Raise InvalidInput where a condition wants a baseline and there is none, or one of another setup.
+
+    Rate, request, rig and profile must be the same, bags, code and weights may differ. Of the provenance, rig and profiles
+    are looked at.
+    """
+    relative = [condition for condition in conditions if condition.of != "value"]
+    if not relative:
+        return
+    if baseline is None:
+        raise InvalidInput(f"{relative[0].metric}{relative[0].side}{relative[0].limit_text} wants a baseline: pass --against")
+    before, made_with = baseline.figures.setup, baseline.figures.provenance
+    pairs: dict[str, tuple[object, object]] = {
+        "rate_hz": (before.rate_hz, setup.rate_hz),
+        **{f"request.{name}": (getattr(before.request, name), value) for name, value in vars(setup.request).items()},
+        "rig": (_hashed(made_with, f"rig {before.rig}"), _hashed(provenance, f"rig {setup.rig}")),
+        "profile": (
+            _hashed(made_with, f"profile of {before.bundles[0]}"),
+            _hashed(provenance, f"profile of {setup.bundles[0]}"),
+        ),
     }
-    return [f"{name}: baseline {before}, here {now}" for name, (before, now) in pairs.items() if before != now]
+    if other := [f"{name}: baseline {old}, here {new}" for name, (old, new) in pairs.items() if old != new]:
+        raise InvalidInput(f"the baseline was evaluated in another way: {'; '.join(other)}")
 
 
-def _hashed(file: EvaluationFile, name: str) -> str:
-    return f"{name} ({file.provenance.get(name, 'unknown')[:12]})"
+def _hashed(provenance: Mapping[str, str], name: str) -> str:
+    return provenance.get(name, "unknown")[:12]
 
 
 def _absolute(condition: Condition, here: Measured) -> Verdict:

@@ -37,8 +37,7 @@ def provenance(setup: Setup) -> dict[str, str]:
         **of_code(),
         GIT: git_state(_PACKAGE),
         "gpu": gpu(),
-        f"rig {setup.rig}": described_sha256(read_rig(setup.rig)),
-        **{f"profile of {bundle}": described_sha256(bundle_profile(bundle, setup.profile)) for bundle in setup.bundles},
+        **of_inputs(setup),
         **{f"bundle {bundle}": bundle_sha256(bundle) for bundle in setup.bundles},
     }
 
@@ -51,6 +50,12 @@ def of_code() -> dict[str, str]:
         "python": platform.python_version(),
         **{library: _version(library) for library in LIBRARIES},
     }
+
+
+def of_inputs(setup: Setup) -> dict[str, str]:
+    """Hashes of the rig and of each bundle's profile. Raises InvalidInput."""
+    profiles = {f"profile of {bundle}": bundle_profile(bundle, setup.profile) for bundle in setup.bundles}
+    return {name: described_sha256(said) for name, said in {f"rig {setup.rig}": read_rig(setup.rig), **profiles}.items()}
 
 
 def _is_elsewhere(path: Path) -> bool:

@@ -6,6 +6,7 @@ their order. Numbers survive to the bit, and the same value gives the same bytes
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -125,11 +126,14 @@ def write_bag(evaluation: BagEvaluation, key: str, stem: Path) -> None:
     json_path.unlink(missing_ok=True)
     flat: dict[str, list[Array]] = {"float32": [], "float64": []}
     ends = dict.fromkeys(flat, 0)
+    starts: dict[tuple[str, bytes], int] = {}  # the same numbers are kept once: times, the candidate that was chosen
 
     def keep(array: Array) -> list[int]:
-        kind, start = array.dtype.name, ends[array.dtype.name]
-        flat[kind].append(array.ravel())
-        ends[kind] += array.size
+        kind = array.dtype.name
+        start = starts.setdefault((kind, hashlib.sha256(array.tobytes()).digest()), ends[kind])
+        if start == ends[kind]:
+            flat[kind].append(array.ravel())
+            ends[kind] += array.size
         return [start, *array.shape]
 
     text = json.dumps(to_json(_BagFile(VERSION, key, evaluation), keep), allow_nan=False, separators=(",", ":"))

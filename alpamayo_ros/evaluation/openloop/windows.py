@@ -189,13 +189,9 @@ class _Evaluator:
     def _window(self, observation: Observation, contenders: Iterable[_Contender], observe_ms: float) -> Window:
         t0_ns, before = observation.stamp_ns, self._before
         request = replace(self._setup.request, seed=seed_of(t0_ns))
-        plans: dict[str, Plan] = {}
-        refused: dict[str, str] = {}
-        for contender in contenders:
-            try:
-                plans[contender.name] = _planned(observation, contender, request, observe_ms)
-            except InvalidInput as error:
-                refused[contender.name] = str(error)
+        answers = {contender.name: _answer(observation, contender, request, observe_ms) for contender in contenders}
+        plans = {name: answer for name, answer in answers.items() if isinstance(answer, Plan)}
+        refused = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         deviations: dict[str, float | None] = {
             name: plan_deviation_m(before.plans[name], before.ego_t0, found, observation.ego_t0)
             if before is not None and name in before.plans
@@ -230,19 +226,20 @@ class _Evaluator:
         return group
 
 
-def _planned(observation: Observation, contender: _Contender, request: Request, observe_ms: float) -> Plan:
-    """One contender's plan, with all stages. Raises InvalidInput when its engine gives none, EngineFailure when it died."""
-    engine, restarts, epoch = contender.engine, contender.engine.restarts, observation.epoch
+def _answer(observation: Observation, contender: _Contender, request: Request, observe_ms: float) -> Plan | str:
+    """One contender's plan, with all stages, or why its engine gives none. Raises EngineFailure when the engine died."""
+    engine, restarts = contender.engine, contender.engine.restarts
     seen = blanked(observation) if contender.is_blind else observation
     started = time.perf_counter()
     try:
         found = plan(seen, engine, request, engine.space)
-    except EngineFailure as error:
+    except (EngineFailure, InvalidInput) as error:
         if not engine.alive or engine.restarts != restarts:
             raise EngineFailure(f"{contender.name} at {seen.stamp_ns} ns: {error}") from error
-        raise InvalidInput(str(error)) from error
+        return str(error)
     total_ms = observe_ms + (time.perf_counter() - started) * 1e3
-    return replace(found, epoch=epoch, stage_ms={"observe": observe_ms, **found.stage_ms, "total": total_ms})
+    stage_ms = {"observe": observe_ms, **found.stage_ms, "total": total_ms}
+    return replace(found, epoch=observation.epoch, stage_ms=stage_ms)
 
 
 def _told(records: Iterator[Record], total: int, progress: Callable[[float], None]) -> Iterator[Record]:

@@ -13,9 +13,9 @@ from rich.progress import track
 
 from alpamayo_ros import types
 from alpamayo_ros.bags import bag_topics, deserialize, message, read_bag
-from alpamayo_ros.evaluation.viewing.scenes import Scene, Status, Surroundings, odom_from_ego
-from alpamayo_ros.geometry import apply, inverse, rotation_from_quaternion, yaw_of
-from alpamayo_ros.pipeline.decode import stamp_ns
+from alpamayo_ros.evaluation.viewing.scenes import Scene, Status, Surroundings
+from alpamayo_ros.geometry import apply, inverse, odom_from_ego, rotation_from_quaternion, yaw_of
+from alpamayo_ros.pipeline.decode import stamp_ns, trajectory_values
 from alpamayo_ros.types import (
     F64,
     Consistency,
@@ -26,7 +26,6 @@ from alpamayo_ros.types import (
     MetaAction,
     Plan,
     ReasoningTrace,
-    Trajectory,
 )
 
 KINDS = {
@@ -164,20 +163,6 @@ def _plan(cycle: _Cycle) -> Plan:
         meta_actions=tuple(_meta_action(action) for action in actions),
         consistent=Consistency(None) if thought is None else Consistency(AGREES[thought.consistent], thought.why_not),
         stage_ms={name: float(ms) for name, ms in stages.items()},
-    )
-
-
-def trajectory_values(said: Any) -> Trajectory:
-    """The trajectory inside a UnicycleTrajectory, ego frame at its stamp. Raises InvalidInput for what cannot be one."""
-    points = said.points
-    turns = [point.pose.orientation for point in points]
-    return Trajectory(
-        t_s=np.array([p.time_from_start_ns for p in points], np.float64) * 1e-9,
-        xyz=np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in points], np.float64).reshape(-1, 3),
-        yaw_rad=np.array([np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2)) for q in turns], np.float64),
-        speed_mps=np.array([p.speed_mps for p in points], np.float64),
-        accel_mps2=np.array([p.acceleration_mps2 for p in points], np.float64),
-        curvature_1pm=np.array([p.curvature_1pm for p in points], np.float64),
     )
 
 

@@ -18,7 +18,7 @@ from alpamayo_ros.drawing import plan_lines, wrapped
 from alpamayo_ros.evaluation.metrics import Driven
 from alpamayo_ros.evaluation.openloop.truth import NOTHING, driven
 from alpamayo_ros.evaluation.replay import Replay
-from alpamayo_ros.geometry import apply, inverse, transform
+from alpamayo_ros.geometry import apply, inverse, odom_from_ego
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Transforms
 from alpamayo_ros.pipeline.cycle import Cycle
@@ -218,11 +218,6 @@ def said(scene: Scene, width_px: int = 10_000) -> list[str]:
     if scene.plan is not None:
         return [*wrapped(first, width_px), *plan_lines(scene.plan, status.weights, width_px)]
     return wrapped(f"{first}\nweights: {status.weights.upper()}\nno plan: {scene.refused}", width_px)
-
-
-def odom_from_ego(ego: EgoPose) -> F64:
-    """The ego pose as a matrix (4, 4)."""
-    return transform(ego.odom_from_ego, ego.position)
 
 
 def _pose_at(poses: list[EgoPose], t0_ns: int) -> EgoPose | None:

@@ -32,7 +32,7 @@ def trajectory(speed_mps: float, curvature_1pm: float, accel_mps2: float = 0.0) 
 
 
 def plan(t0_ns: int, candidates: tuple[Trajectory, ...], text: str, rng: np.random.Generator) -> Plan:
-    trace = reasoning.parse_trace(text, len(text.split()), True, "")
+    trace = reasoning.parse_trace(text, len(text.split()), complete=True)
     actions = reasoning.meta_actions(candidates[0], float(candidates[0].speed_mps[0]))
     times = {stage: float(rng.gamma(4.0, 5.0)) for stage in STAGES}
     return Plan(

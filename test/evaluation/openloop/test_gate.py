@@ -149,7 +149,6 @@ def test_another_setup_is_refused_by_field(evaluation: Evaluation, baseline: Mea
     for other, says in {
         replace(setup, rate_hz=4.0): "rate_hz: baseline 2.0, here 4.0",
         replace(setup, request=replace(setup.request, samples=1)): "request.samples: baseline 6, here 1",
-        replace(setup, rig="else"): "rig: baseline rig seven_camera",
     }.items():
         with pytest.raises(InvalidInput, match=says):
             judge([parse("ade_3s>+2%")], measured(replace(evaluation, setup=other)), baseline)

@@ -11,8 +11,8 @@ from evaluation.viewing.conftest import PLANNER, TRACE, Recorded, outputs, same_
 
 from alpamayo_ros.bags import BagWriter, read_bag
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
-from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings, odom_from_ego
-from alpamayo_ros.geometry import apply
+from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
+from alpamayo_ros.geometry import apply, odom_from_ego
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import InvalidInput
 

@@ -17,11 +17,10 @@ from alpamayo_ros.evaluation.viewing.scenes import (
     Stamped,
     Status,
     Surroundings,
-    odom_from_ego,
     planned_scenes,
     said,
 )
-from alpamayo_ros.geometry import apply, inverse
+from alpamayo_ros.geometry import apply, inverse, odom_from_ego
 from alpamayo_ros.profile import Rig
 
 OFFLINE = Status("offline", "kinematic", "none", 1.0)
