@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 FETCHED = {p for p in Path("models").glob("alpamayo_*/*") if p.suffix != ".yaml"}
 SHARED = [p for folder in ("config", "models", "msg") for p in sorted(Path(folder).rglob("*")) if p.is_file()]
 FILES = [p for p in SHARED if p not in FETCHED]
-LIBRARIES = ["numpy", "opencv-python-headless", "simplejpeg", "rosbags", "PyYAML", "pydantic", "tyro", "rich"]
+BAGS = ["rosbags>=0.11.9", "apsw", "lz4", 'backports.zstd; python_version < "3.14"']
+LIBRARIES = ["numpy", "opencv-python-headless", "simplejpeg", *BAGS, "PyYAML", "pydantic", "tyro", "rich"]
 MODEL_LIBRARIES = ["torch>=2.6", "safetensors", "tokenizers"]
 
 setup(

@@ -87,7 +87,10 @@ def record(
 def recover(bag: Positional[Path], out: Positional[Path], overwrite: bool = False) -> Figures:
     """Repair a recording that was cut off: copy what is whole into a new bag and say what is lost."""
     from alpamayo_ros.bags import recover as repair
+    from alpamayo_ros.types import InvalidInput
 
+    if bag.resolve().is_relative_to(out.resolve()):
+        raise InvalidInput(f"{out} holds what is to be repaired: choose another place")
     _make_room(out, overwrite)
     return dataclasses.asdict(repair(bag, out))
 

@@ -228,8 +228,9 @@ class _Scan:
         except _UNPACKABLE:
             records = b""
         records = records[: _whole_records(records)]
+        unused = self._size - content - head.offset - len(records)
         used = f"{len(records)} of its {head.size} bytes are whole records, used without their checksum"
-        self._damage.add(f"{self._name}: the last chunk, at byte {content}, is cut off: {used}", head.size - len(records))
+        self._damage.add(f"{self._name}: the last chunk, at byte {content}, is cut off: {used}", max(unused, 0))
         yield from self._records(records, f"chunk at byte {content}")
 
     def _records(self, records: bytes, where: str) -> Iterator[Found]:

@@ -45,7 +45,7 @@ def alpamayo(*arguments: object, before: tuple[str, ...] = ()) -> Iterator[subpr
         try:
             yield process
         finally:
-            process.terminate()  # and not killed: its recorder would live on
+            process.terminate()
 
 
 def figures(process: subprocess.Popen[str]) -> dict[str, Any]:
