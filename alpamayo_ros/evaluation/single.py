@@ -13,22 +13,20 @@ from rich.console import Console
 from rich.table import Table
 
 from alpamayo_ros.bags import bag_span, bag_topics, deserialize, read_bag
-from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera
 from alpamayo_ros.drawing import plan_picture
 from alpamayo_ros.engine.contract import AnswersQuestions
 from alpamayo_ros.engine.loading import bundle_profile, open_engine
 from alpamayo_ros.evaluation import metrics
+from alpamayo_ros.evaluation.calibration import calibration
 from alpamayo_ros.evaluation.metrics import Driven
 from alpamayo_ros.evaluation.openloop.truth import driven
 from alpamayo_ros.evaluation.replay import BagPass, Replay
-from alpamayo_ros.geometry import inverse
 from alpamayo_ros.pipeline import decode
-from alpamayo_ros.pipeline.buffers import Transforms
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.reasoning import clean
-from alpamayo_ros.types import F64, U8, EgoPose, InvalidInput, Maneuver, Navigation, Observation, Plan, Request, StaleInput
+from alpamayo_ros.types import U8, EgoPose, InvalidInput, Maneuver, Navigation, Observation, Plan, Request, StaleInput
 
 
 class Asked(NamedTuple):
@@ -133,10 +131,9 @@ def draw_plan(bag: Path, cycle: Cycle, rig: Rig, weights: str, picture: Path) ->
     """Draw the cycle's plan over the anchor camera's full-size frame at t0. Raises InvalidInput when it has no plan."""
     if cycle.plan is None or cycle.observation is None:
         raise InvalidInput(f"nothing to draw at {cycle.t0_ns} ns: {cycle.refused}")
-    camera, optical_from_ego = _calibration(bag, rig)
-    page = plan_picture(
-        _anchor_image(bag, rig, cycle.t0_ns), camera, optical_from_ego, cycle.observation.history, cycle.plan, weights
-    )
+    view = calibration(bag, rig, bag_topics(bag))[0][rig.anchor]
+    front, history = _anchor_image(bag, rig, cycle.t0_ns), cycle.observation.history
+    page = plan_picture(front, view.camera, view.optical_from_ego, history, cycle.plan, weights)
     if not cv2.imwrite(str(picture), cv2.cvtColor(page, cv2.COLOR_RGB2BGR)):
         raise OSError(f"cannot write {picture}")
 
@@ -150,28 +147,6 @@ def _anchor_image(bag: Path, rig: Rig, t0_ns: int) -> U8:
             decode.pixels_into(frame, image)
             return image
     raise InvalidInput(f"{bag} has no {rig.anchor} frame stamped {t0_ns} ns")
-
-
-def _calibration(bag: Path, rig: Rig) -> tuple[Camera, F64]:
-    """The anchor camera and optical_from_ego as recorded; nominal from the rig where the bag does not say."""
-    anchor, topics = rig.cameras[rig.anchor], bag_topics(bag)
-    camera: Camera = nominal_camera(anchor)
-    if anchor.info_topic in topics:
-        record = next(iter(read_bag(bag, [anchor.info_topic])))
-        camera = camera_from_info(deserialize(record.cdr, record.type_name))
-    base_from_camera = base_from_optical(anchor.mount)
-    if "/tf_static" in topics:
-        found = _static_transforms(bag).lookup(rig.base_frame, anchor.frame_id)
-        base_from_camera = base_from_camera if found is None else found
-    return camera, inverse(base_from_camera)
-
-
-def _static_transforms(bag: Path) -> Transforms:
-    transforms = Transforms()
-    for record in read_bag(bag, ["/tf_static"]):
-        for parent, child, parent_from_child in decode.static_transforms(deserialize(record.cdr, record.type_name)):
-            transforms.offer(parent, child, parent_from_child)
-    return transforms
 
 
 def _driven(asked: Asked, observation: Observation) -> Driven:

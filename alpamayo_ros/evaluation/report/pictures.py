@@ -19,10 +19,10 @@ import numpy as np
 from alpamayo_ros.bags import bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import resized
 from alpamayo_ros.drawing import Colour, birds_eye, metres_across, overlay, seven_up
+from alpamayo_ros.evaluation.calibration import View, calibration
 from alpamayo_ros.evaluation.metrics import HORIZONS_S
 from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Evaluation, Window
 from alpamayo_ros.evaluation.report.figures import colour
-from alpamayo_ros.evaluation.viewing.scenes import View, calibration
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import U8, EncodedFrame, InvalidInput

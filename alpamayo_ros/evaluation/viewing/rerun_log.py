@@ -29,7 +29,8 @@ from alpamayo_ros.drawing import (
     ribbon,
     speed_colours,
 )
-from alpamayo_ros.evaluation.viewing.scenes import Scene, View, said
+from alpamayo_ros.evaluation.calibration import View
+from alpamayo_ros.evaluation.viewing.scenes import Scene, said
 from alpamayo_ros.geometry import apply, inverse
 from alpamayo_ros.types import F64, InvalidInput, Plan
 

@@ -4,7 +4,7 @@ the frames of half a second and the poses of nine seconds."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,18 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
-from alpamayo_ros.cameras import Camera, base_from_optical, camera_from_info, nominal_camera, resized
+from alpamayo_ros.cameras import Camera, resized
 from alpamayo_ros.drawing import plan_lines, wrapped
+from alpamayo_ros.evaluation.calibration import View, calibration
 from alpamayo_ros.evaluation.metrics import Driven
 from alpamayo_ros.evaluation.openloop.truth import NOTHING, driven
 from alpamayo_ros.evaluation.replay import Replay
 from alpamayo_ros.geometry import apply, inverse, odom_from_ego
 from alpamayo_ros.pipeline import decode
-from alpamayo_ros.pipeline.buffers import Transforms
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.poses import pose_at
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import (
-    F64,
     HORIZON,
     STEP_S,
     U8,
@@ -46,14 +45,6 @@ JUMP_NS = 1_000_000_000
 
 FRAMES_AROUND_NS = 250_000_000
 """How far a frame may be from the instant it is shown at, and how late cameras may be compared to each other."""
-
-
-class View(NamedTuple):
-    """A camera as it looks at the world."""
-
-    camera: Camera  # of the size of the recorded images
-    optical_from_ego: F64  # (4, 4)
-    calibrated: bool  # False: lens or place are nominal, from the rig
 
 
 class Status(NamedTuple):
@@ -85,33 +76,6 @@ class Scene:
         image = np.empty((round(width * frame.height / frame.width), width, 3), np.uint8)
         decode.pixels_into(frame, image)
         return image, resized(self.views[role].camera, width, image.shape[0])
-
-
-def calibration(bag: Path, rig: Rig, recorded: Collection[str]) -> tuple[dict[str, View], Transforms]:
-    """Every camera's lens from its CameraInfo and place from /tf_static, nominal where the bag does not say, by role."""
-    transforms = Transforms()
-    for record in read_bag(bag, ["/tf_static"]) if "/tf_static" in recorded else ():
-        for parent, child, parent_from_child in decode.static_transforms(deserialize(record.cdr, record.type_name)):
-            transforms.offer(parent, child, parent_from_child)
-    lenses = _lenses(bag, [camera.info_topic for camera in rig.cameras.values() if camera.info_topic in recorded])
-    views = {}
-    for role, camera in rig.cameras.items():
-        place, lens = transforms.lookup(rig.base_frame, camera.frame_id), lenses.get(camera.info_topic)
-        shown = resized(lens or nominal_camera(camera), camera.width, camera.height)
-        base_from_camera = base_from_optical(camera.mount) if place is None else place
-        views[role] = View(shown, inverse(base_from_camera), calibrated=lens is not None and place is not None)
-    return views, transforms
-
-
-def _lenses(bag: Path, topics: list[str]) -> dict[str, Camera]:
-    """The first camera that each topic told of."""
-    lenses: dict[str, Camera] = {}
-    for record in read_bag(bag, topics) if topics else ():
-        if record.topic not in lenses:
-            lenses[record.topic] = camera_from_info(deserialize(record.cdr, record.type_name))
-        if len(lenses) == len(topics):
-            break
-    return lenses
 
 
 class Stamped(Generic[T]):

@@ -11,9 +11,10 @@ import pytest
 from evaluation.viewing.conftest import PLANNER, TRACE, Recorded
 
 from alpamayo_ros.cameras import Fisheye, Pinhole
+from alpamayo_ros.evaluation.calibration import View
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
 from alpamayo_ros.evaluation.viewing.rerun_log import entity, ladder, write_rrd
-from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings, View
+from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import EgoPose
 
