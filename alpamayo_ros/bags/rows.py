@@ -15,8 +15,10 @@ SQLITE_MAGIC = b"SQLite format 3\0"
 
 _SIDE_FILES = ("-wal", "-journal")  # what SQLite had not put into the .db3 yet
 _DEFINITIONS = "SELECT topic_type, encoded_message_definition, encoding, type_description_hash FROM message_definitions"
-_MESSAGES = "SELECT id, topic_id, timestamp, data FROM messages WHERE id >= ? ORDER BY id"
+# A damaged row may claim a gigabyte and find it by going round the pages of the file: none is longer than what is left of it.
+_MESSAGES = "SELECT id, topic_id, timestamp, CASE WHEN length(data) <= ? THEN data END FROM messages WHERE id >= ? ORDER BY id"
 _FIRST_ROW, _LAST_ROW = 0, 2**62
+_UNREADABLE = (apsw.Error, UnicodeDecodeError)  # what SQLite says of a damaged name need not be UTF-8
 _PATIENCE = 1000  # rows that cannot be read, one after the other, before more than one at a time is skipped
 
 
@@ -35,10 +37,10 @@ def rows(path: Path, scratch: Path, damage: Damage) -> Iterator[Found]:
         database = _opened(scratch / path.name if sides else path, immutable=not sides)
         try:
             topics = _topics(database)
-            yield from _messages(path.name, database, topics, damage)
+            yield from _messages(path, database, topics, damage)
         finally:
             database.close()
-    except apsw.Error as error:
+    except _UNREADABLE as error:
         damage.add(f"{path.name}: cannot be read as a rosbag2 database: {error}")
 
 
@@ -78,22 +80,25 @@ def _topics(database: apsw.Connection) -> dict[int, Topic]:
     }
 
 
-def _messages(name: str, database: apsw.Connection, topics: dict[int, Topic], damage: Damage) -> Iterator[Found]:
-    row, misses, step = _FIRST_ROW, 0, 1
+def _messages(path: Path, database: apsw.Connection, topics: dict[int, Topic], damage: Damage) -> Iterator[Found]:
+    row, misses, step, name, left = _FIRST_ROW, 0, 1, path.name, path.stat().st_size
     gaps: list[str] = []  # why rows could not be read, one per run of them
     useless = 0
     while row < _LAST_ROW:
         try:
-            for found, topic, log_ns, data in database.execute(_MESSAGES, (row,)):
+            for found, topic, log_ns, data in database.execute(_MESSAGES, (left, row)):
                 if found < row:
                     raise apsw.CorruptError(f"row {found} follows row {row - 1}")
                 row, misses, step = found + 1, 0, 1
                 if topic in topics and isinstance(data, bytes) and isinstance(log_ns, int) and log_ns >= 0:
+                    left -= len(data)
+                    if left < 0:
+                        raise apsw.CorruptError(f"row {found} brings more bytes than the file has")
                     yield Found(topics[topic], log_ns, log_ns, data)
                 else:
                     useless += 1
             break
-        except apsw.Error as error:
+        except _UNREADABLE as error:
             if not misses:
                 gaps.append(f"after row {row - 1}: {error}")
             row, misses = row + step, misses + 1

@@ -32,6 +32,7 @@ MAX_CHUNK_BYTES = 2**30
 """A chunk that claims to be larger is taken for damaged."""
 
 _WINDOW = 2**20
+_DOUBTFUL_ZEROS = 64
 _FOOTER = mcap.PREFIX.size + mcap.FOOTER_FIELDS.size + len(mcap.MAGIC)
 
 # A chunk record below 4 GiB: its opcode and length, times, size and checksum, then the name of its compression.
@@ -351,12 +352,20 @@ def _split(records: bytes) -> Iterator[tuple[int, memoryview]]:
     while len(rest) >= mcap.PREFIX.size:
         op, length = mcap.PREFIX.unpack_from(rest)
         content = rest[mcap.PREFIX.size :][:length]
-        if len(content) != length:
+        if op == 0 or len(content) != length:  # no record has opcode 0: it is what a power cut leaves of bytes never written
             break
         yield op, content
         rest = rest[mcap.PREFIX.size + length :]
 
 
 def _whole_records(records: bytes) -> int:
-    """Length of the whole records at the beginning of these bytes."""
-    return sum(mcap.PREFIX.size + len(content) for _, content in _split(records))
+    """Length of the whole records at the beginning of these bytes, which nothing vouches for.
+
+    A power cut may leave zeros where bytes never reached the disk: a last record that zeros follow, or that ends in many, is
+    not believed.
+    """
+    ends = [0]
+    for _, content in _split(records):
+        ends.append(ends[-1] + mcap.PREFIX.size + len(content))
+    doubtful = records[ends[-1] :].startswith(b"\0") or records[: ends[-1]].endswith(bytes(_DOUBTFUL_ZEROS))
+    return ends[-2] if doubtful and len(ends) > 1 else ends[-1]

@@ -8,6 +8,7 @@ import struct
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ else:
     from backports.zstd import compress as zstd_compress
 
 STRING = "std_msgs/msg/String"
+PAGE = 4096
 MESSAGES = 40
 
 
@@ -308,6 +310,35 @@ def test_nothing_is_written_into_the_recording_or_over_anything(tmp_path: Path) 
     with pytest.raises(InvalidInput, match="nothing: no such recording"):
         recover(tmp_path / "nothing", tmp_path / "out")
     assert sorted(file.name for file in bag.iterdir()) == ["bag.mcap", "metadata.yaml"]
+
+
+def test_what_a_power_cut_left_as_zeros_is_no_message(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for index in range(200):
+            bag.write("/said", STRING, index, message(STRING)("x" * 3_000))
+    data = (tmp_path / "bag" / "bag.mcap").read_bytes()
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(data[:301_500] + bytes(100_000))
+    recovered = recover(cut, tmp_path / "out")
+    assert recovered.lost_bytes > 100_000
+    assert recovered.messages > 90
+    assert {record.cdr.count(b"x") for record in read_bag(tmp_path / "out")} == {3_000}
+
+
+def test_a_row_that_claims_more_than_its_file_holds_is_not_read(tmp_path: Path) -> None:
+    """SQLite follows a damaged chain of pages round and round until it has the gigabyte that the row claims."""
+    rows = write_rows(tmp_path / "bag", 20) / "bag.db3"
+    database = apsw.Connection(str(rows))
+    database.execute("UPDATE messages SET data = zeroblob(400000000) WHERE id = 7")
+    database.close()
+    last = (rows.stat().st_size - 399_000_000) // PAGE
+    with rows.open("r+b") as file:
+        file.truncate(last * PAGE)
+        file.seek((last - 1) * PAGE)
+        file.write(last.to_bytes(4, "big"))  # the next page of the row is this one
+    recovered = recover(rows, tmp_path / "out")
+    assert sum(file.stat().st_size for file in (tmp_path / "out").iterdir()) < 2_000_000
+    assert 0 < recovered.messages < 20
 
 
 def test_memory_is_bounded_by_a_chunk_whatever_a_damaged_file_claims(tmp_path: Path, whole: bytes) -> None:
