@@ -152,11 +152,22 @@ def test_a_reader_that_goes_away_is_no_traceback(place: Place, arguments: str) -
     assert process.returncode == 1
 
 
-def test_live_commands_say_that_they_need_ros(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("library", "arguments", "remedy"),
+    [
+        ("rclpy", "doctor", "source your ROS 2 installation"),
+        ("matplotlib", "evaluate bag", 'pip install "alpamayo_ros[evaluation]"'),
+        ("rerun", "view bag --bundle kinematic --out view.rrd", 'pip install "alpamayo_ros[evaluation]"'),
+        ("av", "view bag --bundle kinematic --out view.mp4", 'pip install "alpamayo_ros[evaluation]"'),
+    ],
+)
+def test_a_library_that_is_not_here_is_named_with_its_remedy(place: Place, library: str, arguments: str, remedy: str) -> None:
+    own = ["--rig", "rig.yaml", "--profile", "profile.yaml"] if arguments != "doctor" else []
     code = (
-        "import sys; sys.modules['rclpy'] = None; sys.argv = ['alpamayo', 'doctor']; from alpamayo_ros.cli import main; main()"
+        f"import sys; sys.modules[{library!r}] = None; sys.argv = ['alpamayo', *{[*arguments.split(), *own]!r}];"
+        "from alpamayo_ros.cli import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = subprocess.run([sys.executable, "-c", code], cwd=place.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
-    assert "rclpy" in done.stderr
+    assert f"needs {library}, which is not here: {remedy}" in done.stderr
