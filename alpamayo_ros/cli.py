@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 Figures = dict[str, Any]
 Rig = Annotated[str, arg(metavar="NAME|FILE", help="rig: a name from config/rigs or a .yaml file")]
@@ -87,12 +87,8 @@ def record(
 def recover(bag: Positional[Path], out: Positional[Path], overwrite: bool = False) -> Figures:
     """Repair a recording that was cut off: copy what is whole into a new bag and say what is lost."""
     from alpamayo_ros.bags import recover as repair
-    from alpamayo_ros.types import InvalidInput
 
-    if bag.resolve().is_relative_to(out.resolve()):
-        raise InvalidInput(f"{out} holds what is to be repaired: choose another place")
-    _make_room(out, overwrite)
-    return dataclasses.asdict(repair(bag, out))
+    return dataclasses.asdict(repair(bag, out, overwrite))
 
 
 @app.command
@@ -107,8 +103,7 @@ def convert(
     """Write a clip of a data set as a bag, calibration and odometry included."""
     from alpamayo_ros.evaluation.conversion.convert import convert as write
 
-    _make_room(out, overwrite)
-    return dataclasses.asdict(write(kind, source, scene, out, rate_hz))
+    return dataclasses.asdict(write(kind, source, scene, out, rate_hz, overwrite))
 
 
 @app.command
@@ -161,9 +156,9 @@ def replay(
 def evaluate(
     bags: Positional[Annotated[tuple[Path, ...], arg(metavar="BAG [BAG ...]", help="rosbag2 folders or files")]],
     bundle: Annotated[
-        tuple[str, ...],
-        arg(metavar="NAME|DIR", help="a built-in engine or bundle; the first one is evaluated, others are compared to it"),
-    ] = ("kinematic",),
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME|DIR", help="a built-in engine (none named: kinematic) or bundle; others are compared to the first"),
+    ] = (),
     rig: Rig = "seven_camera",
     profile: Profile = "seven_camera",
     out: Path = Path("out/evaluation"),
@@ -178,7 +173,7 @@ def evaluate(
     ] = None,
     against: Annotated[Path | None, arg(metavar="JSON", help="an evaluation.json to compare with")] = None,
     fail_on: Annotated[
-        tuple[str, ...], arg(metavar="CONDITION", help="when to end with status 1, such as 'ade_6_4s>+2%'")
+        UseAppendAction[tuple[str, ...]], arg(metavar="CONDITION", help="when to end with status 1, such as 'ade_6_4s>+2%'")
     ] = (),
     golden: Annotated[Path | None, arg(metavar="JSON", help="golden plans to compare with; status 1 if they differ")] = None,
     write_golden: Annotated[
@@ -192,7 +187,7 @@ def evaluate(
     from alpamayo_ros.evaluation.openloop.results import Setup
     from alpamayo_ros.types import Request
 
-    setup = Setup(rig, bundle, profile, Request(samples, reasoning, greedy=not draw), rate_hz)
+    setup = Setup(rig, bundle or ("kinematic",), profile, Request(samples, reasoning, greedy=not draw), rate_hz)
     figures = run(Asked(bags, setup, out, ray, PerBag(ray_cpus, ray_gpus), against, fail_on, golden, write_golden))
     if figures["failed"]:
         print(json.dumps(figures))
@@ -203,7 +198,7 @@ def evaluate(
 @app.command
 def plan(
     bag: Path,
-    at: Annotated[float, arg(help="seconds after the bag's first message")],
+    at: Annotated[float, arg(help="seconds after the bag's first anchor frame")],
     bundle: Bundle = "kinematic",
     rig: Rig = "seven_camera",
     profile: Profile = "seven_camera",
@@ -231,7 +226,7 @@ def plan(
             "--ask goes without --route, --samples, --trajectory and --reasoning: a question stands in their place"
         )
     request = Request(samples, reasoning, not draw, guidance=guidance, max_tokens=max_tokens, trajectory=trajectory)
-    t0_ns = instant(bag, at)
+    t0_ns = instant(bag, read_rig(rig), at)
     navigation = navigation_of(route, t0_ns) if route else None
     asked = Asked(bag, t0_ns, read_rig(rig), bundle, profile, request, navigation)
     return plan_once(asked, out) if ask is None else answer_once(asked, ask)
@@ -247,14 +242,15 @@ def view(
     rig: Rig = "seven_camera",
     profile: Profile = "seven_camera",
     planner: Annotated[str, arg(help="name of the node whose plans the bag holds")] = "/alpamayo_planner",
-    start_s: Annotated[float, arg(help="seconds after the bag's first message")] = 0.0,
+    start_s: Annotated[float, arg(help="seconds after the bag's first anchor frame")] = 0.0,
     duration_s: Annotated[float | None, arg(metavar="FLOAT", help="none is to the end")] = None,
+    overwrite: bool = False,
 ) -> Figures:
     """Show cameras with the trajectory in them, the view from above and the trace: for Rerun, or as a film."""
     from alpamayo_ros.evaluation.viewing.view import Shown, view_bag
     from alpamayo_ros.profile import read_rig
 
-    return view_bag(Shown(bag, read_rig(rig), bundle, profile, planner, start_s, duration_s), out)
+    return view_bag(Shown(bag, read_rig(rig), bundle, profile, planner, start_s, duration_s), out, overwrite)
 
 
 @app.command
@@ -344,6 +340,11 @@ def _run() -> None:
 
         if not isinstance(error, (InvalidInput, StaleInput, EngineFailure)):
             raise
+        print(f"alpamayo: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, a folder that may not be written
         print(f"alpamayo: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except ModuleNotFoundError as error:

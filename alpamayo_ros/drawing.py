@@ -6,6 +6,7 @@ Images are uint8 (H, W, 3) RGB; nothing given is modified. Text is ASCII, the on
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -79,7 +80,7 @@ def overlay(image: U8, camera: Camera, optical_from_ego: F64, trajectory: Trajec
 
 
 def birds_eye(
-    trajectory: Trajectory,
+    trajectory: Trajectory | None,
     candidates: Iterable[Trajectory],
     history: EgoHistory,
     size: int,
@@ -89,7 +90,7 @@ def birds_eye(
 ) -> U8:
     """A square picture from above, `size` px and `metres` m a side: x forward is up, y left is left.
 
-    The chosen trajectory is coloured by speed with a dot each second, candidates are thin, the history is grey. `driven` is
+    The chosen trajectory, if any, is coloured by speed with a dot each second, candidates are thin, the history is grey. `driven` is
     where the vehicle then went: (m, 3) m, ego at t0, each 0.1 s, m may be 0; drawn with a dot each second, too. `baselines`
     are trajectories of other planners and their colours.
     """
@@ -107,12 +108,13 @@ def birds_eye(
     _vehicle(picture, pixels(VEHICLE_CORNERS))
     for baseline, colour in baselines:
         _path(picture, pixels(_from_start(baseline.xyz)[:, :2]), colour, 2)
-    path = pixels(_from_start(trajectory.xyz)[:, :2])
-    for i, speed in enumerate(trajectory.speed_mps):
-        _path(picture, path[i : i + 2], speed_colour(float(speed)), 3)
-    seconds = np.arange(1.0, trajectory.t_s[-1] + 1e-6)
-    whole = [int(np.argmin(np.abs(trajectory.t_s - s))) for s in seconds]
-    _dots(picture, path[1:][whole], INK)
+    if trajectory is not None:
+        path = pixels(_from_start(trajectory.xyz)[:, :2])
+        for i, speed in enumerate(trajectory.speed_mps):
+            _path(picture, path[i : i + 2], speed_colour(float(speed)), 3)
+        seconds = np.arange(1.0, trajectory.t_s[-1] + 1e-6)
+        whole = [int(np.argmin(np.abs(trajectory.t_s - s))) for s in seconds]
+        _dots(picture, path[1:][whole], INK)
     if driven is not None:
         way = pixels(_from_start(driven)[:, :2])
         _path(picture, way, DRIVEN, 2)
@@ -235,19 +237,18 @@ def ascii_text(text: str) -> str:
 
 
 def wrapped(text: str, width_px: int, scale: float = TEXT_SCALE) -> list[str]:
-    """Lines of ASCII no wider than `width_px`; newlines stay, words longer than a line are cut."""
+    """Lines of ASCII no wider than `width_px`, or of one character; newlines stay, words longer than a line are cut."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
         for word in ascii_text(paragraph).split(" "):
-            if line and _width(f"{line} {word}", scale) > width_px:
-                lines.append(line)
-                line = ""
-            line = f"{line} {word}" if line else word
-            while _width(line, scale) > width_px:
-                fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or _width(line[:n], scale) <= width_px)
-                lines.append(line[:fits])
-                line = line[fits:]
+            extended = f"{line} {word}" if line else word
+            if _width(extended, scale) <= width_px:
+                line = extended
+                continue
+            lines += [line] if line else []
+            *whole, line = _cut(word, width_px, scale)
+            lines += whole
         lines.append(line)
     return lines
 
@@ -256,6 +257,16 @@ def write_lines(picture: U8, lines: Iterable[str], left: int, top: int, colour: 
     """Write lines of ASCII into a picture, the first one just below `top` px."""
     for i, line in enumerate(lines):
         cv2.putText(picture, line, (left, top + LINE_PX * (i + 1) - 6), FONT, TEXT_SCALE, colour, 1, cv2.LINE_AA)
+
+
+def _cut(word: str, width_px: int, scale: float) -> list[str]:
+    """The word in pieces, each as long as `width_px` allows, but of one character at least."""
+    pieces = []
+    while len(word) > 1 and _width(word, scale) > width_px:
+        fits = bisect_right(range(1, len(word)), width_px, key=lambda n: _width(word[:n], scale))
+        pieces.append(word[: max(fits, 1)])
+        word = word[max(fits, 1) :]
+    return [*pieces, word]
 
 
 def _place(cell: U8, image: U8) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from alpamayo_ros.types import InvalidInput, role_index
 
@@ -183,12 +184,19 @@ def read_described(model: type[Values], path: Path) -> Values:
     if not path.is_file():
         raise InvalidInput(f"{path}: no such file")
     try:
-        return model.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: not YAML: {error}") from error
+        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise InvalidInput(f"{path}: {problems}") from error
+        raise InvalidInput(f"{path}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with which key, and what was found there where that is one value."""
+    key, found = ".".join(map(str, error["loc"])) or "file", error["input"]
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}"  # our own words, with what was found
+    return f"{key}: {error['msg']}" + ("" if isinstance(found, dict) else f", got {found!r:.80}")
 
 
 def read_profile(name_or_path: str) -> InputProfile:

@@ -223,6 +223,18 @@ def test_wrapped_text_is_ascii_fits_and_loses_no_letter(text: str, width_px: int
     assert "".join("".join(lines).split()) == "".join(drawing.ascii_text(text).split())
 
 
+def test_a_long_word_is_cut_without_measuring_every_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained model writes 2048 characters without a space; measuring them takes a hundred microseconds."""
+    measured: list[int] = []
+    width = drawing._width
+    monkeypatch.setattr(drawing, "_width", lambda text, scale: (measured.append(len(text)), width(text, scale))[1])
+    lines = wrapped("x" * 2048, 452)
+    assert {len(line) for line in lines[:-1]} == {len(lines[0])}
+    assert "".join(lines) == "x" * 2048
+    assert len(measured) < 16 * len(lines)
+    assert wrapped("xy", 1) == ["x", "y"], "no line is narrower than a character"
+
+
 def test_characters_opencv_cannot_draw_become_question_marks() -> None:
     assert wrapped("a — b\té", 400) == ["a ? b ?"]
 

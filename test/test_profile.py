@@ -72,14 +72,14 @@ def test_cameras_come_in_the_order_of_their_index(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"image_hight": 320}, "image_hight: Extra inputs are not permitted"),
-        ({"cameras": {"front": "required"}}, "cameras: .*unknown camera role 'front', want one of front_left"),
+        ({"cameras": {"front": "required"}}, "yaml: cameras: unknown camera role 'front', want one of front_left"),
         ({"cameras": {"front_wide": "maybe"}}, "cameras.front_wide: Input should be 'required' or 'optional'"),
         ({"cameras": {"front_wide": "optional"}}, "cameras: .*at least one role must be required"),
         ({"frame_offsets_ms": [-100, -200, 0]}, r"want increasing offsets that end at 0, got \[-100, -200, 0\]"),
         ({"frame_offsets_ms": [-200, -100]}, r"want increasing offsets that end at 0, got \[-200, -100\]"),
         ({"frame_offsets_ms": []}, r"want increasing offsets that end at 0, got \[\]"),
         ({"frame_offsets_ms": [-100, -100, 0]}, r"want increasing offsets that end at 0, got \[-100, -100, 0\]"),
-        ({"image_height": 8}, "image_height: Input should be greater than or equal to 16"),
+        ({"image_height": 8}, "image_height: Input should be greater than or equal to 16, got 8$"),
         ({"horizon_steps": 32}, "horizon_steps: Input should be 64"),
         ({"history_steps": 1}, "history_steps: Input should be greater than or equal to 2"),
         ({"views": "panorama"}, "views: Input should be 'single_image', 'flex' or 'triplane'"),
@@ -105,11 +105,19 @@ def test_nothing_in_a_profile_has_a_default(tmp_path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [("cameras: [", "not YAML"), ("- 1", "file: Input should be a valid dictionary"), ("", "file: ")]
+    ("content", "said"),
+    [
+        (b"cameras: [", "not YAML: while parsing .* line 1, column 11"),
+        (b"- 1", r"file: Input should be a valid dictionary .*, got \[1\]"),
+        (b"", "file: Input should be a valid dictionary .*, got None"),
+        (b"\xff\xfe", "not YAML: .* can't decode byte 0xff in position 0"),
+    ],
 )
-def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, content: str, said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
-        read_profile(written(tmp_path, content))
+def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "given.yaml").write_bytes(content)
+    with pytest.raises(InvalidInput, match=said) as refusal:
+        read_profile(str(tmp_path / "given.yaml"))
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_name_or_path_that_does_not_exist_is_refused_with_the_names_that_do(tmp_path: Path) -> None:

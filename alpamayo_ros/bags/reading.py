@@ -117,7 +117,8 @@ def _opened(path: Path) -> Iterator[Reader]:
     except _UNREADABLE as error:
         reason = str(error) or type(error).__name__
         names = ", ".join(map(str, files))
-        remedy = f"`alpamayo recover {path} OUT` keeps what is whole"
+        there = any(file.name != "metadata.yaml" for file in files)
+        remedy = f"`alpamayo recover {path} OUT` keeps what is whole" if there else "it has no .mcap or .db3 file"
         raise InvalidInput(
             f"{names}: want a complete rosbag2 recording, this one is damaged or cut short: {reason}; {remedy}"
         ) from error

@@ -20,6 +20,7 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typest
 from alpamayo_ros.bags.messages import typestore
 from alpamayo_ros.bags.rows import rows
 from alpamayo_ros.bags.scanning import Damage, Found, Topic, scan
+from alpamayo_ros.bags.whole import whole_bag
 from alpamayo_ros.bags.writing import BagWriter, Definition
 from alpamayo_ros.types import InvalidInput
 
@@ -39,36 +40,47 @@ class Recovered:
     topics: dict[str, int]  # messages by topic
     first_ns: int  # log times
     last_ns: int
-    lost: str  # "nothing", or in words how much of the recording's files is no whole message
-    lost_bytes: int
+    lost: str  # "nothing", or in words what is known to be
+    lost_messages: int  # as far as they can be counted
+    lost_bytes: int  # of the recording's files, that are no whole message
     problems: tuple[str, ...]  # everything that was wrong with the recording
     files: tuple[str, ...]  # that were written
 
 
-def recover(bag: Path, out: Path) -> Recovered:
+def recover(bag: Path, out: Path, overwrite: bool = False) -> Recovered:
     """Copy every whole message of a bag folder, .mcap or .db3 file into the new bag `out`; `bag` stays as it is.
 
-    A bag without damage is copied as well. Split files become one, compressed ones plain. In memory is one chunk of the
-    recording at a time. Raises InvalidInput: no such recording, `out` exists or lies within `bag`, or nothing in it can be
-    recovered; OSError when the disk refuses.
+    `out` is there when it is whole, and not before; with `overwrite` it then replaces an older bag. A bag without damage is
+    copied as well. Split files become one, compressed ones plain. In memory is one chunk of the recording at a time. Raises
+    InvalidInput: no such recording, `out` exists or one of both lies within the other, or nothing in it can be recovered;
+    OSError when the disk refuses.
     """
     files = _recorded_files(bag)
     size = sum(file.stat().st_size for file in files)
-    if out.exists() or out.resolve().is_relative_to(bag.resolve()):
-        raise InvalidInput(f"{out}: want a folder outside of {bag} that can be made and does not exist yet")
+    if out.resolve().is_relative_to(bag.resolve()) or bag.resolve().is_relative_to(out.resolve()):
+        raise InvalidInput(f"{out}: want a folder outside of {bag}, and one that does not hold it")
     damage = Damage()
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=_existing(out.parent)) as scratch:
+    with whole_bag(out, overwrite) as part, tempfile.TemporaryDirectory(dir=part.parent) as scratch:
         messages = chain.from_iterable(_messages(file, Path(scratch), damage) for file in files)
         first = next(messages, None)
         if first is None:
             why = "; ".join(damage.problems) or "it holds no message"
             raise InvalidInput(f"{bag}: no message can be recovered from {size} bytes in {len(files)} files: {why}")
-        counts, span = _copy(chain((first,), messages), out, damage)
+        counts, span = _copy(chain((first,), messages), part, damage)
     _compare(counts, bag, damage)
     written = sorted(str(file) for file in out.iterdir())
     topics = dict(sorted(counts.items()))
-    problems = tuple(damage.problems)
-    return Recovered(sum(counts.values()), topics, *span, damage.summary(size), damage.lost_bytes, problems, tuple(written))
+    return Recovered(
+        messages=sum(counts.values()),
+        topics=topics,
+        first_ns=span[0],
+        last_ns=span[1],
+        lost=damage.summary(size),
+        lost_messages=damage.lost_messages,
+        lost_bytes=damage.lost_bytes,
+        problems=tuple(damage.problems),
+        files=tuple(written),
+    )
 
 
 def _recorded_files(bag: Path) -> list[Path]:
@@ -87,11 +99,6 @@ def _recorded_files(bag: Path) -> list[Path]:
         held = ", ".join(sorted(file.name for file in bag.iterdir())) if bag.is_dir() else f"{bag.stat().st_size} bytes"
         raise InvalidInput(f"{bag}: not a recording, it holds {held or 'nothing'}; {want}")
     return sorted(files, key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)])
-
-
-def _existing(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _messages(file: Path, scratch: Path, damage: Damage) -> Iterator[Found]:
@@ -133,7 +140,8 @@ def _copy(messages: Iterable[Found], out: Path, damage: Damage) -> tuple[Counter
             counts[topic.name] += 1
             first_ns, last_ns = min(first_ns, log_ns), max(last_ns, log_ns)
     for name, count in refused.items():
-        damage.add(f"{name}: {count} messages are of another type than its first, or compressed and damaged")
+        why = "are of another type than its first, or compressed and damaged"
+        damage.add(f"{name}: {count} messages {why}", lost_messages=count)
     return counts, (first_ns, last_ns)
 
 
@@ -185,3 +193,6 @@ def _compare(counts: Counter[str], bag: Path, damage: Damage) -> None:
     for name, count in promised.items():
         if counts[name] < count:
             damage.add(f"{name}: {counts[name]} messages of the {count} that metadata.yaml has")
+    # The files may have said so themselves: the larger number has the smaller one in it.
+    damage.lost_messages = max(damage.lost_messages, sum(max(count - counts[name], 0) for name, count in promised.items()))
+    damage.uncounted = False

@@ -63,23 +63,31 @@ class Found(NamedTuple):
 
 @dataclass
 class Damage:
-    """What is wrong with a recording, in words, and how many bytes of it are not used for that."""
+    """What is wrong with a recording, in words, and how much of it is lost."""
 
     problems: list[str] = field(default_factory=list)
-    lost_bytes: int = 0
+    lost_bytes: int = 0  # of the files, that are no whole message
+    lost_messages: int = 0  # as far as they can be counted
+    uncounted: bool = False  # whether more messages may be lost than can be counted
 
-    def add(self, problem: str, lost_bytes: int = 0) -> None:
+    def add(self, problem: str, lost_bytes: int = 0, lost_messages: int = 0) -> None:
         """Note one problem."""
         self.problems.append(problem)
         self.lost_bytes += lost_bytes
+        self.lost_messages += lost_messages
 
     def summary(self, size: int) -> str:
         """How much of a recording of `size` bytes is lost."""
         if not self.problems:
             return "nothing"
-        return (
-            f"{self.lost_bytes} of {size} bytes are no whole message" if self.lost_bytes else "no message that is in the files"
-        )
+        lost = []
+        if self.lost_messages:
+            lost.append(f"{'at least ' if self.uncounted else ''}{self.lost_messages} messages")
+        elif self.uncounted:
+            lost.append("messages that cannot be counted")
+        if self.lost_bytes:
+            lost.append(f"{self.lost_bytes} of {size} bytes are no whole message")
+        return ", ".join(lost) or "nothing that the files hold"
 
 
 def offers_of(text: str) -> tuple[Offer, ...]:
@@ -158,6 +166,8 @@ class _Scan:
         self._damage = damage
         self._channels = _Channels()
         self._unknown: dict[int, int] = {}  # messages by channel of which no record tells the topic
+        self._span_ns: tuple[int, int] | None = None  # first and last log time of the messages before this place
+        self._hole: int | None = None  # index of the problem that lies between the last message and this place
 
     def messages(self) -> Iterator[Found]:
         promised = self._summary()
@@ -182,13 +192,27 @@ class _Scan:
                 at = following
             for message in messages:
                 found += 1
+                self._pass(message.log_ns)
                 yield message
         if promised is None:
             self._damage.add(f"{self._name}: has no index at its end: it was cut off, or never closed")
         elif promised != found:
-            self._damage.add(f"{self._name}: {found} messages of the {promised} that its index has")
+            lost = max(promised - found, 0)
+            self._damage.add(f"{self._name}: {found} messages of the {promised} that its index has", lost_messages=lost)
         for channel, count in self._unknown.items():
             self._damage.add(f"{self._name}: {count} messages of channel {channel}, whose topic is lost")
+
+    def _add_hole(self, problem: str, lost_bytes: int) -> None:
+        self._hole = len(self._damage.problems)
+        self._damage.add(f"{self._name}: {problem}", lost_bytes)
+
+    def _pass(self, log_ns: int) -> None:
+        """Say of damage before a message for how long nothing came."""
+        first, last = self._span_ns or (log_ns, log_ns)
+        if self._hole is not None and log_ns > last:
+            since = f"{(log_ns - last) / 1e9:.1f} s without a message from {(last - first) / 1e9:+.1f} s"
+            self._damage.problems[self._hole] += f": {since}"
+        self._hole, self._span_ns = None, (first, max(last, log_ns))
 
     def _record(self, op: int, content: int, length: int) -> Iterator[Found]:
         if op == mcap.CHUNK:
@@ -201,17 +225,17 @@ class _Scan:
         where = f"chunk at byte {content}"
         head = _chunk_head(self._at(content, _CHUNK_HEAD))
         if head is None or head.size > MAX_CHUNK_BYTES or head.packed_size > MAX_CHUNK_BYTES:
-            self._damage.add(f"{self._name}: {where} claims to be larger than {MAX_CHUNK_BYTES} bytes", length)
+            self._add_hole(f"{where} claims to be larger than {MAX_CHUNK_BYTES} bytes", length)
             return
         try:
             records = _unpack(head, self._at(content + head.offset, head.packed_size))
         except _UNPACKABLE as error:
-            self._damage.add(f"{self._name}: {where} cannot be decompressed: {error}", length)
+            self._add_hole(f"{where} cannot be decompressed: {error}", length)
             return
         if len(records) != head.size:
-            self._damage.add(f"{self._name}: {where} has {len(records)} bytes of {head.size}", length)
+            self._add_hole(f"{where} has {len(records)} bytes of {head.size}", length)
         elif head.crc and zlib.crc32(records) != head.crc:
-            self._damage.add(f"{self._name}: {where}: CRC-32 is {zlib.crc32(records):08x}, want {head.crc:08x}", length)
+            self._add_hole(f"{where}: CRC-32 is {zlib.crc32(records):08x}, want {head.crc:08x}", length)
         else:
             yield from self._records(records, where)
 
@@ -222,7 +246,7 @@ class _Scan:
         head = _chunk_head(self._at(content, _CHUNK_HEAD)) if op == mcap.CHUNK and following is None else None
         if head is None or length != head.offset + head.packed_size:
             end = self._size if following is None else following
-            self._damage.add(f"{self._name}: bytes {start} to {end} are no whole records", end - start)
+            self._add_hole(f"bytes {start} to {end} are no whole records", end - start)
             return
         try:
             records = _unpack(head, self._at(content + head.offset, MAX_CHUNK_BYTES))

@@ -56,6 +56,11 @@ FEASIBLE_BOUNDS = {
 """What a road vehicle can do at all: the released action bounds and a tyre's grip."""
 
 
+def by_horizon(stem: str, horizon_s: float) -> str:
+    """Name of a number at a horizon: ade_6_4s."""
+    return f"{stem}_{horizon_s:g}s".replace(".", "_")
+
+
 def points_to(t_s: F64, horizon_s: float) -> int | None:
     """How many of the times (n,) s lie at or before a horizon; None when they end before it."""
     upto = t_s <= horizon_s + _TIME_TOLERANCE_S
@@ -252,7 +257,7 @@ class WindowMetrics:
         for name, value in vars(self).items():
             if isinstance(value, tuple):
                 stem = name.rpartition("_")[0]  # without its unit
-                flat |= {f"{stem}_{h:g}s".replace(".", "_"): error for h, error in zip(HORIZONS_S, value, strict=True)}
+                flat |= {by_horizon(stem, h): error for h, error in zip(HORIZONS_S, value, strict=True)}
             elif isinstance(value, Mapping):
                 flat |= {name: float(all(value.values()))} | {f"{name}_{bound}": float(ok) for bound, ok in value.items()}
             elif name != "t0_ns":

@@ -238,16 +238,14 @@ class Replay:
         self.buffers, (self.engine,) = self._pass.buffers, self._pass.engines
         self.close = self._pass.close
 
-    def cycles(self, only_t0_ns: int | None = None) -> Iterator[Cycle]:
-        """What became of each anchor frame; with `only_t0_ns`, of the first one at or after it and no other."""
+    def cycles(self, from_t0_ns: int = 0) -> Iterator[Cycle]:
+        """What became of each anchor frame at or after an instant; for those before it nothing is planned."""
         total = sum(self._pass.counts.values())
         records = track(self._pass.records(), "replaying", total=total, console=Console(stderr=True), transient=True)
         for t0_ns in self._pass.instants(records, max_plan_hz=1e3):
             request = replace(self.request, seed=seed_of(t0_ns))
-            if only_t0_ns is None or t0_ns >= only_t0_ns:
+            if t0_ns >= from_t0_ns:
                 yield run_cycle(self.buffers, t0_ns, self.engine, request, self.engine.space)
-                if only_t0_ns is not None:
-                    return
 
     def _refuse(self, topic: str, reason: str) -> None:
         self.refused[f"{topic}: {reason}"] += 1

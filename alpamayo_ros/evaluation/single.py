@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast, get_args
@@ -28,6 +29,9 @@ from alpamayo_ros.profile import Rig
 from alpamayo_ros.reasoning import clean
 from alpamayo_ros.types import U8, EgoPose, InvalidInput, Maneuver, Navigation, Observation, Plan, Request, StaleInput
 
+LAST_NS = 2_000_000_000
+"""How long before a bag's end its last anchor frame is looked for."""
+
 
 class Asked(NamedTuple):
     """What to plan, how, and with what."""
@@ -41,12 +45,30 @@ class Asked(NamedTuple):
     navigation: Navigation | None = None
 
 
-def instant(bag: Path, at_s: float) -> int:
-    """Stamp, ns, of an instant after the bag's first message. Raises InvalidInput outside of the bag."""
-    first_ns, last_ns = bag_span(bag)
-    if not 0 <= at_s <= (last_ns - first_ns) / 1e9:
-        raise InvalidInput(f"at: {bag} is {(last_ns - first_ns) / 1e9:.1f} s long, got {at_s}")
+def instant(bag: Path, rig: Rig, at_s: float) -> int:
+    """Stamp, ns, of an instant after the bag's first anchor frame, by its stamp. Raises InvalidInput outside of the bag.
+
+    A bag recorded during a replay has log times of another clock than its stamps.
+    """
+    camera = rig.cameras[rig.anchor]
+    log_ns = bag_span(bag)
+    first_ns = next(_stamps(bag, rig, log_ns[0]), None)
+    if first_ns is None:
+        raise InvalidInput(f"{bag}: no frame of the anchor camera on {camera.topic} to count seconds from")
+    last_ns = max(_stamps(bag, rig, log_ns[1] - LAST_NS), default=first_ns)
+    # A clock that was set back has later stamps before the last ones: then the log says how long the bag is.
+    length_s = max(last_ns - first_ns, log_ns[1] - log_ns[0]) / 1e9
+    if not 0 <= at_s <= length_s:
+        raise InvalidInput(f"{bag} is {length_s:.1f} s long, got {at_s:g} s after its first {rig.anchor} frame")
     return first_ns + round(at_s * 1e9)
+
+
+def _stamps(bag: Path, rig: Rig, from_log_ns: int) -> Iterator[int]:
+    """Exposure times, ns, of the anchor frames from a log time on, but for those that no planner could read."""
+    camera = rig.cameras[rig.anchor]
+    for record in read_bag(bag, [camera.topic], start_ns=from_log_ns):
+        with suppress(InvalidInput):
+            yield decode.exposure_ns(deserialize(record.cdr, record.type_name), rig.anchor, camera)
 
 
 def navigation_of(route: str, t0_ns: int) -> Navigation:
@@ -62,7 +84,7 @@ def navigation_of(route: str, t0_ns: int) -> Navigation:
 def plan_at(asked: Asked) -> tuple[Cycle, str]:
     """The cycle of the first anchor frame at or after an instant, and whose weights planned. Raises InvalidInput."""
     with closing(Replay(asked.bag, asked.rig, asked.bundle, asked.profile, asked.request, asked.navigation)) as replay:
-        for cycle in replay.cycles(only_t0_ns=asked.t0_ns):
+        for cycle in replay.cycles(asked.t0_ns):
             return cycle, replay.engine.weights
     raise InvalidInput(f"{asked.bag} has no anchor frame at or after {asked.t0_ns} ns")
 
@@ -95,7 +117,7 @@ def answer_once(asked: Asked, question: str) -> dict[str, Any]:
     if not isinstance(engine, AnswersQuestions):
         raise InvalidInput(f"{asked.bundle} answers no questions: want a model bundle's folder")
     with closing(engine), closing(Replay(asked.bag, asked.rig, "kinematic", f"{asked.bundle}/profile.yaml")) as replay:
-        for cycle in replay.cycles(only_t0_ns=asked.t0_ns):
+        for cycle in replay.cycles(asked.t0_ns):
             if cycle.observation is None:
                 raise StaleInput(f"no observation at {cycle.t0_ns} ns: {cycle.refused}")
             answer = clean(engine.ask(cycle.observation, question, replace(asked.request, seed=seed_of(cycle.t0_ns))))
@@ -140,7 +162,7 @@ def draw_plan(bag: Path, cycle: Cycle, rig: Rig, weights: str, picture: Path) ->
 
 def _anchor_image(bag: Path, rig: Rig, t0_ns: int) -> U8:
     camera = rig.cameras[rig.anchor]
-    for record in read_bag(bag, [camera.topic], start_ns=t0_ns - 1_000_000_000):
+    for record in read_bag(bag, [camera.topic]):
         frame = decode.camera_frame(deserialize(record.cdr, record.type_name), rig.anchor, camera, 0)
         if frame.stamp_ns == t0_ns:
             image = np.empty((camera.height, camera.width, 3), np.uint8)

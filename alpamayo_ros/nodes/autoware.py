@@ -92,7 +92,7 @@ class Autoware:
     def messages(self, plan: Plan, ego: EgoPose) -> tuple[Any, ...]:
         """A plan, one message for each of `topics`. Raises InvalidInput for a plan that they cannot hold."""
         trajectory = autoware_trajectory(self, plan, ego)
-        return (trajectory, *candidate_trajectories(self, plan, ego)) if self.candidates else (trajectory,)
+        return (trajectory, *candidate_trajectories(self, plan, ego, trajectory)) if self.candidates else (trajectory,)
 
 
 def autoware_outputs(node: Node, params: PlannerParams, rig: Rig) -> Autoware | None:
@@ -147,13 +147,20 @@ def autoware_trajectory(autoware: Autoware, plan: Plan, ego: EgoPose) -> Any:
     return autoware.trajectories.trajectory(header=path.header, points=_points(autoware, plan.trajectory, ego, poses))
 
 
-def candidate_trajectories(autoware: Autoware, plan: Plan, ego: EgoPose) -> tuple[Any, Any]:
-    """CandidateTrajectories and ScoredCandidateTrajectories: every sample of a plan, in its order."""
+def candidate_trajectories(autoware: Autoware, plan: Plan, ego: EgoPose, chosen: Any) -> tuple[Any, Any]:
+    """CandidateTrajectories and ScoredCandidateTrajectories: every sample of a plan, in its order.
+
+    `chosen` is the message of the one that is the plan's trajectory.
+    """
     types = autoware.candidates
     assert types is not None
     generator = UUID(uuid=np.frombuffer(autoware.generator_id.bytes, np.uint8))
     info = [types.generator(generator_id=generator, generator_name=String(data=autoware.generator_name))]
-    candidates = [_candidate(autoware, types, replace(plan, trajectory=each), ego, generator) for each in plan.candidates]
+    made = [
+        chosen if index == plan.chosen else autoware_trajectory(autoware, replace(plan, trajectory=each), ego)
+        for index, each in enumerate(plan.candidates)
+    ]
+    candidates = [types.candidate(header=each.header, generator_id=generator, points=each.points) for each in made]
     scores = np.clip(plan.scores, 0.0, 1.0).tolist()
     scored = [
         types.scored_candidate(candidate_trajectory=candidate, score=score)
@@ -163,11 +170,6 @@ def candidate_trajectories(autoware: Autoware, plan: Plan, ego: EgoPose) -> tupl
         types.candidates(candidate_trajectories=candidates, generator_info=info),
         types.scored_candidates(scored_candidate_trajectories=scored, generator_info=info),
     )
-
-
-def _candidate(autoware: Autoware, types: CandidateTypes, plan: Plan, ego: EgoPose, generator: UUID) -> Any:
-    trajectory = autoware_trajectory(autoware, plan, ego)
-    return types.candidate(header=trajectory.header, generator_id=generator, points=trajectory.points)
 
 
 def _points(autoware: Autoware, trajectory: Trajectory, ego: EgoPose, poses: list[Pose]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from pathlib import PurePath
 
 import numpy as np
 from geometry_msgs.msg import Point, TransformStamped
@@ -127,7 +128,7 @@ def components_marker(plan: msg.UnicycleTrajectory, trace: msg.ReasoningTrace) -
 
 
 def status_text_marker(status: msg.PlanStatus, text: str) -> Marker:
-    """Text above the ego frame: a cycle without a plan has no pose of its own."""
+    """Text above the ego frame, wherever the vehicle is: a cycle without a plan has no pose of its own."""
     return _text_marker(status.header, "text", np.array([[0.0, 0.0, TEXT_ABOVE_EGO_M]]), text)
 
 
@@ -139,10 +140,10 @@ def source_lines(plan: msg.UnicycleTrajectory) -> list[str]:
 
 
 def status_lines(status: msg.PlanStatus) -> list[str]:
-    """State, whose weights, and every reason on a line of its own."""
+    """State, the bundle's own name, whose weights, and every reason on a line of its own."""
     names = {number: name for name, number in STATE.items()}
     state = names.get(status.state, f"state {status.state}").upper()
-    return [f"{state}  ({status.bundle}, weights: {status.weights})", *status.reasons]
+    return [f"{state} ({PurePath(status.bundle).name}, weights: {status.weights})", *status.reasons]
 
 
 def trace_lines(trace: msg.ReasoningTrace) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from alpamayo_ros import drawing
 from alpamayo_ros.cameras import Camera, CameraInfo, camera_from_info, resized
 from alpamayo_ros.pipeline import decode
+from alpamayo_ros.pipeline.images import pixels_of_width
 from alpamayo_ros.profile import RigCamera
 from alpamayo_ros.types import F64, U8, EncodedFrame, InvalidInput, Trajectory
 
@@ -64,6 +65,11 @@ class CameraView:
             )
         self.lens = lens
 
+    @property
+    def newest_ns(self) -> int | None:
+        """Exposure of the frame that came last."""
+        return next(reversed(self._frames), None)
+
     def frame_at(self, t0_ns: int) -> EncodedFrame | None:
         """The frame nearest to an instant, if it is within the camera's tolerance."""
         nearest = min(self._frames, key=lambda stamp_ns: abs(stamp_ns - t0_ns), default=None)
@@ -86,25 +92,17 @@ class CameraView:
 def picture(
     frame: EncodedFrame, lens: Camera, optical_from_ego: F64, trajectory: Trajectory, width: int, edge: drawing.Colour | None
 ) -> U8:
-    """A frame, at most `width` px wide, with the trajectory on the ground, and with an edge in a colour if one is given.
+    """A frame, `width` px wide, with the trajectory on the ground, and with an edge in a colour if one is given.
 
     `optical_from_ego` (4, 4) takes the trajectory's frame to the camera's optical frame at the frame's own time. The frame is
     decoded at the reduced size and the lens scaled with it. Raises InvalidInput for pixels that cannot be decoded.
     """
-    image = pixels(frame, width)
-    height, width = image.shape[:2]
+    image = pixels_of_width(frame, width)
+    height = len(image)
     drawn = drawing.overlay(image, resized(lens, width, height), optical_from_ego, trajectory)
     if edge is not None:
         cv2.rectangle(drawn, (0, 0), (width - 1, height - 1), edge, 2 * EDGE_PX - 1)  # half of the line lies outside
     return drawn
-
-
-def pixels(frame: EncodedFrame, width: int) -> U8:
-    """A frame (H, W, 3) RGB, at most `width` px wide. Raises InvalidInput for what cannot be decoded."""
-    width = min(width, frame.width)
-    image = np.empty((max(round(frame.height * width / frame.width), 1), width, 3), np.uint8)
-    decode.pixels_into(frame, image)
-    return image
 
 
 def strip(pictures: Mapping[str, Picture], headline: Sequence[str], words: Sequence[str], causes: Sequence[str]) -> U8:

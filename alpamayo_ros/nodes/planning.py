@@ -30,7 +30,7 @@ from alpamayo_ros.pipeline.buffers import Buffers, Counts
 from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
 from alpamayo_ros.pipeline.observe import next_t0
 from alpamayo_ros.pipeline.planner import seed_of
-from alpamayo_ros.types import InvalidInput, Request
+from alpamayo_ros.types import EgoPose, InvalidInput, Plan, Request
 
 OUTPUT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 CLOCK_JUMP = JumpThreshold(
@@ -44,7 +44,7 @@ class Outputs:
     """The publishers of plans, those of Autoware's messages too where `autoware` makes them."""
 
     def __init__(self, node: LifecycleNode, autoware: Autoware | None) -> None:
-        self.autoware = autoware
+        self._autoware = autoware
         self._node = node
         self._status = node.create_lifecycle_publisher(msg.PlanStatus, "~/status", OUTPUT)
         topics = {
@@ -52,20 +52,27 @@ class Outputs:
             "~/reasoning": msg.ReasoningTrace,
             "~/candidates": msg.TrajectoryCandidates,
             "~/path": Path,
-            **(autoware.topics if autoware else {}),
         }
         self._of_plan = [node.create_lifecycle_publisher(kind, topic, OUTPUT) for topic, kind in topics.items()]
+        for_autoware = autoware.topics if autoware else {}
+        self._for_autoware = [node.create_lifecycle_publisher(kind, topic, OUTPUT) for topic, kind in for_autoware.items()]
 
     def publish(self, status: msg.PlanStatus, plan_messages: tuple[Any, ...]) -> None:
-        """The status first, then what belongs to its plan, if there is one (see `plan_messages`)."""
+        """The status first, then what belongs to its plan, if there is one (see `Planning._plan_messages`)."""
         self._status.publish(status)
         if plan_messages:
             for publisher, message in zip(self._of_plan, plan_messages, strict=True):
                 publisher.publish(message)
 
+    def publish_for_autoware(self, plan: Plan, ego: EgoPose) -> None:
+        """All of Autoware's messages of a plan, where they are asked for. Raises InvalidInput: they cannot hold it."""
+        made = self._autoware.messages(plan, ego) if self._autoware else ()
+        for publisher, message in zip(self._for_autoware, made, strict=True):
+            publisher.publish(message)
+
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._status, *self._of_plan):
+        for publisher in (self._status, *self._of_plan, *self._for_autoware):
             self._node.destroy_lifecycle_publisher(publisher)
 
 
@@ -204,7 +211,19 @@ class Planning:
         self.plan_id += not reason
         status = self._status(cycle, reason, now_ns)
         self._outputs.publish(messages.status_message(status, self._buffers.rig), plan_messages)
+        if not reason:
+            self._publish_for_autoware(cycle)
         self.tally.add(cycle, reason)
+
+    def _publish_for_autoware(self, cycle: Cycle) -> None:
+        """After our own messages, which wait for none of this and are on the air whatever Autoware's cannot hold."""
+        assert cycle.plan is not None
+        assert cycle.observation is not None
+        try:
+            self._outputs.publish_for_autoware(cycle.plan, cycle.observation.ego_t0)
+        except InvalidInput as error:
+            said = f"plan {self.plan_id} has no Autoware messages: {error}"
+            self._node.get_logger().warning(said, throttle_duration_sec=1.0)
 
     def _with_readiness(self, cycle: Cycle) -> Cycle:
         """Add the time from the last camera message of this t0 (when DDS had it) to the finished observation."""
@@ -229,13 +248,11 @@ class Planning:
         assert cycle.plan is not None
         assert cycle.observation is not None
         plan, plan_id, ego, rig = cycle.plan, self.plan_id + 1, cycle.observation.ego_t0, self._buffers.rig
-        autoware = self._outputs.autoware
         return (
             messages.trajectory_message(plan, plan_id, ego, rig),
             messages.reasoning_message(plan, plan_id, rig, cycle.stage_ms["infer"]),
             messages.candidates_message(plan, plan_id, ego, rig),
             messages.path_message(plan, ego, rig),
-            *(autoware.messages(plan, ego) if autoware else ()),
         )
 
     def _status(self, cycle: Cycle, reason: str, now_ns: int) -> CycleStatus:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from alpamayo_ros import bags
@@ -35,10 +35,11 @@ class RecorderNode(Node):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__("alpamayo_recorder")
         self._params = declare(self, RecorderParams)
-        self._wanted = {self.resolve_topic_name(name) for name in self._params.topics}
+        self._wanted = {self._resolved(name) for name in self._params.topics}
         self._known: set[str] = set()  # subscribed to, or refused once
         self._bag = bags.BagWriter(Path(self._params.out))
         self._waited_s = 0.0
+        self._too_early = 0  # messages that came before simulated time had begun
         # On the steady clock: simulated time may not have begun.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DISCOVERY_S, self._subscribe_to_new_topics, clock=steady)
@@ -53,10 +54,12 @@ class RecorderNode(Node):  # type: ignore[misc]
             self.get_logger().error(f"recording stopped after {self._bag.messages} messages: {error}")
             raise
         finally:
-            missing = ", ".join(sorted(self._wanted - self._known))
-            print(
-                f"recorded {self._bag.messages} messages in {self._bag.path}" + (f"; never seen: {missing}" if missing else "")
-            )
+            said = [f"recorded {self._bag.messages} messages in {self._bag.path}"]
+            if missing := ", ".join(sorted(self._wanted - self._known)):
+                said.append(f"never seen: {missing}")
+            if self._too_early:
+                said.append(f"not recorded: {self._too_early} messages that came before the first /clock")
+            print("; ".join(said))
 
     def _flush(self) -> None:
         self._bag.flush()
@@ -68,9 +71,18 @@ class RecorderNode(Node):  # type: ignore[misc]
             self.get_logger().warning(f"process {self._params.parent}, which started this recording, is gone: it ends")
             self.context.try_shutdown()
 
+    def _resolved(self, name: str) -> str:
+        try:
+            return str(self.resolve_topic_name(name))
+        except RuntimeError as error:
+            reason = str(error).removeprefix("failed to resolve name: ").partition(", at /")[0]
+            raise InvalidInput(f"topics: {name!r} is not a topic name: {reason}") from error
+
+    def _has_time(self) -> bool:
+        """Whether simulated time, where it is used, has begun."""
+        return int(self.get_clock().now().nanoseconds) != 0
+
     def _subscribe_to_new_topics(self) -> None:
-        if self.get_clock().now().nanoseconds == 0:
-            return  # simulated time has not begun; latched messages wait for a subscriber
         for name, type_names in self.get_topic_names_and_types():
             if name not in self._known and (name in self._wanted or not (self._wanted or "/_" in name)):
                 self._subscribe(name, type_names)
@@ -79,6 +91,9 @@ class RecorderNode(Node):  # type: ignore[misc]
         publishers = self.get_publishers_info_by_topic(name)
         if not publishers:
             return
+        qos = matching_qos([publisher.qos_profile for publisher in publishers])
+        if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL and not self._has_time():
+            return  # a latched message waits for its subscriber: it gets a time
         self._known.add(name)
         try:
             if len(type_names) != 1:
@@ -92,11 +107,13 @@ class RecorderNode(Node):  # type: ignore[misc]
         except InvalidInput as error:
             self.get_logger().warning(f"{name} is recorded without its definition: {error}")
             definition = bags.Definition("", "", _offered_hash(publishers))
-        qos = matching_qos([publisher.qos_profile for publisher in publishers])
         self.create_subscription(kind, name, self._writer(name, type_names[0], definition), qos, raw=True)
 
     def _writer(self, name: str, type_name: str, definition: bags.Definition | None) -> Callable[[bytes], None]:
         def write(cdr: bytes) -> None:
+            if not self._has_time():
+                self._too_early += 1
+                return
             if name not in self._bag:
                 offers = [_offer(publisher.qos_profile) for publisher in self.get_publishers_info_by_topic(name)]
                 self._bag.add_topic(name, type_name, list(dict.fromkeys(offers)) or None, definition)

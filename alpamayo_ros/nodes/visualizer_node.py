@@ -22,7 +22,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from alpamayo_ros import msg
-from alpamayo_ros.geometry import inverse, odom_from_ego
+from alpamayo_ros.geometry import inverse
 from alpamayo_ros.nodes import markers, overlays
 from alpamayo_ros.nodes.inputs import IMAGE_TYPE, LATCHED, ODOMETRY, SENSOR_DATA
 from alpamayo_ros.nodes.messages import pose_matrix, time_message
@@ -30,8 +30,10 @@ from alpamayo_ros.nodes.params import VisualizerParams, declare
 from alpamayo_ros.nodes.process import run_node
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import PoseBuffer, Transforms
+from alpamayo_ros.pipeline.images import pixels_of_width
+from alpamayo_ros.pipeline.poses import skew
 from alpamayo_ros.profile import read_rig
-from alpamayo_ros.types import F64, U8, EncodedFrame, InvalidInput, StaleInput, Trajectory
+from alpamayo_ros.types import U8, InvalidInput
 
 PLANS = QoSProfile(depth=5)
 
@@ -39,7 +41,7 @@ SETTLE_S = 0.1
 """What a plan's pictures wait at most for frames and for a trace that are still to come."""
 
 TICK_S = 0.05
-LOOK_S = 0.5  # how often it is seen who subscribes to the overlays
+LOOK_S = 0.5  # how often it is seen who subscribes to the overlays, and whether the planner has fallen silent
 
 STRIP = "strip"
 ODOMETRY_SOURCE = "odometry"
@@ -55,13 +57,13 @@ class Source(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A plan whose overlays are being drawn."""
+    """A plan, or an instant without one, whose overlays are being drawn."""
 
-    plan: msg.UnicycleTrajectory
-    trajectory: Trajectory
+    plan: msg.UnicycleTrajectory | None
+    why_not: tuple[str, ...]  # what is said in place of a plan
     t0_ns: int
     since_s: float  # steady clock
-    undrawn: set[str]  # roles, and "strip"
+    undrawn: set[str]  # what somebody looked at then: roles, and "strip"
 
 
 class VisualizerNode(Node):  # type: ignore[misc]
@@ -83,6 +85,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
         self._candidates: msg.TrajectoryCandidates | None = None
         self._shown: Shown | None = None
         self._next_shown_s = 0.0  # steady clock
+        self._last_word_s = time.monotonic()  # of the planner
         self._sources = self._sources_of_overlays()
         self._heard: dict[str, Subscription] = {}  # by name of the source
         self._publish_and_subscribe()
@@ -104,6 +107,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
             self._listen(Source(CameraInfo, view.camera.info_topic, view.take_info, SENSOR_DATA))
         self.create_timer(TICK_S, self._draw_due, clock=steady)
         self.create_timer(LOOK_S, self._follow_viewers, clock=steady)
+        self.create_timer(LOOK_S, self._notice_silence, clock=steady)
 
     def _sources_of_overlays(self) -> dict[str, Source]:
         """A camera's pictures by its role, and odometry."""
@@ -141,24 +145,40 @@ class VisualizerNode(Node):  # type: ignore[misc]
 
     def _take_status(self, status: msg.PlanStatus) -> None:
         self._status = status
+        self._last_word_s = time.monotonic()
         if status.valid:
             return
-        text = "\n".join(markers.wrapped(markers.status_lines(status)))
-        shown = markers.plan_text_marker(self._plan, text) if self._plan else markers.status_text_marker(status, text)
-        self._show([markers.clearing_marker(status.header), shown])
+        self._plan = None
+        state, *reasons = markers.status_lines(status)
+        text = "\n".join(markers.wrapped([state, *reasons]))
+        self._show([markers.clearing_marker(status.header), markers.status_text_marker(status, text)])
+        self._show_pictures(None, decode.stamp_ns(status.header.stamp), (f"NO PLAN | {state}", *reasons))
 
     def _take_plan(self, plan: msg.UnicycleTrajectory) -> None:
         path = markers.trajectory_markers(plan)  # raises where there is nothing to show
         self._plan = plan
+        self._last_word_s = time.monotonic()
         self._tf.publish(TFMessage(transforms=[markers.ego_t0_transform(plan)]))
         candidates = self._candidates
         others = markers.candidate_markers(candidates) if candidates and _same_plan(plan, candidates) else []
         self._show([markers.clearing_marker(plan.header), *path, *others, markers.ego_marker(plan), *self._texts(plan)])
+        self._show_pictures(plan, decode.stamp_ns(plan.header.stamp), ())
+
+    def _notice_silence(self) -> None:
+        """Let the pictures go on, without a path, when the planner has said nothing for as long as markers live."""
+        silent_s = time.monotonic() - self._last_word_s
+        newest_ns = max((view.newest_ns for view in self._views.values() if view.newest_ns is not None), default=None)
+        if silent_s > self._params.lifetime_s and newest_ns is not None:
+            why_not = f"nothing heard from {self._params.planner} for {silent_s:.0f} s"
+            self._show_pictures(None, newest_ns, ("NO PLAN", why_not))
+
+    def _show_pictures(self, plan: msg.UnicycleTrajectory | None, t0_ns: int, why_not: tuple[str, ...]) -> None:
+        """Begin to draw what is looked at, unless it is too soon after the last time."""
         now_s = time.monotonic()
         if now_s >= self._next_shown_s:
             self._next_shown_s = max(self._next_shown_s + 1.0 / self._params.overlay_hz, now_s)
-            t0_ns = decode.stamp_ns(plan.header.stamp)
-            self._shown = Shown(plan, decode.trajectory_values(plan), t0_ns, now_s, {*self._views, STRIP})
+            looked_at = {name for name in (*self._views, STRIP) if self._looked_at(name)}
+            self._shown = Shown(plan, why_not, t0_ns, now_s, looked_at)
             self._draw_due()
 
     def _take_trace(self, trace: msg.ReasoningTrace) -> None:
@@ -203,14 +223,16 @@ class VisualizerNode(Node):  # type: ignore[misc]
         return [*markers.source_lines(plan), *lines]
 
     def _show(self, shown: list[Marker]) -> None:
-        """Publish markers, which fade when their planner dies."""
+        """Publish markers, if there are any; they fade when their planner dies."""
+        if not shown:
+            return
         seconds, rest = divmod(self._params.lifetime_s, 1.0)
         for marker in shown:
             marker.lifetime = Duration(sec=int(seconds), nanosec=int(rest * 1e9))
         self._markers.publish(MarkerArray(markers=shown))
 
     def _draw_due(self) -> None:
-        """Draw those overlays of the shown plan that somebody looks at and for which everything has come."""
+        """Draw those overlays that somebody looks at and for which everything has come."""
         shown = self._shown
         if shown is None or not shown.undrawn:
             return
@@ -219,7 +241,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
             if self._looked_at(role) and not self._missing(role) and (late or self._views[role].settled(shown.t0_ns)):
                 self._draw_overlay(shown, role)
         settled = late or all(view.settled(shown.t0_ns) for view in self._views.values())
-        traced = late or (self._trace is not None and _same_plan(shown.plan, self._trace))
+        traced = late or shown.plan is None or (self._trace is not None and _same_plan(shown.plan, self._trace))
         if STRIP in shown.undrawn and settled and traced and self._looked_at(STRIP):
             self._draw_strip(shown)
 
@@ -233,37 +255,49 @@ class VisualizerNode(Node):  # type: ignore[misc]
             self._overlays[role].publish(self._jpeg(picture.image, picture.frame.stamp_ns, frame_id))
 
     def _draw_strip(self, shown: Shown) -> None:
-        pictures = {role: self._picture(shown, role, overlays.CELL_PX) for role in self._views}
-        if not any(pictures.values()):
-            return
-        shown.undrawn.discard(STRIP)
-        trace = self._trace if self._trace is not None and _same_plan(shown.plan, self._trace) else None
-        image = overlays.strip(
-            {role: picture for role, picture in pictures.items() if picture is not None},
-            [" | ".join([*self._headline(shown.plan), markers.motion(shown.trajectory)])],
-            markers.trace_lines(trace) if trace else [],
-            [*markers.component_lines(trace), *markers.action_lines(trace)] if trace else [],
-        )
+        if shown.plan is not None and not any(view.frame_at(shown.t0_ns) for view in self._views.values()):
+            return  # they may still come
+        shown.undrawn.discard(STRIP)  # also when none can be decoded
+        drawn = {role: self._picture(shown, role, overlays.CELL_PX) for role in self._views}
+        pictures = {role: picture for role, picture in drawn.items() if picture is not None}
+        image = overlays.strip(pictures, *self._strip_texts(shown))
         self._strip.publish(self._jpeg(image, shown.t0_ns, self._rig.base_frame))
 
+    def _strip_texts(self, shown: Shown) -> tuple[list[str], list[str], list[str]]:
+        """Headline, words and causes."""
+        if shown.plan is None:
+            return [shown.why_not[0]], [*shown.why_not[1:]], []
+        headline = [" | ".join([*self._headline(shown.plan), markers.motion(decode.trajectory_values(shown.plan))])]
+        trace = self._trace
+        if trace is None or not _same_plan(shown.plan, trace):
+            return headline, [], []
+        return headline, markers.trace_lines(trace), [*markers.component_lines(trace), *markers.action_lines(trace)]
+
     def _picture(self, shown: Shown, role: str, width: int) -> overlays.Picture | None:
-        """A camera's frame nearest to t0 with the path, if both can be had; its label says what is missing."""
-        view, label = self._views[role], role.replace("_", " ")
+        """A camera's frame nearest to t0, if there is one, with the plan's path, at most `width` px wide.
+
+        The label says what is missing.
+        """
+        view, label, plan = self._views[role], role.replace("_", " "), shown.plan
         frame, missing = view.frame_at(shown.t0_ns), self._missing(role)
         base_from_optical = self._transforms.lookup(self._rig.base_frame, view.camera.frame_id)
         if frame is None:
             return None
+        width = min(width, frame.width)
+        odom_from_ego_t0 = np.eye(4) if plan is None else pose_matrix(plan.odom_from_ego_t0.pose)
+        seen = skew(self._poses.poses(), odom_from_ego_t0, shown.t0_ns, frame.stamp_ns)
         try:
+            if plan is None:
+                return overlays.Picture(pixels_of_width(frame, width), frame, label + seen.after)
             if view.lens is None or base_from_optical is None:
-                return overlays.Picture(overlays.pixels(frame, width), frame, f"{label}: {missing}")
-            ego_from_ego_t0, when = self._moved(shown, frame)
-            optical_from_ego_t0 = inverse(base_from_optical) @ ego_from_ego_t0
-            edge = markers.SOURCE_COLOURS.get(shown.plan.source)
-            image = overlays.picture(frame, view.lens, optical_from_ego_t0, shown.trajectory, width, edge)
+                return overlays.Picture(pixels_of_width(frame, width), frame, f"{label}: {missing}")
+            optical_from_ego_t0 = inverse(base_from_optical) @ seen.ego_from_ego_t0
+            edge = markers.SOURCE_COLOURS.get(plan.source)
+            image = overlays.picture(frame, view.lens, optical_from_ego_t0, decode.trajectory_values(plan), width, edge)
         except InvalidInput as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return None
-        return overlays.Picture(image, frame, label + when)
+        return overlays.Picture(image, frame, label + seen.after + seen.path)
 
     def _missing(self, role: str) -> str:
         """What a camera's overlay still needs, in words; empty when its lens and its place are known."""
@@ -272,17 +306,6 @@ class VisualizerNode(Node):  # type: ignore[misc]
             return "no camera info"
         known = self._transforms.lookup(self._rig.base_frame, view.camera.frame_id) is not None
         return "" if known else f"no transform to {view.camera.frame_id}"
-
-    def _moved(self, shown: Shown, frame: EncodedFrame) -> tuple[F64, str]:
-        """`ego_from_ego_t0` (4, 4) at the frame's exposure, and words for the label; the identity where odometry lacks it."""
-        if frame.stamp_ns == shown.t0_ns:
-            return np.eye(4), ""
-        after = f" {(frame.stamp_ns - shown.t0_ns) / 1e6:+.0f} ms"
-        try:
-            pose, _ = self._poses.at(frame.stamp_ns)
-        except StaleInput:
-            return np.eye(4), f"{after}, path as at t0"
-        return inverse(odom_from_ego(pose)) @ pose_matrix(shown.plan.odom_from_ego_t0.pose), after
 
     def _jpeg(self, image: U8, stamp_ns: int, frame_id: str) -> CompressedImage:
         message = CompressedImage(format="jpeg")

@@ -31,7 +31,7 @@ class FrameBuffer:
 
     With 0 threads a frame counts as ready from when it was offered, and a JPEG is decoded in the call that first asks for it
     (a frame of raw pixels before `offer` returns: kept as it came it would be large). What is asked for is what threads that
-    always keep up would have had ready, the same every time; what nobody asked for, good or corrupt, is `unasked`.
+    always keep up would have had ready, the same every time; what nobody asked for, good or corrupt, goes uncounted.
     `on_frame` hears of every frame that was decoded, in the thread that decoded it; it must not raise. `clock_ns` says when:
     the steady clock on a vehicle, message time offline. Any thread may call any method; one thread may wait for changes.
     """
@@ -130,18 +130,6 @@ class FrameBuffer:
         """What became of the messages of every camera of the rig, as of now."""
         with self._work:
             return {role: replace(camera.counts) for role, camera in self._cameras.items()}
-
-    @property
-    def unasked(self) -> dict[str, int]:
-        """By role, frames that went, undecoded, because nobody had asked for them; always 0 with threads."""
-        with self._work:
-            return {role: camera.unasked for role, camera in self._cameras.items()}
-
-    @property
-    def queued(self) -> int:
-        """Frames that wait to be decoded."""
-        with self._work:
-            return sum(len(camera.pending) for camera in self._cameras.values())
 
     def newest_ns(self, role: str) -> int | None:
         """Stamp of the newest frame accepted from a camera."""

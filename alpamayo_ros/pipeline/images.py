@@ -125,6 +125,13 @@ def pixels_into(encoded: EncodedFrame, out: U8) -> None:
     _resize_into(rgb, out)
 
 
+def pixels_of_width(encoded: EncodedFrame, width: int) -> U8:
+    """A frame decoded `width` px wide, its proportions kept: (H, W, 3) RGB, H >= 1. Raises InvalidInput as `pixels_into`."""
+    image = np.empty((max(round(width * encoded.height / encoded.width), 1), width, 3), np.uint8)
+    pixels_into(encoded, image)
+    return image
+
+
 def encoding_is_raw(encoded: EncodedFrame) -> bool:
     """Whether the frame's bytes are pixels already, in one of RAW_ENCODINGS."""
     return encoded.encoding in RAW_ENCODINGS

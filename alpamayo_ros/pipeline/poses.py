@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,14 @@ _KEPT_PAST_HISTORY_NS = 2_000_000_000
 _MAX_RATE_HZ = 1000  # as in profile.Odometry: bounds the memory, whatever comes
 
 _Stamped = TypeVar("_Stamped", EgoPose, SignalSample)
+
+
+class Skew(NamedTuple):
+    """How a camera's frame that is not of t0 sees what lies on the ground as the ego of t0 knows it."""
+
+    ego_from_ego_t0: F64  # (4, 4) at the frame's exposure; the identity where odometry lacks that instant
+    after: str  # words for the frame's label: how far it is from t0; empty at t0
+    path: str  # words for the label of a frame with a path in it: that it is drawn as at t0; else empty
 
 
 class PoseBuffer:
@@ -130,6 +138,18 @@ def pose_at(poses: Sequence[EgoPose], stamp_ns: int) -> tuple[EgoPose, float]:
     if after is None:
         return _extrapolate(before, stamp_ns), (stamp_ns - before.stamp_ns) / 1e6
     return _between(before, after, stamp_ns), 0.0
+
+
+def skew(poses: Sequence[EgoPose], odom_from_ego_t0: F64, t0_ns: int, stamp_ns: int) -> Skew:
+    """Where the ego of t0 (4, 4) is seen from at a frame's exposure, by interpolated poses in stamp order (see `pose_at`)."""
+    if stamp_ns == t0_ns:
+        return Skew(np.eye(4), "", "")
+    after = f" {(stamp_ns - t0_ns) / 1e6:+.0f} ms"
+    try:
+        pose, _ = pose_at(poses, stamp_ns)
+    except StaleInput:
+        return Skew(np.eye(4), after, ", path as at t0")
+    return Skew(geometry.inverse(geometry.odom_from_ego(pose)) @ odom_from_ego_t0, after, "")
 
 
 def _around(

@@ -75,7 +75,6 @@ class CameraWindow:
     decoding: set[int] = field(default_factory=set)
     ready: dict[int, CameraFrame] = field(default_factory=dict)
     ready_ns: dict[int, int] = field(default_factory=dict)  # when, on the buffer's clock
-    unasked: int = 0
     counts: Counts = field(default_factory=Counts)
 
     def place(self, encoded: EncodedFrame) -> None:
@@ -113,9 +112,12 @@ class CameraWindow:
 
     def nearest(self, instant_ns: int) -> int | None:
         """Stamp of the frame nearest to an instant, the older one of two, of those that are ready or decoded when asked for."""
-        stamps = [stamp for stamp in self.stamps if stamp in self.ready or (self.is_lazy and stamp in self.pending)]
-        at = bisect_left(stamps, instant_ns)
-        return min(stamps[max(at - 1, 0) : at + 1], key=lambda stamp: abs(stamp - instant_ns), default=None)
+        at = bisect_left(self.stamps, instant_ns)
+        older = next(filter(self._is_usable, reversed(self.stamps[:at])), None)
+        newer = next(filter(self._is_usable, self.stamps[at:]), None)
+        if older is None or newer is None:
+            return newer if older is None else older
+        return older if instant_ns - older <= newer - instant_ns else newer
 
     def clear(self) -> None:
         """Forget every frame; the counts stay."""
@@ -123,6 +125,9 @@ class CameraWindow:
             self._leave_behind("the epoch ended before its turn to be decoded")
         for stored in (self.stamps, self.came, self.fingerprints, self.pending, self.decoding, self.ready, self.ready_ns):
             stored.clear()
+
+    def _is_usable(self, stamp: int) -> bool:
+        return stamp in self.ready or (self.is_lazy and stamp in self.pending)
 
     def _room(self, before_ns: int, after_ns: int) -> int:
         """Frames that fit between two stamps; up to one period and a half it is jitter."""
@@ -145,9 +150,7 @@ class CameraWindow:
         del self.stamps[:gone]
 
     def _leave_behind(self, reason: str) -> None:
-        if self.is_lazy:
-            self.unasked += 1
-        else:
+        if not self.is_lazy:  # where nobody asked for it, it lacked nothing
             self.counts.drop(reason)
 
 

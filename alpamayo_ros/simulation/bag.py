@@ -17,7 +17,7 @@ from rich.progress import track
 
 from alpamayo_ros.bags import BagWriter, message
 from alpamayo_ros.cameras import Pinhole, base_from_optical, nominal_camera
-from alpamayo_ros.evaluation.conversion import messages
+from alpamayo_ros.evaluation import messages
 from alpamayo_ros.geometry import rotation_z, transform
 from alpamayo_ros.profile import Rig, RigCamera
 from alpamayo_ros.simulation.render import render

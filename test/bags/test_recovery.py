@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import struct
@@ -217,7 +218,72 @@ def test_a_database_that_was_cut_off_gives_the_rows_that_can_be_read(tmp_path: P
     assert set(records) <= {padded(index) for index in range(200)}
     assert share * 200 * 0.7 < len(records) < 200
     assert any(f"cut off at {cut.stat().st_size} of {len(data)} bytes" in problem for problem in recovered.problems)
-    assert recovered.lost_bytes == len(data) - cut.stat().st_size
+    assert recovered.lost_bytes == 0, "what was cut off is no part of the file"
+    assert re.fullmatch(r"messages that cannot be counted|at least \d+ messages", recovered.lost)
+
+
+def test_messages_of_a_database_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "bag") / "bag.db3"
+    data = bytearray(rows.read_bytes())
+    middle = len(data) // 2 // PAGE * PAGE
+    data[middle : middle + 20 * PAGE] = b"\xff" * (20 * PAGE)
+    (tmp_path / "torn.db3").write_bytes(data)
+    recovered = recover(tmp_path / "torn.db3", tmp_path / "out")
+    assert 0 < recovered.messages < 200
+    assert recovered.lost == f"{200 - recovered.messages} messages"
+    assert any(f"{200 - recovered.messages} of the rows 1 to 200 cannot be read" in one for one in recovered.problems)
+
+
+def test_of_damage_between_chunks_the_time_without_a_message_is_said(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for index in range(40):
+            bag.write("/said", STRING, index * 10**8, message(STRING)("x" * 100))
+            if index % 10 == 9:
+                bag.flush()
+    data = bytearray((tmp_path / "bag" / "bag.mcap").read_bytes())
+    for message_index in (12, 22):  # of the second and third chunk
+        data[message_ends(bytes(data))[message_index] - 1] ^= 0xFF
+    (tmp_path / "torn.mcap").write_bytes(data)
+    recovered = recover(tmp_path / "torn.mcap", tmp_path / "out")
+    assert recovered.messages == 20
+    assert recovered.lost.startswith("20 messages, ")
+    assert sum(problem.endswith(": 2.1 s without a message from +0.9 s") for problem in recovered.problems) == 1
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
+def test_what_ends_a_recovery_leaves_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException]
+) -> None:
+    bag = write(tmp_path / "bag")
+    written_messages: list[int] = []
+
+    def failing(self: BagWriter, *_: object) -> None:
+        written_messages.append(1)
+        if len(written_messages) > 5:
+            raise ending
+
+    monkeypatch.setattr(BagWriter, "write", failing)
+    with pytest.raises(ending):
+        recover(bag, tmp_path / "out" / "bag")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_whole_recovery_takes_the_place_of_an_older_bag_and_of_nothing_else(tmp_path: Path) -> None:
+    bag, older = write(tmp_path / "bag"), write(tmp_path / "out" / "replaced")
+    with pytest.raises(InvalidInput, match="replaced exists: choose another place or pass --overwrite"):
+        recover(bag, older)
+    (tmp_path / "none.mcap").write_bytes(b"hello" * 100)
+    with pytest.raises(InvalidInput, match="no message can be recovered"):
+        recover(tmp_path / "none.mcap", older, overwrite=True)
+    assert len(list(read_bag(older))) == MESSAGES
+    (older / "notes").write_text("of the older bag")
+    recovered = recover(bag, older, overwrite=True)
+    assert list((tmp_path / "out").iterdir()) == [older]
+    assert recovered.files == (str(older / "metadata.yaml"), str(older / "replaced.mcap"))
+    assert sorted(str(file) for file in older.iterdir()) == list(recovered.files)
+    (older / "metadata.yaml").unlink()
+    with pytest.raises(InvalidInput, match=r"not deleted; it has replaced.mcap: `alpamayo recover \S+/replaced OUT` makes"):
+        recover(bag, older, overwrite=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -288,6 +354,7 @@ def test_fewer_messages_than_the_index_and_metadata_promise_are_said(tmp_path: P
         ("a.mcap", b"", "from 0 bytes in 1 files: a.mcap: is empty"),
         ("a.mcap", b"hello" * 100, "from 500 bytes in 1 files: a.mcap: begins with b'hellohel'"),
         ("a.db3", b"hello" * 100, "a.db3: begins with b'hellohellohelloh', an SQLite file with"),
+        ("a.db3", b"SQLite format 3\0" + bytes(34), "a.db3: has 50 bytes, want 100 of an SQLite file's header"),
         ("a.bag", b"#ROSBAG V2.0", "not a recording, it holds 12 bytes; want a folder"),
         ("a.mcap.zstd", b"hello", "from 5 bytes in 1 files: a.mcap.zstd: cannot be decompressed"),
     ],

@@ -105,16 +105,16 @@ def test_one_plan_is_the_replays_plan(replayed: ReplayResult, bag: Path, rig: Ri
 def test_one_plan_is_printed_drawn_and_held_against_what_was_driven(
     bag: Path, rig: Rig, profile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = plan_once(asked(bag, instant(bag, 1.0), rig, profile), tmp_path)
+    figures = plan_once(asked(bag, instant(bag, rig, 1.0), rig, profile), tmp_path)
     assert (tmp_path / "plan.jpg").stat().st_size > 10_000
     assert figures["ade_m"] is None, "the bag ends before 6.4 s"
     printed = capsys.readouterr().out
     assert figures["trace"] in printed
     assert "│ 6.40 │" in printed, "the last point of the trajectory"
     with pytest.raises(StaleInput, match="no plan"):
-        plan_once(asked(bag, instant(bag, 0.0), rig, profile), tmp_path)
+        plan_once(asked(bag, instant(bag, rig, 0.0), rig, profile), tmp_path)
     with pytest.raises(InvalidInput, match=r"2\.\d s long, got 99"):
-        instant(bag, 99.0)
+        instant(bag, rig, 99.0)
 
 
 def test_a_route_is_read_from_words_and_refused_where_nobody_takes_it(bag: Path, rig: Rig, profile: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_route_is_read_from_words_and_refused_where_nobody_takes_it(bag: Path,
         with pytest.raises(InvalidInput, match=f"route '{words}': want MANEUVER METRES"):
             navigation_of(words, 5)
     with pytest.raises(InvalidInput, match="takes no navigation"):
-        plan_at(asked(bag, instant(bag, 1.0), rig, profile, navigation=route))
+        plan_at(asked(bag, instant(bag, rig, 1.0), rig, profile, navigation=route))
 
 
 def test_recorded_commands_reach_the_planner_unless_another_one_is_given(
@@ -153,7 +153,7 @@ def test_recorded_commands_reach_the_planner_unless_another_one_is_given(
 
 def test_only_models_answer_questions(bag: Path, rig: Rig, profile: Path) -> None:
     with pytest.raises(InvalidInput, match="kinematic answers no questions"):
-        answer_once(asked(bag, instant(bag, 1.0), rig, profile), "Is the light red?")
+        answer_once(asked(bag, instant(bag, rig, 1.0), rig, profile), "Is the light red?")
 
 
 def test_a_bag_without_a_required_camera_is_refused(bag: Path, rig: Rig, profile: Path, tmp_path: Path) -> None:

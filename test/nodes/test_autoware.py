@@ -15,19 +15,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import rclpy
 import yaml
 from nodes import autoware_interfaces
 from nodes.planner_harness import CAMERA_LAG_NS, MS, START_NS, Vehicle, small_profile, small_rig
+from rclpy.lifecycle import LifecycleNode
 
 from alpamayo_ros import dynamics, msg
+from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.geometry import apply, rotation_from_quaternion, rotation_from_rpy, rotation_z, transform, yaw_of
 from alpamayo_ros.nodes import autoware
 from alpamayo_ros.nodes.client import client_node, node_environment, node_process, stop
 from alpamayo_ros.nodes.messages import stamp_ns
 from alpamayo_ros.nodes.params import PlannerParams
+from alpamayo_ros.nodes.planning import Outputs, Planning
+from alpamayo_ros.pipeline.buffers import Buffers
+from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.decode import trajectory_values
-from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.types import Consistency, Decision, EgoPose, InvalidInput, Plan, ReasoningTrace, Trajectory
+from alpamayo_ros.profile import Rig, read_profile, read_rig
+from alpamayo_ros.types import (
+    CameraFrame,
+    Consistency,
+    Decision,
+    EgoHistory,
+    EgoPose,
+    InvalidInput,
+    Observation,
+    Plan,
+    ReasoningTrace,
+    Trajectory,
+)
 
 WHEELBASE_M = 2.79
 T0_NS = 1_700_000_000_123_456_789
@@ -154,7 +171,8 @@ def test_acceleration_is_positive_when_the_motion_grows(
 
 def test_candidates_come_in_the_plans_order_with_their_scores(outputs: autoware.Autoware) -> None:
     plan = plan_of(driven(0.0, 0.0, 9.0), driven(0.0, 0.02, 9.0), driven(0.0, 0.0, 9.0), scores=(0.25, 1.5, -0.5))
-    candidates, scored = autoware.candidate_trajectories(outputs, plan, EGO)
+    trajectory, candidates, scored = outputs.messages(plan, EGO)
+    assert candidates.candidate_trajectories[plan.chosen].points is trajectory.points, "it is made once"
     ends = [c.points[-1].front_wheel_angle_rad > 0 for c in candidates.candidate_trajectories]
     assert ends == [False, True, False]
     assert [s.score for s in scored.scored_candidate_trajectories] == [0.25, 1.0, 0.0], "as they are, within [0, 1]"
@@ -182,6 +200,78 @@ def test_points_that_are_not_a_tenth_of_a_second_apart_are_refused(outputs: auto
 def test_the_pose_must_be_that_of_t0(outputs: autoware.Autoware) -> None:
     with pytest.raises(InvalidInput, match="want the ego pose at t0"):
         outputs.messages(plan_of(driven(0.0, 0.0, 9.0)), replace(EGO, stamp_ns=T0_NS + 30 * MS))
+
+
+# ------------------------------------------------------------------------------------------------------------ beside our own
+
+
+class Air(LifecycleNode):  # type: ignore[misc]
+    """A node whose messages are noted, by topic, in the order in which they are sent."""
+
+    def __init__(self, context: rclpy.Context) -> None:
+        # Its services would outlive the node, and answer for those of other tests.
+        super().__init__("air", context=context, enable_communication_interface=False)
+        self.sent: list[str] = []
+
+    def create_lifecycle_publisher(self, _kind: type, topic: str, _qos: object) -> Any:
+        return types.SimpleNamespace(publish=lambda _message: self.sent.append(topic))
+
+    def destroy_lifecycle_publisher(self, publisher: object) -> None:
+        """Nothing to do."""
+
+
+@pytest.fixture
+def air() -> Iterator[Air]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    yield (node := Air(context))
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+OURS = ["~/status", "~/trajectory", "~/reasoning", "~/candidates", "~/path"]
+
+
+def published(air: Air, outputs: autoware.Autoware, plan: Plan) -> list[str]:
+    """The topics of a plan for now, when it is finished."""
+    now_ns, rig, profile = time.time_ns(), in_map(), read_profile("seven_camera")
+    buffers = Buffers(profile, rig, FrameRing(profile.image_shape, 2), threads=0)
+    engine = types.SimpleNamespace(weights="none")
+    planning = Planning(air, PlannerParams(), buffers, engine, Outputs(air, outputs), 0)  # type: ignore[arg-type]
+    frame = CameraFrame(rig.anchor, now_ns, 0, np.zeros(profile.image_shape, np.uint8))
+    history = EgoHistory(now_ns, np.zeros((2, 3), np.float32), np.stack([np.eye(3, dtype=np.float32)] * 2))
+    ego, sync_error_ms = replace(EGO, stamp_ns=now_ns), {rig.anchor: (0.0,)}
+    observation = Observation(now_ns, 0, {rig.anchor: (frame,)}, history, ego, sync_error_ms=sync_error_ms)
+    stage_ms = {"observe": 1.0, "infer": 1.0, "total": 2.0}
+    planning._finish(Cycle(now_ns, 0, observation, replace(plan, t0_ns=now_ns), stage_ms=stage_ms))
+    planning.close()
+    buffers.close()
+    return air.sent
+
+
+@pytest.mark.ros
+def test_ours_are_on_the_air_before_autowares_are_made(
+    air: Air, outputs: autoware.Autoware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before: list[str] = []
+    made = autoware.Autoware.messages
+
+    def noted(self: autoware.Autoware, plan: Plan, ego: EgoPose) -> tuple[Any, ...]:
+        before.extend(air.sent)
+        return made(self, plan, ego)
+
+    monkeypatch.setattr(autoware.Autoware, "messages", noted)
+    assert published(air, outputs, plan_of(driven(0.0, 0.0, 9.0))) == [*OURS, *outputs.topics]
+    assert before == OURS
+
+
+@pytest.mark.ros
+def test_a_plan_that_autowares_messages_cannot_hold_is_on_the_air_in_ours(
+    air: Air, outputs: autoware.Autoware, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trajectory = driven(0.0, 0.0, 9.0)
+    assert published(air, outputs, plan_of(replace(trajectory, t_s=trajectory.t_s + 0.1))) == OURS
+    assert "plan 1 has no Autoware messages: autoware: want points 0.1 s apart" in capfd.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------------------- asking for it

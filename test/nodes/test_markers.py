@@ -110,9 +110,11 @@ def test_the_ego_of_t0_is_a_frame() -> None:
 
 
 def test_a_status_says_its_state_its_weights_and_every_reason() -> None:
-    status = CycleStatus(T0, 0, "silent", "kinematic", "none", reasons=("front_tele: newest frame 180 ms before t0", "second"))
+    status = CycleStatus(
+        T0, 0, "silent", "/srv/bundles/kinematic", "none", reasons=("front_tele: newest frame 180 ms before t0", "second")
+    )
     lines = markers.status_lines(status_message(status, RIG))
-    assert lines == ["SILENT  (kinematic, weights: none)", "front_tele: newest frame 180 ms before t0", "second"]
+    assert lines == ["SILENT (kinematic, weights: none)", "front_tele: newest frame 180 ms before t0", "second"]
 
 
 def test_a_trace_says_its_decision_its_words_and_whether_it_fits() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 import simplejpeg
 import yaml
-from nodes.made_plans import STEP, T0, ego, plan, straight, trace_message
+from nodes.made_plans import STEP, T0, ego, plan, plan_message, straight, trace_message
 from nodes.ros_harness import listen, refused, started
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -27,6 +28,8 @@ from alpamayo_ros.geometry import inverse, quaternion_from_rotation
 from alpamayo_ros.nodes import markers, overlays
 from alpamayo_ros.nodes.client import client_node, spin_until
 from alpamayo_ros.nodes.messages import CycleStatus, candidates_message, status_message, time_message, trajectory_message
+from alpamayo_ros.nodes.visualizer_node import STRIP, VisualizerNode
+from alpamayo_ros.nodes.visualizer_node import Shown as VisualizerShown
 from alpamayo_ros.profile import Rig, read_rig
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -123,6 +126,16 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         assert process.returncode == 0
 
 
+@pytest.fixture
+def made_node() -> Iterator[VisualizerNode]:
+    """A visualizer of the shipped rig in this process, which nobody spins and whose topics nobody else knows."""
+    rclpy.init(args=["--ros-args", "-r", "__ns:=/alone"])
+    node = VisualizerNode()
+    yield node
+    node.destroy_node()
+    rclpy.shutdown()
+
+
 @pytest.mark.ros
 def test_the_overlay_is_the_picture_of_t0_with_the_trajectory_and_no_other(shown: Shown) -> None:
     stamps = [T0 + i * STEP for i in range(3)]
@@ -132,7 +145,7 @@ def test_the_overlay_is_the_picture_of_t0_with_the_trajectory_and_no_other(shown
     shown.overlays.clear()
     shown.plan(stamps[1], 1)
     assert shown.spin(lambda: bool(shown.overlays))
-    [message] = shown.overlays
+    [message] = [overlay for overlay in shown.overlays if overlay.header.stamp == time_message(stamps[1])]
     assert (message.header.stamp, message.header.frame_id) == (time_message(stamps[1]), "front_wide_optical_frame")
     drawn = simplejpeg.decode_jpeg(bytes(message.data)).astype(int)
     camera = shown.rig.cameras["front_wide"]
@@ -209,8 +222,10 @@ def test_candidates_are_shown_with_their_own_plan_whichever_comes_first(shown: S
     assert shown.spin(lambda: bool(shown.markers))
     assert shown.namespaces()[0] == ["", "trajectory", "trajectory", "candidates", "candidates", "ego", "text"]
     shown.markers.clear()
-    shown.publish["candidates"].publish(candidates_message(plan(t0, candidates=2), 7, ego(t0), shown.rig))
-    assert shown.spin(lambda: shown.namespaces() == [["candidates"]])
+    for samples in (1, 2):
+        shown.publish["candidates"].publish(candidates_message(plan(t0, candidates=samples), 7, ego(t0), shown.rig))
+    assert shown.spin(lambda: bool(shown.markers))
+    assert shown.namespaces() == [["candidates"]], "no array without markers of the one without other samples"
 
 
 @pytest.mark.ros
@@ -235,6 +250,56 @@ def test_a_cycle_without_a_plan_takes_the_trajectory_away_and_says_why(shown: Sh
     actions = [(m.ns, m.action) for m in shown.markers[-1].markers]
     assert actions == [("", Marker.DELETEALL), ("text", Marker.ADD)]
     assert "odometry: nothing for 400 ms" in shown.texts()[-1]
+    assert shown.markers[-1].markers[-1].header.frame_id == "base_link", "it goes with the vehicle"
+
+
+def silent(shown: Shown, stamp_ns: int) -> None:
+    refusal = CycleStatus(stamp_ns, 0, "silent", "kinematic", "none", reasons=("odometry: nothing for 400 ms",))
+    shown.publish["status"].publish(status_message(refusal, shown.rig))
+
+
+def of(stamp_ns: int, messages: list[CompressedImage]) -> list[np.ndarray]:
+    """Pictures of a stamp."""
+    stamp = time_message(stamp_ns)
+    return [simplejpeg.decode_jpeg(bytes(m.data)).astype(int) for m in messages if m.header.stamp == stamp]
+
+
+@pytest.mark.ros
+def test_a_cycle_without_a_plan_shows_what_the_cameras_see_without_a_path(shown: Shown) -> None:
+    planned, t0 = T0 + 33 * STEP, T0 + 34 * STEP
+    for stamp in (planned, t0, t0 + STEP):
+        shown.frame(stamp, 120)
+    shown.spin(lambda: False, 0.2)
+    shown.plan(planned, 11)
+    assert shown.spin(lambda: bool(of(planned, shown.strips) and of(planned, shown.overlays)))
+    silent(shown, t0)
+    assert shown.spin(lambda: bool(of(t0, shown.strips) and of(t0, shown.overlays)))
+    assert np.abs(of(planned, shown.overlays)[0] - 120).max() > 50, "with a plan there is a ribbon"
+    assert np.abs(of(t0, shown.overlays)[0] - 120).max() <= 3, "without one there is none"
+
+
+@pytest.mark.ros
+def test_pictures_go_on_when_the_planner_is_heard_no_more(shown: Shown) -> None:
+    shown.plan(T0 + 36 * STEP, 12)
+    newest = T0 + 38 * STEP
+    shown.frame(newest, 130)
+    assert not shown.spin(lambda: bool(of(newest, shown.overlays)), 1.0), "markers live 2 s"
+    assert shown.spin(lambda: bool(of(newest, shown.strips) and of(newest, shown.overlays)))
+    assert np.abs(of(newest, shown.overlays)[0] - 130).max() <= 3
+    assert (of(newest, shown.strips)[0][-100:, : overlays.STRIP_PX // 2] > 200).any(axis=2).sum() > 100, "words say why"
+
+
+@pytest.mark.ros
+def test_a_strip_none_of_whose_pictures_can_be_decoded_is_not_tried_again(made_node: VisualizerNode) -> None:
+    """Every tick of 50 ms would decode all of them again."""
+    camera = made_node._rig.cameras["front_wide"]
+    whole = simplejpeg.encode_jpeg(np.zeros((camera.height, camera.width, 3), np.uint8))
+    message = CompressedImage(format="jpeg", data=whole[:700])
+    message.header.stamp = time_message(T0)
+    made_node._views["front_wide"].take_frame(message)
+    todo = VisualizerShown(plan_message(), (), T0, 0.0, {STRIP})
+    made_node._draw_strip(todo)
+    assert todo.undrawn == set()
 
 
 @pytest.mark.ros
@@ -246,6 +311,14 @@ def test_a_picture_that_cannot_be_one_is_refused_and_the_next_is_shown(shown: Sh
     shown.frame(T0 + 41 * STEP, 90)
     shown.plan(T0 + 41 * STEP, 10)
     assert shown.spin(lambda: bool(shown.overlays))
+
+
+@pytest.mark.ros
+def test_a_plan_at_whose_pictures_nobody_looks_is_drawn_already(made_node: VisualizerNode) -> None:
+    """Otherwise every frame and every tick would look for what is still to be drawn."""
+    made_node._take_plan(plan_message())
+    assert made_node._shown is not None
+    assert made_node._shown.undrawn == set()
 
 
 @pytest.mark.ros

@@ -217,7 +217,6 @@ def test_without_threads_only_what_is_asked_for_is_decoded() -> None:
         offer(buffer, 100 * n)
     offer(buffer, 0, REAR, data=jpeg()[:-100])
     assert ring.drawn == []
-    assert buffer.unasked == {role: (60 - 24) * (role == FRONT) for role in rig().cameras}, "the window keeps the others"
     (frame,) = buffer.nearest(FRONT, [T + 4040 * MS])
     assert (frame.stamp_ns - T, buffer.ready_since(FRONT, T + 4000 * MS)) == (
         4000 * MS,
@@ -323,7 +322,6 @@ def test_after_a_stall_the_newest_frame_comes_first_and_what_left_the_window_is_
     for n in range(1, 60):
         for role in (FRONT, REAR):
             offer(buffer, 100 * n + (5 if role == REAR else 0), role)
-    assert buffer.queued == 2 * 24
     ring.gate.set()
     wait_until(lambda: sum(c.decoded for c in buffer.counts.values()) == 48)
     buffer.close()

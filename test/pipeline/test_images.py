@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.vehicle import decoded
 
 from alpamayo_ros.pipeline import images
-from alpamayo_ros.pipeline.images import check_raw, compressed_header, pixels_into
+from alpamayo_ros.pipeline.images import check_raw, compressed_header, pixels_into, pixels_of_width
 from alpamayo_ros.types import U8, EncodedFrame, InvalidInput
 
 cv2.setNumThreads(1)
@@ -51,6 +51,12 @@ def png(image: U8) -> bytes:
 # ------------------------------------------------------------------------------------------------------------ raw encodings
 
 RAMP = np.stack(np.broadcast_arrays(np.arange(24)[:, None] * 5 + 10, np.arange(32) * 4 + 20, 128), axis=-1).astype(np.uint8)
+
+
+def test_a_width_gives_a_picture_of_the_same_proportions_and_never_of_no_rows() -> None:
+    assert pixels_of_width(raw_frame("rgb8", RAMP), 16).shape == (12, 16, 3)
+    thin = np.full((1, 40, 3), 90, np.uint8)
+    np.testing.assert_array_equal(pixels_of_width(raw_frame("rgb8", thin), 10), thin[:, :10])
 
 
 @pytest.mark.parametrize(

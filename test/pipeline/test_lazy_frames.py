@@ -114,8 +114,6 @@ def test_frames_decoded_when_asked_for_are_those_that_a_thread_would_have_had_re
         assert (got.received, got.missing, *fates(got)) == (want.received, want.missing, *fates(want))
         assert got.decoded <= want.decoded
         assert got.refused <= want.refused
-    total = [sum(c.decoded + c.refused for c in of.frames.counts.values()) for of in (of_thread, asked)]
-    assert total[0] == total[1] + sum(asked.frames.unasked.values()) + asked.frames.queued
 
 
 CORRUPT = [Sent("rear_tele", 7, -45, 5, is_whole=False, picture=3), Sent("rear_tele", 7, 50, 5, is_whole=True, picture=4)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from alpamayo_ros.bags.whole import check_room, whole_bag
 from alpamayo_ros.evaluation.conversion.clip import Clip
-from alpamayo_ros.evaluation.conversion.writing import Converted, write_clip
+from alpamayo_ros.evaluation.conversion.folders import listed
+from alpamayo_ros.evaluation.conversion.writing import RIG_FILE, Converted, write_clip
 from alpamayo_ros.types import InvalidInput
 
 Kind = Literal["physical-ai-av", "nuscenes", "kitti"]
@@ -17,30 +19,30 @@ Kind = Literal["physical-ai-av", "nuscenes", "kitti"]
 RATE_HZ = 10.0
 """No profile looks at frames closer together than 0.1 s."""
 
-LISTED = 20
-
 
 class _Reader(NamedTuple):
     scenes: Callable[[Path], list[str]]  # names of what a folder has
     read: Callable[[Path, str], Clip]
 
 
-def convert(kind: Kind, source: Path, scene: str | None, out: Path, rate_hz: float = RATE_HZ) -> Converted:
-    """Write a scene of a data set's folder as a bag, with its rig file in it. `out` does not exist yet.
+def convert(
+    kind: Kind, source: Path, scene: str | None, out: Path, rate_hz: float = RATE_HZ, overwrite: bool = False
+) -> Converted:
+    """Write a scene of a data set's folder as a bag, with its rig file in it, whole or not at all.
 
-    `scene` may be None where the folder has one. Cameras faster than `rate_hz` keep every n-th frame. Raises InvalidInput.
+    `out` does not exist, or is a bag and is replaced when the new one is whole, with `overwrite`. `scene` may be None where
+    the folder has one. Cameras faster than `rate_hz` keep every n-th frame. Raises InvalidInput.
     """
     reader = _reader(kind)
     if not source.is_dir():
         raise InvalidInput(f"{source}: want a folder with a {kind} data set")
+    if source.resolve().is_relative_to(out.resolve()):
+        raise InvalidInput(f"{out} holds what is to be converted: choose another place")
+    check_room(out, overwrite)  # before anything is read
     clip = reader.read(source, _chosen(scene, reader.scenes(source), source))
-    if out.exists():
-        raise InvalidInput(f"{out} exists: want a folder that does not exist yet")
-    try:
-        return write_clip(clip, out, rate_hz)
-    except InvalidInput:
-        shutil.rmtree(out, ignore_errors=True)  # a part of a clip would look like a clip
-        raise
+    with whole_bag(out, overwrite) as part:  # a part of a clip would look like a clip
+        converted = write_clip(clip, part, rate_hz)
+    return replace(converted, rig=str(out / RIG_FILE))
 
 
 def _reader(kind: Kind) -> _Reader:
@@ -58,8 +60,8 @@ def _reader(kind: Kind) -> _Reader:
     return _Reader(kitti.scenes, kitti.read)
 
 
-def _chosen(scene: str | None, available: Sequence[str], source: Path) -> str:
-    first = ", ".join(available[:LISTED]) + (f" and {len(available) - LISTED} more" if len(available) > LISTED else "")
+def _chosen(scene: str | None, available: list[str], source: Path) -> str:
+    first = listed(available)
     if scene is not None and scene not in available:
         near = ", ".join(get_close_matches(scene, available, n=5, cutoff=0.5))
         raise InvalidInput(

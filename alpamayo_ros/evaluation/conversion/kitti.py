@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from alpamayo_ros.cameras import Pinhole
+from alpamayo_ros.evaluation.conversion import folders
 from alpamayo_ros.evaluation.conversion.clip import Clip, ClipCamera, ImageFiles
 from alpamayo_ros.evaluation.conversion.motion import I64, moved_to_base
 from alpamayo_ros.geometry import rotation_from_rpy, rotation_z, transform
@@ -55,8 +56,8 @@ def _drives(source: Path) -> dict[str, Path]:
         return {source.name: source}
     drives = [*source.glob("*_sync"), *source.glob("*/*_sync")]
     if not drives:
-        found = ", ".join(sorted(entry.name for entry in source.iterdir())[:20]) or "nothing"
-        raise InvalidInput(f"{source}: want <date>/<drive>_sync folders (synced and rectified raw data), found {found}")
+        want = "want <date>/<drive>_sync folders (synced and rectified raw data)"
+        raise InvalidInput(f"{source}: {want}, found {folders.has(source)}")
     return {drive.name: drive for drive in drives}
 
 
@@ -64,7 +65,7 @@ def _stream(folder: Path, suffix: str) -> tuple[tuple[Path, ...], I64]:
     """Files of a sensor and their times."""
     listed = folder / "timestamps.txt"
     if not listed.is_file():
-        raise InvalidInput(f"{listed}: no such file; {folder.parent} has {_names(folder.parent)}")
+        raise InvalidInput(f"{listed}: no such file; {folder.parent} has {folders.has(folder.parent)}")
     lines = listed.read_text().split("\n")
     try:
         times = np.array([line.strip().replace(" ", "T") for line in lines if line.strip()], "datetime64[ns]")
@@ -128,7 +129,7 @@ def _rigid(path: Path) -> F64:
 def _numbers(path: Path, wanted: dict[str, int]) -> dict[str, F64]:
     """Numbers by key from a file of "key: numbers" lines; how many of each are wanted. Raises InvalidInput."""
     if not path.is_file():
-        raise InvalidInput(f"{path}: no such file; the folder has {_names(path.parent)}")
+        raise InvalidInput(f"{path}: no such file; the folder has {folders.has(path.parent)}")
     lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
     numbers = {}
     for key, count in wanted.items():
@@ -146,7 +147,3 @@ def _floats(text: str, name: str, count: int) -> F64:
     if len(numbers) != count or not np.isfinite(numbers).all():
         raise InvalidInput(f"{name}: {np.count_nonzero(np.isfinite(numbers))} finite numbers of {len(numbers)}, want {count}")
     return numbers
-
-
-def _names(folder: Path) -> str:
-    return ", ".join(sorted(entry.name for entry in folder.iterdir())[:20]) if folder.is_dir() else "nothing: it does not exist"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpamayo_ros.geometry import inverse
+from alpamayo_ros.pipeline.observe import TWIST_TOLERANCE_MPS, TWIST_TOLERANCE_SHARE
 from alpamayo_ros.types import F64, EgoPose, InvalidInput
 
 I64 = NDArray[np.int64]
@@ -17,8 +18,7 @@ HALF_WINDOW_S = 0.1
 """A twist is fitted to the poses this long before and after it, and to two on either side at least."""
 
 TWIST_WINDOW_S = 0.5
-MAX_TWIST_ERROR_MPS, MAX_TWIST_ERROR = 0.5, 0.1
-"""Over windows this long, poses may move by so much, and this share of the speed, differently from what the twists say."""
+"""Over windows this long poses may differ from twists by as much as the planner tolerates."""
 
 
 def twists(name: str, stamps_ns: I64, xyz: F64, odom_from_ego: F64) -> tuple[F64, F64]:
@@ -82,7 +82,7 @@ def check_twists(name: str, poses: Sequence[EgoPose]) -> None:
     took_s = np.diff(t_s[edges])[:, None]
     implied, stated = np.diff(xyz[edges], axis=0) / took_s, np.diff(travelled[edges], axis=0) / took_s
     error, speed = np.linalg.norm(implied - stated, axis=1), np.linalg.norm(stated, axis=1)
-    if np.median(error) > MAX_TWIST_ERROR_MPS + MAX_TWIST_ERROR * np.median(speed):
+    if np.median(error) > TWIST_TOLERANCE_MPS + TWIST_TOLERANCE_SHARE * np.median(speed):
         worst = int(np.argmax(error))
         raise InvalidInput(
             f"{name}: poses and twists differ by {np.median(error):.2f} m/s (median of {TWIST_WINDOW_S} s windows); at "

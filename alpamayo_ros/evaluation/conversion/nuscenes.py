@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from alpamayo_ros.cameras import Pinhole
+from alpamayo_ros.evaluation.conversion import folders
 from alpamayo_ros.evaluation.conversion.clip import Clip, ClipCamera, ImageFiles
 from alpamayo_ros.evaluation.conversion.motion import twists
 from alpamayo_ros.geometry import rotation_from_quaternion, transform
@@ -76,7 +77,7 @@ def _folder(source: Path) -> _Folder:
     versions = sorted(path.parent for path in source.glob("v1.0-*/scene.json"))
     if len(versions) == 1:
         return _Folder(source, versions[0])
-    found = ", ".join(path.name for path in versions or sorted(source.iterdir())[:20]) or "nothing"
+    found = folders.listed([path.name for path in versions]) if versions else folders.has(source)
     want = "want a folder with one v1.0-*/scene.json beside samples/ and sweeps/, or the v1.0-* folder of one version"
     raise InvalidInput(f"{source}: {want}; found {found}")
 
@@ -102,7 +103,7 @@ def _camera(root: Path, role: str, channel: str, rows: list[Row], mounts: dict[s
     if len(mounted) != 1:
         raise InvalidInput(f"{channel}: {len(mounted)} calibrations in one scene, want 1")
     mount = mounts[mounted[0]]
-    paths = tuple(root / row["filename"] for row in rows)
+    paths = tuple(folders.below(root, row["filename"]) for row in rows)
     if missing := [path for path in paths if not path.is_file()]:
         raise InvalidInput(f"{channel}: {len(missing)} of {len(paths)} images are missing, such as {missing[0]}: download them")
     stamps_ns = np.array([row["timestamp"] for row in rows], np.int64) * 1000
@@ -146,7 +147,7 @@ def _rows(folder: _Folder, table: str, *keys: str) -> Iterator[Row]:
     """Rows of a table one at a time: sample_data.json of the whole data set is larger than a gigabyte. Raises InvalidInput."""
     path = folder.tables / f"{table}.json"
     if not path.is_file():
-        raise InvalidInput(f"{path}: no such file; found {', '.join(sorted(p.name for p in folder.tables.iterdir())[:20])}")
+        raise InvalidInput(f"{path}: no such file; found {folders.has(folder.tables)}")
     for row in _json_items(path):
         found = row if isinstance(row, dict) else {}
         if missing := [key for key in keys if key not in found]:

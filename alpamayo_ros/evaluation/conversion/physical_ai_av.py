@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from numpy.polynomial import Polynomial
 
 from alpamayo_ros.cameras import FTheta
+from alpamayo_ros.evaluation.conversion import folders
 from alpamayo_ros.evaluation.conversion.clip import Clip, ClipCamera
 from alpamayo_ros.evaluation.conversion.motion import I64, twists
 from alpamayo_ros.evaluation.conversion.video import jpeg_frames
@@ -65,7 +66,7 @@ class _Feature:
     members: dict[str, str]  # files of a clip in a chunk's zip
 
     def chunk(self, source: Path, chunk_id: int) -> Path:
-        return source / self.chunk_path.format(chunk_id=chunk_id)
+        return folders.below(source, self.chunk_path.format(chunk_id=chunk_id))
 
     def files(self, scene: str) -> dict[str, str]:
         return {kind: name.format(clip_id=scene) for kind, name in self.members.items()}
@@ -122,8 +123,7 @@ def read(source: Path, scene: str) -> Clip:
 def _features(source: Path) -> dict[str, _Feature]:
     path = source / "features.csv"
     if not path.is_file():
-        found = ", ".join(sorted(entry.name for entry in source.iterdir())[:20]) or "nothing"
-        raise InvalidInput(f"{path}: no such file; want the data set's root folder, this one has {found}")
+        raise InvalidInput(f"{path}: no such file; want the data set's root folder, this one has {folders.has(source)}")
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     try:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from alpamayo_ros.bags import BagWriter
-from alpamayo_ros.evaluation.conversion import messages
+from alpamayo_ros.evaluation import messages
 from alpamayo_ros.evaluation.conversion.clip import Clip, ClipCamera
 from alpamayo_ros.evaluation.conversion.motion import I64
 from alpamayo_ros.pipeline.images import compressed_header
@@ -40,7 +40,7 @@ class Converted:
     duration_s: float  # from the first to the last message
     bytes: int  # of all files in the folder
     cameras: tuple[str, ...]  # roles
-    rig: str  # the rig file that describes the bag
+    rig: str  # the rig file that describes the bag, in its folder
     notes: tuple[str, ...]
 
 

@@ -15,6 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.validate_topic_name import validate_topic_name
+
 from alpamayo_ros.bags import bag_topics
 from alpamayo_ros.evaluation.doctor.diagnosis import Diagnosis, diagnose
 from alpamayo_ros.evaluation.doctor.facts import COMPRESSED, INFO, ODOMETRY, RAW, STATIC_TOPIC, Collector
@@ -66,6 +69,8 @@ def record_graph(out: Path, topics: Sequence[str], seconds: float | None, use_si
     """
     if seconds is not None:
         _check_seconds(seconds)
+    for name in topics:
+        _check_topic(name)
     if out.exists():
         raise InvalidInput(f"{out} exists: want a folder that can be made")
     parameters = {"out": out.resolve(), "topics": list(topics), "use_sim_time": use_sim_time, "parent": os.getpid()}
@@ -124,6 +129,14 @@ def _nothing(topics: Mapping[str, Published], domain: int, seconds: float) -> st
         f"in {seconds:g} s nobody published an image, camera_info, odometry or {STATIC_TOPIC} on ROS_DOMAIN_ID {domain}, "
         f"{others}{more}: set ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE as on the vehicle, or name a bag"
     )
+
+
+def _check_topic(name: str) -> None:
+    try:
+        validate_topic_name(name)
+    except InvalidTopicNameException as error:
+        reason = str(error).removeprefix("Invalid topic name: ").partition(":\n")[0]
+        raise InvalidInput(f"topics: {name!r} is not a topic name: {reason}") from error
 
 
 def _check_seconds(seconds: float) -> None:

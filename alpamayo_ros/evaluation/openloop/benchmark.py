@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from alpamayo_ros.bags import BagWriter, bag_span, deserialize, read_bag
+from alpamayo_ros.bags import BagWriter, bag_span, bag_topics, deserialize, read_bag
 from alpamayo_ros.geometry import inverse, quaternion_from_rotation, rotation_from_quaternion, transform
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import F64, EngineFailure
@@ -28,12 +28,11 @@ _STAMP_AT = 4  # after CDR's encapsulation: header.stamp comes first in every me
 def bench_evaluate(bag: Path, rig: Rig, profile: str, gigabytes: float, out: Path) -> dict[str, Any]:
     """Evaluate `bag`, repeated until it weighs `gigabytes`, without a network; print the table. Raises EngineFailure."""
     long = out / "long"
-    size = sum(file.stat().st_size for file in bag.iterdir())
-    lengthen(bag, rig, long, repeats=max(1, round(gigabytes * 1e9 / size)))
+    lengthen(bag, rig, long, repeats=max(1, round(gigabytes * 1e9 / _size(bag))))
     evaluated = _evaluated(long, rig, profile, out / "evaluation")
     seconds, duration_s = evaluated["seconds"], (bag_span(long)[1] - bag_span(long)[0]) / 1e9
     figures = {
-        "bag_gb": sum(file.stat().st_size for file in long.iterdir()) / 1e9,
+        "bag_gb": _size(long) / 1e9,
         "bag_s": duration_s,
         "windows": evaluated["windows"],
         "times_real_time": duration_s / seconds["bags"],
@@ -49,14 +48,27 @@ def bench_evaluate(bag: Path, rig: Rig, profile: str, gigabytes: float, out: Pat
     return figures
 
 
+def _size(bag: Path) -> int:
+    """Bytes of a folder's files, or of a bag that is one file."""
+    return sum(file.stat().st_size for file in (bag.iterdir() if bag.is_dir() else [bag]))
+
+
 def lengthen(bag: Path, rig: Rig, out: Path, repeats: int) -> None:
-    """Write a bag that drives the stretch of another again and again, each time from where it ended, in one drive."""
+    """Write a bag that drives the stretch of another again and again, each time from where it ended, in one drive.
+
+    It has the rig's topics, whose messages begin with a stamp that can be moved on, and /tf_static once; others are named on
+    stderr and left out.
+    """
+    stamped = {rig.odometry.topic, *(name for camera in rig.cameras.values() for name in (camera.topic, camera.info_topic))}
+    topics = [topic for topic in bag_topics(bag) if topic in {*stamped, "/tf_static"}]
+    if others := [topic for topic in bag_topics(bag) if topic not in topics]:
+        print(f"left out of the long bag, not being of rig {rig.name}: {', '.join(others)}", file=sys.stderr)
     poses = [_pose(deserialize(r.cdr, r.type_name).pose.pose) for r in read_bag(bag, [rig.odometry.topic])]
     span_ns = round((bag_span(bag)[1] - bag_span(bag)[0]) / 1e8) * 100_000_000  # whole periods of cameras and odometry
     onward, moved = poses[-1] @ inverse(poses[0]), np.eye(4)
     with BagWriter(out) as written:
         for repeat in track(range(repeats), "writing a long bag", console=Console(stderr=True)):
-            for record in read_bag(bag):
+            for record in read_bag(bag, topics):
                 shift_ns, cdr = repeat * span_ns, bytearray(record.cdr)
                 if record.topic == "/tf_static":
                     if repeat == 0:

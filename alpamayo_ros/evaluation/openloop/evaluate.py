@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from alpamayo_ros.engine.loading import default_deadline_ms
@@ -19,10 +19,10 @@ from alpamayo_ros.evaluation.openloop.fan_out import ONE_CPU, PerBag, evaluate_b
 from alpamayo_ros.evaluation.openloop.gate import TIMING_FILE, Measured, Verdict, check_comparable, judge, parse, read_baseline
 from alpamayo_ros.evaluation.openloop.golden import compare, golden_plans, read_golden, write_golden
 from alpamayo_ros.evaluation.openloop.provenance import of_inputs
-from alpamayo_ros.evaluation.openloop.results import BLANKED, Evaluation, Setup
+from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import VERSION, TimingFile, evaluation_file, write_file
 from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary, summarise
-from alpamayo_ros.evaluation.openloop.windows import contender_names
+from alpamayo_ros.evaluation.openloop.windows import contenders
 from alpamayo_ros.evaluation.report.page import write_report
 from alpamayo_ros.evaluation.statistics import Estimate
 
@@ -72,7 +72,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     summary = summarise(evaluation, _deadlines_ms(evaluation.setup))
     figures = evaluation_file(evaluation, summary)
     write_file(figures, asked.out / EVALUATION_FILE)
-    timing = _timing_file(evaluation, summary)
+    timing = TimingFile(VERSION, evaluation.measured, {}, summary.timings)
     verdicts = judge(conditions, Measured(figures, timing), baseline)
     summarised = time.perf_counter()
     report = write_report(evaluation, summary, {str(bag): bag for bag in asked.bags}, asked.out, verdicts)
@@ -92,14 +92,7 @@ def evaluate(asked: Asked) -> dict[str, Any]:
 
 def _deadlines_ms(setup: Setup) -> dict[str, float]:
     """By contender: the node's default for its bundle."""
-    first, *others = contender_names(setup).items()
-    named = dict([first, (first[0] + BLANKED, first[1]), *others])
-    return {contender: default_deadline_ms(bundle) for contender, bundle in named.items()}
-
-
-def _timing_file(evaluation: Evaluation, summary: Summary) -> TimingFile:
-    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return TimingFile(VERSION, date, platform.node(), evaluation.provenance["gpu"], {}, summary.timings)
+    return {contender.name: default_deadline_ms(contender.bundle) for contender in contenders(setup)}
 
 
 def _figures(
@@ -139,12 +132,17 @@ def _print(evaluation: Evaluation, summary: Summary) -> None:
     console.print(_table(summary))
     for contender in summary.contenders:
         if contender.weights == "untrained":
-            console.print(f"[bold]{contender.name} has UNTRAINED WEIGHTS: its figures say nothing about driving.[/bold]")
+            said = f"{contender.name} has UNTRAINED WEIGHTS: its figures say nothing about driving."
+            console.print(said, style="bold", markup=False)
+        if contender.name == KINEMATIC + BLANKED:
+            console.print(f"{KINEMATIC} uses no cameras: with black pictures it plans the same.")
         for reason, windows in contender.refused.items():
             console.print(f"{contender.name}: no plan for {windows} windows: {reason}", markup=False)
     anchors = sum(bag.coverage.anchors for bag in evaluation.bags)
+    examples = {reason: first for bag in reversed(evaluation.bags) for reason, first in bag.coverage.examples.items()}
     for reason, count in sum((Counter(bag.coverage.not_observed) for bag in evaluation.bags), Counter()).most_common():
-        console.print(f"{count} of {anchors} instants not observed: {reason}", markup=False)
+        said = f"{count} of {anchors} instants not observed, such as: {examples.get(reason, reason)}"
+        console.print("\n".join(wrap(said, console.width, max_lines=2, placeholder=" ...")), markup=False)
     for broken, reason in evaluation.broken.items():
         console.print(f"BROKEN {broken}: {reason}", markup=False)
 
@@ -152,7 +150,7 @@ def _print(evaluation: Evaluation, summary: Summary) -> None:
 def _table(summary: Summary) -> Table:
     caption = f"{summary.windows} windows, {summary.clips} clips, {summary.whole} with the whole driven future. "
     caption += "Mean [95 % interval by clip]; * differs from the first column on the same windows, p < 0.05"
-    table = Table("metric", *(f"{c.name} ({c.weights})" for c in summary.contenders), caption=caption)
+    table = Table("metric", *(escape(f"{c.name} ({c.weights})") for c in summary.contenders), caption=caption)
     for name in SHOWN:
         metric = METRICS[name]
         table.add_row(f"{metric.title} ({metric.unit})", *(_cell(contender, name) for contender in summary.contenders))

@@ -17,6 +17,7 @@ import os
 import platform
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,10 +26,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from alpamayo_ros.engine.loading import bundle_folder
-from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_state, of_code, provenance
-from alpamayo_ros.evaluation.openloop.results import Evaluation, Setup
+from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_state, gpu, of_code, provenance
+from alpamayo_ros.evaluation.openloop.results import Evaluation, Measurement, Setup
 from alpamayo_ros.evaluation.openloop.storage import read_bag, stored_key, write_bag
-from alpamayo_ros.evaluation.openloop.windows import contender_names, evaluate_bag, shared_profile
+from alpamayo_ros.evaluation.openloop.windows import contenders, evaluate_bag, shared_profile
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
 LOCAL = "local"
@@ -79,7 +80,7 @@ def evaluate_bags(
     places = [bag.resolve() for bag in bags]
     if twice := sorted({str(place) for place in places if places.count(place) > 1}):
         raise InvalidInput(f"given twice, which would count its windows twice: {', '.join(twice)}")
-    contender_names(setup)
+    contenders(setup)
     shared_profile(setup)
     made_with = provenance(setup)
     folder = out.resolve() / "bags"
@@ -102,24 +103,32 @@ def key_of(bag: Path, state: str, setup: Setup, made_with: Mapping[str, str]) ->
 def _joined(setup: Setup, stems: Sequence[Path], broken: Mapping[str, str], made_with: Mapping[str, str]) -> Evaluation:
     if missing := [str(stem) for stem in stems if stored_key(stem) is None]:
         raise InvalidInput(f"written on another machine: {missing[0]}; the folder of --out must be one that all machines see")
-    evaluated = tuple(read_bag(stem) for stem in stems)
+    stored = [read_bag(stem) for stem in stems]
+    evaluated = tuple(bag for bag, _ in stored)
     named = {bag.sha256: bag.bag for bag in evaluated}
     if again := [bag.bag for bag in evaluated if named[bag.sha256] != bag.bag]:
         raise InvalidInput(f"the same content as another bag, which would count its windows twice: {', '.join(again)}")
-    return Evaluation(setup, evaluated, broken, made_with)
+    return Evaluation(setup, evaluated, broken, made_with, {bag.bag: measured for bag, measured in stored})
 
 
 def _evaluate(task: _Task, progress: Callable[[float], None] = lambda _: None) -> _Outcome:
-    """Evaluate a bag and store it, unless it is stored. What a bag or an engine refuses is its outcome."""
+    """Evaluate a bag and store it, unless it is stored. What a bag, its disk or an engine refuses is its outcome.
+
+    Raises OSError when the result cannot be stored.
+    """
+    stem = task.folder / f"{task.bag.stem}-{hashlib.sha256(str(task.bag).encode()).hexdigest()[:8]}"
     try:
         _check_code(task.made_with)
         key = key_of(task.bag, bag_state(task.bag), task.setup, task.made_with)
-        stem = task.folder / f"{task.bag.stem}-{hashlib.sha256(str(task.bag).encode()).hexdigest()[:8]}"
-        if stored_key(stem) != key or any(":" in bundle for bundle in task.setup.bundles):
-            evaluation = evaluate_bag(task.bag, task.setup, progress)
-            write_bag(evaluation, key, stem)
+        if stored_key(stem) == key and not any(":" in bundle for bundle in task.setup.bundles):
+            return _Outcome(task.bag, stem, "")
+        evaluation = evaluate_bag(task.bag, task.setup, progress)
     except (InvalidInput, EngineFailure) as error:
         return _Outcome(task.bag, None, str(error))
+    except OSError as error:
+        return _Outcome(task.bag, None, f"{task.bag} cannot be read: {error}")
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    write_bag(evaluation, key, Measurement(platform.node(), gpu(), date), stem)
     return _Outcome(task.bag, stem, "")
 
 

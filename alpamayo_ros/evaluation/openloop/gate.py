@@ -8,12 +8,15 @@ A condition says when to fail: a metric of the evaluated contender, > or <, and 
 
 Metrics are those of summary.METRICS, `planned` (share of windows that have a plan), and of timing.json `<stage>_p50_ms`,
 `_p95_ms`, `_p99_ms`, `_max_ms` (latency_p95_ms) and `deadline_misses` (share of plans).
+
+A difference is taken over the windows that both have. So that none gets lost that way, a gate fails by itself for a bag that
+could not be evaluated, and for a window of the baseline that has no plan here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +35,7 @@ DEADLINE_MISSES = "deadline_misses"
 _CONDITION = re.compile(r"\s*(\w+)\s*([<>])\s*([+-]?)((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*")
 _OF_TIMING = re.compile(r"(\w+)_(p50_ms|p95_ms|p99_ms|max_ms)")
 _WINDOW = tuple[str, int]  # hash of the bag, t0
+_OF_EVERY_PLAN = "comfort"  # a metric that no plan lacks
 
 
 class Condition(NamedTuple):
@@ -55,6 +59,15 @@ class Verdict(NamedTuple):
     failed: bool
 
 
+class _Change(NamedTuple):
+    """Between two evaluations."""
+
+    before: float
+    now: float
+    difference: float
+    said: str  # how far it can be trusted
+
+
 @dataclass(frozen=True)
 class Measured:
     """An evaluation as the gate sees it."""
@@ -71,13 +84,26 @@ class Measured:
         """Of the contender that is judged. Raises InvalidInput for a metric without a value: a gate never passes unmeasured."""
         found = self._timed(metric) if is_timing(metric) else self._mean(metric)
         if found is None:
-            raise InvalidInput(f"{metric} of {self.name} has no value in any of {self.figures.windows} windows")
+            raise InvalidInput(f"no value in any of {self.figures.windows} windows")
         return found
 
     def _mean(self, metric: str) -> float | None:
         if metric == PLANNED:
             return self.figures.contenders[0].plans / self.figures.windows if self.figures.windows else None
         return self.figures.contenders[0].mean(metric)
+
+    def column(self, metric: str) -> dict[_WINDOW, float]:
+        """Value by window that has one, in order; `planned` is 0 or 1."""
+        values = {
+            (bag.sha256, t0_ns): value
+            for bag in self.figures.bags
+            for t0_ns, value in zip(
+                bag.t0_ns, bag.metrics[self.name][_OF_EVERY_PLAN if metric == PLANNED else metric], strict=True
+            )
+        }
+        if metric == PLANNED:
+            return {window: float(value is not None) for window, value in values.items()}
+        return {window: value for window, value in values.items() if value is not None}
 
     def _timed(self, metric: str) -> float | None:
         timing = self.timing.contenders.get(self.name) if self.timing else None
@@ -87,21 +113,17 @@ class Measured:
             return timing.missed
         stage, percentile = metric.removesuffix("_ms").rsplit("_", 1)
         if stage not in timing.stages:
-            raise InvalidInput(f"{metric}: {self.name} has no stage {stage}, it has {', '.join(timing.stages)}")
+            raise InvalidInput(f"no stage {stage} was measured, these were: {', '.join(timing.stages)}")
         return cast(float, getattr(timing.stages[stage], f"{percentile}_ms"))
 
-    def column(self, metric: str) -> dict[_WINDOW, float | None]:
-        """Value by window, in order."""
-        return {
-            (bag.sha256, t0_ns): value
-            for bag in self.figures.bags
-            for t0_ns, value in zip(bag.t0_ns, bag.metrics[self.name][metric], strict=True)
-        }
-
     @property
-    def clips(self) -> list[tuple[str, str]]:
-        """Of every window, in order."""
-        return [(bag.sha256, clip) for bag in self.figures.bags for clip in bag.clip]
+    def clips(self) -> dict[_WINDOW, tuple[str, str]]:
+        """Of every window: hash of the bag, name of the clip."""
+        return {
+            (bag.sha256, t0_ns): (bag.sha256, clip)
+            for bag in self.figures.bags
+            for t0_ns, clip in zip(bag.t0_ns, bag.clip, strict=True)
+        }
 
 
 def read_baseline(path: Path, conditions: Sequence[Condition]) -> Measured:
@@ -135,9 +157,38 @@ def parse(text: str) -> Condition:
 
 
 def judge(conditions: Sequence[Condition], here: Measured, baseline: Measured | None) -> list[Verdict]:
-    """A line per condition. Raises InvalidInput for a missing baseline, one of another setup, or what cannot be compared."""
+    """A line per condition, and one for each reason to fail by itself; none without a condition.
+
+    What has no value fails: a gate never passes unmeasured. Raises InvalidInput for a missing baseline or one of another setup.
+    """
     check_comparable(conditions, baseline, here.figures.setup, here.figures.provenance)
-    return [_absolute(c, here) if baseline is None or c.of == "value" else _compared(c, here, baseline) for c in conditions]
+    return [
+        *(_judged(condition, here, baseline) for condition in conditions),
+        *(_left_out(here, baseline) if conditions else ()),
+    ]
+
+
+def _judged(condition: Condition, here: Measured, baseline: Measured | None) -> Verdict:
+    try:
+        if baseline is None or condition.of == "value":
+            return _absolute(condition, here)
+        return _timed(condition, here, baseline) if is_timing(condition.metric) else _paired(condition, here, baseline)
+    except InvalidInput as error:
+        return Verdict(f"{_word(failed=True)} {condition.metric} of {here.name}: {error}", failed=True)
+
+
+def _left_out(here: Measured, baseline: Measured | None) -> Iterator[Verdict]:
+    """What a mean does not tell of, because it is not in it."""
+    if broken := here.figures.broken:
+        bags = len(broken) + len(here.figures.bags)
+        named = ", ".join(broken)
+        yield Verdict(f"{_word(failed=True)} bags: {len(broken)} of {bags} could not be evaluated: {named}", failed=True)
+    if baseline is None:
+        return
+    then, now = baseline.column(_OF_EVERY_PLAN), here.column(_OF_EVERY_PLAN)
+    if gone := len(then.keys() - now.keys()):
+        said = f"{gone} of the baseline's {len(then)} windows have no plan here"
+        yield Verdict(f"{_word(failed=True)} windows: {said}", failed=True)
 
 
 def check_comparable(
@@ -149,10 +200,10 @@ def check_comparable(
     are looked at.
     """
     relative = [condition for condition in conditions if condition.of != "value"]
-    if not relative:
-        return
-    if baseline is None:
+    if relative and baseline is None:
         raise InvalidInput(f"{relative[0].metric}{relative[0].side}{relative[0].limit_text} wants a baseline: pass --against")
+    if not conditions or baseline is None:
+        return
     before, made_with = baseline.figures.setup, baseline.figures.provenance
     pairs: dict[str, tuple[object, object]] = {
         "rate_hz": (before.rate_hz, setup.rate_hz),
@@ -180,22 +231,55 @@ def _absolute(condition: Condition, here: Measured) -> Verdict:
     )
 
 
-def _compared(condition: Condition, here: Measured, baseline: Measured) -> Verdict:
+def _paired(condition: Condition, here: Measured, baseline: Measured) -> Verdict:
+    """Both means, and their difference, over the windows that both have. Raises InvalidInput where there is none."""
+    first, second, clips = baseline.column(condition.metric), here.column(condition.metric), baseline.clips
+    both = [window for window in first if window in second]
+    if not both:
+        raise InvalidInput(f"no window in common: {len(first)} with a value in the baseline, {len(second)} here")
+    then, now = [first[window] for window in both], [second[window] for window in both]
+    found = paired_difference(then, now, [clips[window] for window in both])
+    said = f"p = {found.p_value:.2g} over {found.clips} clips, {found.windows} windows"
+    if others := [
+        f"{len(all_of) - len(both)} of {len(all_of)} {whose}"
+        for all_of, whose in ((first, "of the baseline"), (second, "here"))
+        if len(all_of) > len(both)
+    ]:
+        said += f" that both have (left out: {', '.join(others)})"
+    return _compared(condition, here, baseline, _Change(sum(then) / len(both), sum(now) / len(both), found.mean, said))
+
+
+def _timed(condition: Condition, here: Measured, baseline: Measured) -> Verdict:
+    """Of times, which each evaluation has of its own windows."""
     before, now = baseline.value(condition.metric), here.value(condition.metric)
-    change, unit = now - before, ""
+    hosts = [_hosts(baseline), _hosts(here)]
+    same = len(hosts[0]) == 1 and hosts[0] == hosts[1]
+    said = "same host" if same else "NOT THE SAME HOST: baseline {}; here {}".format(*(_and(of_one) for of_one in hosts))
+    return _compared(condition, here, baseline, _Change(before, now, now - before, said))
+
+
+def _hosts(measured: Measured) -> list[tuple[str, str]]:
+    """Host and GPU of every measurement."""
+    found = measured.timing.measured.values() if measured.timing else ()
+    return sorted({(measurement.host, measurement.gpu) for measurement in found})
+
+
+def _and(hosts: Sequence[tuple[str, str]]) -> str:
+    return " and ".join(f"{host}, GPU {gpu}" for host, gpu in hosts) or "unknown"
+
+
+def _compared(condition: Condition, here: Measured, baseline: Measured, change: _Change) -> Verdict:
+    """Raises InvalidInput for a percentage of nothing."""
+    difference, unit = change.difference, ""
     if condition.of == "percent":
-        if before == 0.0:
-            raise InvalidInput(
-                f"{condition.metric} is 0 in the baseline, which has no percentage: give a difference, as in +0.01"
-            )
-        change, unit = 100.0 * change / abs(before), " %"
-    failed = _beyond(change, condition)
+        if change.before == 0.0:
+            raise InvalidInput("it is 0 in the baseline, which has no percentage: give a difference, as in +0.01")
+        difference, unit = 100.0 * difference / abs(change.before), " %"
+    failed = _beyond(difference, condition)
     whose = "" if baseline.name == here.name else f" ({baseline.name})"
-    values = (
-        f"baseline {before:.4g}{whose}, here {now:.4g} ({change:+.3g}{unit}, fails {condition.side} {condition.limit_text})"
-    )
-    said = _significance(condition.metric, here, baseline)
-    return Verdict(f"{_word(failed)} {condition.metric} of {here.name}: {values}, {said}", failed)
+    limit = f"fails {condition.side} {condition.limit_text}"
+    values = f"baseline {change.before:.4g}{whose}, here {change.now:.4g} ({difference:+.3g}{unit}, {limit})"
+    return Verdict(f"{_word(failed)} {condition.metric} of {here.name}: {values}, {change.said}", failed)
 
 
 def _beyond(value: float, condition: Condition) -> bool:
@@ -204,36 +288,3 @@ def _beyond(value: float, condition: Condition) -> bool:
 
 def _word(failed: bool) -> str:
     return "FAILED" if failed else "passed"
-
-
-def _significance(metric: str, here: Measured, baseline: Measured) -> str:
-    """How surprising the difference is, where the windows are the same ones; why that cannot be said, where they are not."""
-    if is_timing(metric):
-        before, now = baseline.timing, here.timing
-        assert before is not None, "it has a value"
-        assert now is not None, "it has a value"
-        same = (before.host, before.gpu) == (now.host, now.gpu)
-        return (
-            "same host"
-            if same
-            else f"NOT THE SAME HOST: baseline {before.host}, GPU {before.gpu}; here {now.host}, GPU {now.gpu}"
-        )
-    if metric == PLANNED:
-        return "not paired: a share of all windows"
-    first, second = baseline.column(metric), here.column(metric)
-    if first.keys() != second.keys():
-        return f"NOT PAIRED: {_unlike(first, second)}"
-    then = [second[window] for window in first]
-    if not any(a is not None and b is not None for a, b in zip(first.values(), then, strict=True)):
-        return "NOT PAIRED: no window has a value in both"
-    found = paired_difference(list(first.values()), then, baseline.clips)
-    return f"p = {found.p_value:.2g} over {found.clips} clips, {found.windows} windows"
-
-
-def _unlike(first: dict[_WINDOW, float | None], second: dict[_WINDOW, float | None]) -> str:
-    bags, others = {sha256 for sha256, _ in first}, {sha256 for sha256, _ in second}
-    if bags != others:
-        gone, new = len(bags - others), len(others - bags)
-        return f"{gone} of {len(bags)} bags of the baseline are not here, {new} of {len(others)} bags here are not there"
-    gone, new = len(first.keys() - second.keys()), len(second.keys() - first.keys())
-    return f"{gone} of {len(first)} windows of the baseline are not here, {new} of {len(second)} windows here are not there"

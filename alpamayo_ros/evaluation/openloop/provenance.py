@@ -10,8 +10,10 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterable
+from concurrent.futures import CancelledError
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event
 
 from alpamayo_ros import types
 from alpamayo_ros.bundle.folder import read_bundle
@@ -29,6 +31,7 @@ _NOT_ASKED = ("cli.py", "nodes", "simulation", "training", "evaluation/report", 
 
 _PACKAGE = Path(types.__file__).resolve().parent  # of the sources, where they are linked to
 _CHUNK = 1 << 20
+_NEVER = Event()
 
 
 def provenance(setup: Setup) -> dict[str, str]:
@@ -91,10 +94,13 @@ def bundle_sha256(bundle: str) -> str:
     return files_sha256(folder, [*present, *(path for path in folder.glob("engines/**/*") if path.is_file())])
 
 
-def bag_sha256(bag: Path) -> str:
-    """Hash of a rosbag2 folder's files, or of a bag that is one file. Raises InvalidInput when there is none."""
+def bag_sha256(bag: Path, stopped: Event = _NEVER) -> str:
+    """Hash of a rosbag2 folder's files, or of a bag that is one file. Raises InvalidInput when there is none.
+
+    Raises CancelledError soon after `stopped` is set.
+    """
     files = _bag_files(bag)
-    return files_sha256(files[0].parent, files)
+    return files_sha256(files[0].parent, files, stopped)
 
 
 def bag_state(bag: Path) -> str:
@@ -110,11 +116,11 @@ def _bag_files(bag: Path) -> list[Path]:
     return files
 
 
-def files_sha256(root: Path, files: Iterable[Path]) -> str:
-    """Hash over the names below `root` and the contents of files, in the order of their names."""
+def files_sha256(root: Path, files: Iterable[Path], stopped: Event = _NEVER) -> str:
+    """Hash over the names below `root` and the contents of files, in the order of their names; `stopped` as in `bag_sha256`."""
     total = hashlib.sha256()
     for path in sorted(files):
-        total.update(f"{path.relative_to(root).as_posix()}\0{_sha256(path)}\n".encode())
+        total.update(f"{path.relative_to(root).as_posix()}\0{file_sha256(path, stopped)}\n".encode())
     return total.hexdigest()
 
 
@@ -123,10 +129,13 @@ def described_sha256(described: Described) -> str:
     return hashlib.sha256(described.model_dump_json().encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path, stopped: Event = _NEVER) -> str:
+    """Hash of a file's content; `stopped` as in `bag_sha256`."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
+            if stopped.is_set():
+                raise CancelledError
             digest.update(chunk)
     return digest.hexdigest()
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import NamedTuple
 
 from alpamayo_ros.evaluation.metrics import Driven, WindowMetrics, window_metrics
 from alpamayo_ros.types import EgoHistory, EgoPose, Plan, Request
@@ -75,11 +76,19 @@ class BagEvaluation:
 
     bag: str  # its path as it was given
     sha256: str  # of its files
-    start_ns: int
-    duration_s: float
+    start_ns: int  # t0 of the first instant that a plan was asked for: what is told in seconds counts from there
+    duration_s: float  # from the first to the last message, by the recorder's clock
     weights: Mapping[str, str]  # by contender: none, untrained, trained, released
     windows: tuple[Window, ...]  # in order of t0
     coverage: Coverage
+
+
+class Measurement(NamedTuple):
+    """Where and when the stage times of a bag's plans were measured."""
+
+    host: str
+    gpu: str  # provenance.gpu of that host
+    date: str  # ISO 8601, UTC
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class Evaluation:
     bags: tuple[BagEvaluation, ...]  # in the order they were given
     broken: Mapping[str, str]  # bag that could not be evaluated -> why
     provenance: Mapping[str, str]  # versions, git, hashes, GPU: see provenance.py
+    measured: Mapping[str, Measurement] = field(default_factory=dict)  # by bag; unknown of plans that were made up
 
     @property
     def windows(self) -> tuple[Window, ...]:

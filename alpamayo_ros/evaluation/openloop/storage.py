@@ -20,8 +20,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
-from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Coverage, Evaluation, Setup
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256
+from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Coverage, Evaluation, Measurement, Setup
 from alpamayo_ros.evaluation.openloop.summary import Column, Judged, Summary, Timing, columns
 from alpamayo_ros.types import InvalidInput
 
@@ -69,10 +71,8 @@ class TimingFile:
     """timing.json: what varies from run to run."""
 
     version: int
-    date: str  # ISO 8601, UTC
-    host: str
-    gpu: str
-    seconds: Mapping[str, float]  # that the parts of the evaluation took
+    measured: Mapping[str, Measurement]  # by bag: stored times are as old as the bag's evaluation
+    seconds: Mapping[str, float]  # that the parts of this run took
     contenders: Mapping[str, Timing]
 
 
@@ -82,6 +82,8 @@ class _BagFile:
 
     version: int
     key: str  # what the evaluation depends on: see fan_out.py
+    arrays_sha256: str  # of the .npz
+    measured: Measurement
     evaluation: BagEvaluation
 
 
@@ -112,7 +114,8 @@ def _bag_figures(bag: BagEvaluation) -> BagFigures:
 
 def write_file(value: object, path: Path) -> None:
     """Write a value as JSON, whole or not at all; arrays as lists."""
-    _write_text(path, _pretty(to_json(value, lambda array: array.tolist())) + "\n")
+    with whole_file(path) as file:
+        file.write((_pretty(to_json(value, lambda array: array.tolist())) + "\n").encode())
 
 
 def read_file(kind: type[Value], path: Path) -> Value:
@@ -120,9 +123,9 @@ def read_file(kind: type[Value], path: Path) -> Value:
     return from_json(kind, _of_this_version(path), np.array, str(path))
 
 
-def write_bag(evaluation: BagEvaluation, key: str, stem: Path) -> None:
+def write_bag(evaluation: BagEvaluation, key: str, measured: Measurement, stem: Path) -> None:
     """Write <stem>.npz and <stem>.json. The .json comes last: without it there is no stored bag."""
-    json_path, npz_path = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".npz")
+    json_path, npz_path = _files(stem)
     json_path.unlink(missing_ok=True)
     flat: dict[str, list[Array]] = {"float32": [], "float64": []}
     ends = dict.fromkeys(flat, 0)
@@ -136,26 +139,36 @@ def write_bag(evaluation: BagEvaluation, key: str, stem: Path) -> None:
             ends[kind] += array.size
         return [start, *array.shape]
 
-    text = json.dumps(to_json(_BagFile(VERSION, key, evaluation), keep), allow_nan=False, separators=(",", ":"))
-    with npz_path.open("wb") as file:
+    stored = to_json(_BagFile(VERSION, key, "", measured, evaluation), keep)
+    with whole_file(npz_path) as file:
         np.savez(file, float32=_joined(flat["float32"], np.float32), float64=_joined(flat["float64"], np.float64))
-    _write_text(json_path, text)
+    stored["arrays_sha256"] = file_sha256(npz_path)
+    with whole_file(json_path) as file:
+        file.write(json.dumps(stored, allow_nan=False, separators=(",", ":")).encode())
 
 
 def _joined(parts: list[Array], kind: type) -> Array:
     return np.concatenate([np.empty(0, kind), *parts])
 
 
+def _files(stem: Path) -> tuple[Path, Path]:
+    return stem.with_name(f"{stem.name}.json"), stem.with_name(f"{stem.name}.npz")
+
+
 def stored_key(stem: Path) -> str | None:
-    """The key that a bag was stored with, None where none is stored by this version."""
-    path = stem.with_name(stem.name + ".json")
-    stored = read_json(path) if path.is_file() else {}
-    return str(stored.get("key")) if stored.get("version") == VERSION else None
+    """The key that a bag was stored with, None where none is stored whole by this version."""
+    json_path, npz_path = _files(stem)
+    try:
+        stored = _of_this_version(json_path)
+        whole = stored["arrays_sha256"] == file_sha256(npz_path)
+        return str(stored["key"]) if whole else None
+    except (InvalidInput, OSError, KeyError):
+        return None
 
 
-def read_bag(stem: Path) -> BagEvaluation:
+def read_bag(stem: Path) -> tuple[BagEvaluation, Measurement]:
     """Read what `write_bag` wrote, equal to the bit. Raises InvalidInput."""
-    json_path, npz_path = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".npz")
+    json_path, npz_path = _files(stem)
     try:
         with npz_path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             flat = {name: stored[name] for name in stored.files}
@@ -171,7 +184,8 @@ def read_bag(stem: Path) -> BagEvaluation:
         part: Array = whole[start : start + size].reshape(shape)
         return part
 
-    return from_json(_BagFile, _of_this_version(json_path), take, str(json_path)).evaluation
+    stored = from_json(_BagFile, _of_this_version(json_path), take, str(json_path))
+    return stored.evaluation, stored.measured
 
 
 def to_json(value: object, keep: Callable[[Array], Any]) -> Any:
@@ -248,13 +262,6 @@ def _of_this_version(path: Path) -> dict[str, Any]:
     if stored.get("version") != VERSION:
         raise InvalidInput(f"{path}: want version {VERSION}, got {stored.get('version')}")
     return stored
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all: under another name first."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _pretty(value: Any) -> str:

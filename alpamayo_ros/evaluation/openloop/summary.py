@@ -21,6 +21,7 @@ from alpamayo_ros.evaluation.metrics import (
     HORIZONS_S,
     MISS_M,
     Bound,
+    by_horizon,
     consistency_share,
 )
 from alpamayo_ros.evaluation.openloop.results import Evaluation, Window
@@ -34,6 +35,7 @@ LATENCY = "latency"
 """A stage of `Timing`: infer, rollout and reasoning of one plan together, from the observation to the plan."""
 
 _OF_LATENCY = ("infer", "rollout", "reasoning")
+_NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)+")
 NOWHERE: Mapping[str, float] = MappingProxyType({})
 
 
@@ -106,11 +108,6 @@ class Summary:
     def first(self) -> Judged:
         """The evaluated one."""
         return self.contenders[0]
-
-
-def by_horizon(stem: str, horizon_s: float) -> str:
-    """Name of a metric at a horizon: ade_6_4s."""
-    return f"{stem}_{horizon_s:g}s".replace(".", "_")
 
 
 def _at_horizons(stem: str, metric: Metric) -> dict[str, Metric]:
@@ -199,8 +196,8 @@ def summarise(evaluation: Evaluation, deadlines_ms: Mapping[str, float] = NOWHER
 
 def columns(windows: Sequence[Window], contender: str) -> dict[str, Column]:
     """Every metric of one contender, a value per window; None in windows that it has no plan for."""
-    rows = [window.metrics[contender].values() if contender in window.plans else {} for window in windows]
-    return {metric: tuple(row.get(metric) for row in rows) for metric in METRICS}
+    rows = [window.metrics[contender].values() if contender in window.plans else None for window in windows]
+    return {metric: tuple(row[metric] if row else None for row in rows) for metric in METRICS}
 
 
 def timing(plans: Sequence[Plan], deadline_ms: float | None) -> Timing:
@@ -220,7 +217,7 @@ def timing(plans: Sequence[Plan], deadline_ms: float | None) -> Timing:
 
 def grouped(reason: str) -> str:
     """A reason without its numbers, so that the same reason with other numbers is the same."""
-    return re.sub(r"\d+(\.\d+)?", "#", reason)
+    return _NUMBERS.sub("#", reason)
 
 
 def _estimate(column: Column, clips: Sequence[Hashable]) -> Estimate | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from alpamayo_ros.engine.loading import bundle_folder, bundle_profile
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, plan_deviation_m, points_to
 from alpamayo_ros.evaluation.openloop.provenance import bag_sha256
 from alpamayo_ros.evaluation.openloop.results import BLANKED, CLIP_S, KINEMATIC, BagEvaluation, Coverage, Setup, Window
+from alpamayo_ros.evaluation.openloop.summary import grouped
 from alpamayo_ros.evaluation.openloop.truth import NOTHING, TIMES_S, Waiting
 from alpamayo_ros.evaluation.replay import BagPass
 from alpamayo_ros.pipeline.observe import observe
@@ -30,8 +32,6 @@ from alpamayo_ros.types import EgoPose, EngineFailure, InvalidInput, Observation
 MAX_BACKWARD_SHARE = 0.01
 """Of a topic's messages: where more are stamped over 100 ms before the one before them, the recording is not in order. A
 recording of a loop goes back once per turn."""
-
-_NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)+")
 
 _LEFT_BEHIND = {
     "duplicate": "a frame that is there, once more",
@@ -48,25 +48,28 @@ def evaluate_bag(bag: Path, setup: Setup, progress: Callable[[float], None] = la
     Raises InvalidInput: bundles of different profiles or of one name, a bag that is damaged, not in order, does not fit the
     rig or gives no window at all. EngineFailure when an engine dies.
     """
-    profile, names = shared_profile(setup), contender_names(setup)
+    profile, judged = shared_profile(setup), contenders(setup)
     if not setup.rate_hz > 0:
         raise InvalidInput(f"rate_hz: want more than 0 windows per second, got {setup.rate_hz}")
-    start_ns, last_ns = bag_span(bag)
+    first_ns, last_ns = bag_span(bag)
     rig = read_rig(setup.rig)
-    evaluator = _Evaluator(bag, setup, rig, start_ns)
-    images = len(profile.cameras) * len(profile.offsets_ns)
-    with ThreadPoolExecutor(1, "sha256") as hashing:
-        bundles = list(names.values())
+    evaluator = _Evaluator(bag, setup, rig)
+    images, stopped = len(profile.cameras) * len(profile.offsets_ns), Event()
+    with ThreadPoolExecutor(1, "sha256") as hashing, ExitStack() as ended:
+        ended.callback(stopped.set)
+        bundles = list(dict.fromkeys(contender.bundle for contender in judged))
         one_pass = BagPass(bag, rig, profile, bundles, evaluator.refuse, evaluator.take_pose, spare_slots=images)
         with closing(one_pass):
-            sha256 = hashing.submit(bag_sha256, bag)
-            contenders = _contenders(dict(zip(names, one_pass.engines, strict=True)), setup)
+            sha256 = hashing.submit(bag_sha256, bag, stopped)
+            engines = dict(zip(bundles, one_pass.engines, strict=True))
+            asked = [_Asked(contender, engines[contender.bundle]) for contender in judged]
             records = _told(one_pass.records(), sum(one_pass.counts.values()), progress)
             for t0_ns in one_pass.instants(records, setup.rate_hz):
-                evaluator.take_instant(t0_ns, one_pass, contenders)
+                evaluator.take_instant(t0_ns, one_pass, asked)
             windows, coverage = evaluator.end(one_pass)
-            weights = {contender.name: contender.engine.weights for contender in contenders}
-        return BagEvaluation(str(bag), sha256.result(), start_ns, (last_ns - start_ns) / 1e9, weights, windows, coverage)
+            weights = {contender.name: engine.weights for contender, engine in asked}
+        duration_s = (last_ns - first_ns) / 1e9
+        return BagEvaluation(str(bag), sha256.result(), evaluator.start_ns, duration_s, weights, windows, coverage)
 
 
 def shared_profile(setup: Setup) -> InputProfile:
@@ -86,30 +89,34 @@ def shared_profile(setup: Setup) -> InputProfile:
     return first[1]
 
 
-def contender_names(setup: Setup) -> dict[str, str]:
-    """The bundle, or built-in engine, behind each contender but the blanked one. Raises InvalidInput for equal names."""
-    bundles = [*setup.bundles, *({KINEMATIC} - set(setup.bundles))]
-    folders = {bundle: bundle_folder(bundle) for bundle in bundles}
-    named = [(bundle if (folder := folders[bundle]) is None else folder.resolve().name, bundle) for bundle in bundles]
-    names = dict(named)
-    for name, bundle in named:
-        if names[name] != bundle or bundles.count(bundle) > 1:
-            raise InvalidInput(f"bundles {bundle} and {names[name]}: both would be called {name}")
-    return names
+class Contender(NamedTuple):
+    """A planner that is judged."""
 
-
-class _Contender(NamedTuple):
     name: str
+    bundle: str  # folder, or engine without one
+    is_blind: bool  # gets black pictures
+
+
+def contenders(setup: Setup) -> tuple[Contender, ...]:
+    """Bundles in the order of the setup, the first of them blindfolded, the baseline. Raises InvalidInput for equal names."""
+    bundles = [Contender(_name(bundle), bundle, is_blind=False) for bundle in setup.bundles]
+    blind = [first._replace(name=first.name + BLANKED, is_blind=True) for first in bundles[:1]]
+    baseline = [Contender(KINEMATIC, KINEMATIC, is_blind=False)] if KINEMATIC not in setup.bundles else []
+    found = (*bundles, *blind, *baseline)
+    for one, other in combinations(found, 2):
+        if one.name == other.name:
+            raise InvalidInput(f"bundles {one.bundle} and {other.bundle}: both would be called {one.name}")
+    return found
+
+
+def _name(bundle: str) -> str:
+    folder = bundle_folder(bundle)
+    return bundle if folder is None else folder.resolve().name
+
+
+class _Asked(NamedTuple):
+    contender: Contender
     engine: EngineClient
-    is_blind: bool
-
-
-def _contenders(engines: Mapping[str, EngineClient], setup: Setup) -> list[_Contender]:
-    """Bundles in the order of the setup, then the first of them blindfolded, then the baseline."""
-    of_engines = [_Contender(name, engine, is_blind=False) for name, engine in engines.items()]
-    count = len(setup.bundles)
-    blind = of_engines[0]._replace(name=of_engines[0].name + BLANKED, is_blind=True)
-    return [*of_engines[:count], blind, *of_engines[count:]]
 
 
 def blanked(observation: Observation) -> Observation:
@@ -127,11 +134,11 @@ def blanked(observation: Observation) -> Observation:
 class _Evaluator:
     """What is known of a bag so far."""
 
-    def __init__(self, bag: Path, setup: Setup, rig: Rig, start_ns: int) -> None:
+    def __init__(self, bag: Path, setup: Setup, rig: Rig) -> None:
         self._bag = bag
         self._roles = {camera.topic: role for role, camera in rig.cameras.items()}
         self._setup = setup
-        self._start_ns = start_ns
+        self.start_ns = 0  # t0 of the first instant: a stamp, as the recorder may have another clock
         self._waiting = Waiting()
         self._windows: list[Window] = []  # with their future
         self._before: Window | None = None
@@ -154,8 +161,10 @@ class _Evaluator:
         """An ego pose, which windows may have waited for."""
         self._windows += self._waiting.take(pose, epoch)
 
-    def take_instant(self, t0_ns: int, one_pass: BagPass, contenders: Iterable[_Contender]) -> None:
+    def take_instant(self, t0_ns: int, one_pass: BagPass, asked: Iterable[_Asked]) -> None:
         """A window, or the reason why there is none. Raises EngineFailure when an engine died."""
+        if not self._anchors:
+            self.start_ns = t0_ns
         self._anchors += 1
         if t0_ns in self._t0s:
             self._not_observed["the recording repeats itself: this t0 has a window"] += 1
@@ -169,7 +178,7 @@ class _Evaluator:
         observe_ms = (time.perf_counter() - started) * 1e3
         self._t0s.add(t0_ns)
         self._cameras.update(observation.frames.keys())
-        self._before = self._window(observation, contenders, observe_ms)
+        self._before = self._window(observation, asked, observe_ms)
         self._waiting.add(self._before)
 
     def end(self, one_pass: BagPass) -> tuple[tuple[Window, ...], Coverage]:
@@ -186,10 +195,10 @@ class _Evaluator:
             raise InvalidInput(f"{self._bag}: not one window; {_whole_story(coverage)}")
         return tuple(windows), coverage
 
-    def _window(self, observation: Observation, contenders: Iterable[_Contender], observe_ms: float) -> Window:
+    def _window(self, observation: Observation, asked: Iterable[_Asked], observe_ms: float) -> Window:
         t0_ns, before = observation.stamp_ns, self._before
         request = replace(self._setup.request, seed=seed_of(t0_ns))
-        answers = {contender.name: _answer(observation, contender, request, observe_ms) for contender in contenders}
+        answers = {one.contender.name: _answer(observation, *one, request, observe_ms) for one in asked}
         plans = {name: answer for name, answer in answers.items() if isinstance(answer, Plan)}
         refused = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         deviations: dict[str, float | None] = {
@@ -198,7 +207,7 @@ class _Evaluator:
             else None
             for name, found in plans.items()
         }
-        clip = f"{self._bag.resolve().name}/{int((t0_ns - self._start_ns) / 1e9 // CLIP_S)}"
+        clip = f"{self._bag.resolve().name}/{int((t0_ns - self.start_ns) / 1e9 // CLIP_S)}"
         sync_error_ms = max(abs(error) for errors in observation.sync_error_ms.values() for error in errors)
         return Window(t0_ns, clip, observation.history, observation.ego_t0, NOTHING, sync_error_ms, plans, refused, deviations)
 
@@ -221,14 +230,16 @@ class _Evaluator:
         )
 
     def _grouped(self, reason: str, source: str = "") -> str:
-        group = source + _NUMBERS.sub("#", reason)
+        group = source + grouped(reason)
         self._examples.setdefault(group, source + reason)
         return group
 
 
-def _answer(observation: Observation, contender: _Contender, request: Request, observe_ms: float) -> Plan | str:
+def _answer(
+    observation: Observation, contender: Contender, engine: EngineClient, request: Request, observe_ms: float
+) -> Plan | str:
     """One contender's plan, with all stages, or why its engine gives none. Raises EngineFailure when the engine died."""
-    engine, restarts = contender.engine, contender.engine.restarts
+    restarts = engine.restarts
     seen = blanked(observation) if contender.is_blind else observation
     started = time.perf_counter()
     try:

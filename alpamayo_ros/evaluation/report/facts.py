@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from alpamayo_ros.evaluation.metrics import HORIZONS_S
+from alpamayo_ros.evaluation.metrics import HORIZONS_S, by_horizon
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Evaluation
-from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary, by_horizon
+from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary
 from alpamayo_ros.evaluation.report.pictures import Bad
 from alpamayo_ros.evaluation.report.tables import KEY, NOTHING, Latency, Row, latencies, latency_rows, number, p_words, rows
 from alpamayo_ros.types import Plan
@@ -135,7 +135,9 @@ def _shortcut(summary: Summary) -> Iterator[str]:
     """The ego-shortcut test: does the evaluated bundle beat its blanked self, and the baseline that sees nothing?"""
     blanked = summary.first.name + BLANKED if summary.contenders else ""
     for other in summary.contenders[1:]:
-        if other.name in (blanked, KINEMATIC):
+        if other.name == KINEMATIC + BLANKED:
+            yield f"{KINEMATIC} uses no cameras: with black pictures it plans the same."
+        elif other.name in (blanked, KINEMATIC):
             yield _against(other, LEADS[KINEMATIC if other.name == KINEMATIC else BLANKED])
 
 

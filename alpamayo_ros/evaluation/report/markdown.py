@@ -11,6 +11,8 @@ from alpamayo_ros.evaluation.report.tables import Cell, Row
 
 # What GitHub's Markdown acts upon: anywhere, at the edge of a word, at the start of a line.
 _ACTIVE = re.compile(r"([\\`*\[\]<>|~&$#]|(?<!\w)_|_(?!\w)|^[-+=]|(?<=^\d)[.)])")
+# What GitHub makes a link to a person, an issue or a page, escaped or not: a space of no width after it prevents that.
+_REFERS = re.compile(r"(@|#(?=\w)|\bwww(?=\.)|:(?=//))", re.IGNORECASE)
 
 
 def markdown(facts: Facts, gate: Sequence[Verdict], worst: Sequence[Told]) -> str:
@@ -19,8 +21,8 @@ def markdown(facts: Facts, gate: Sequence[Verdict], worst: Sequence[Told]) -> st
 
 
 def plain(text: str) -> str:
-    """Text that shows as it is: on one line, nothing in it being Markdown or HTML."""
-    return _ACTIVE.sub(r"\\\1", " ".join(text.split()))
+    """Text that shows as it is: on one line, nothing in it being Markdown, HTML, a mention or a link."""
+    return _REFERS.sub(r"\1&#8203;", _ACTIVE.sub(r"\\\1", " ".join(text.split())))
 
 
 def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:

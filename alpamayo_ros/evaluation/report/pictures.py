@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import cv2
-import numpy as np
 
 from alpamayo_ros.bags import bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import resized
@@ -24,6 +23,7 @@ from alpamayo_ros.evaluation.metrics import HORIZONS_S
 from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Evaluation, Window
 from alpamayo_ros.evaluation.report.figures import colour
 from alpamayo_ros.pipeline import decode
+from alpamayo_ros.pipeline.images import pixels_of_width
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.types import U8, EncodedFrame, InvalidInput
 
@@ -97,11 +97,12 @@ def worst(evaluation: Evaluation) -> list[Bad]:
     for place in reversed(range(len(HORIZONS_S))):
         bads = sorted(_off(evaluation, place), key=attrgetter("ade_m"), reverse=True)
         if bads:
-            of_clip: Counter[str] = Counter()
+            of_clip: Counter[tuple[str, str]] = Counter()
             spread = []
             for bad in bads:
-                of_clip[bad.window.clip] += 1
-                if of_clip[bad.window.clip] <= CASES_OF_CLIP:
+                clip = bad.bag.bag, bad.window.clip  # bags of two drives may have one name
+                of_clip[clip] += 1
+                if of_clip[clip] <= CASES_OF_CLIP:
                     spread.append(bad)
             return spread[:CASES]
     return []
@@ -139,10 +140,10 @@ def _seen(recorded: Recording, window: Window, contender: str) -> tuple[str, str
     rig, view, frames = recorded.rig, recorded.anchor, _frames(recorded, window.t0_ns)
     if rig.anchor not in frames:
         raise InvalidInput(f"{recorded.bag}: no {rig.anchor} frame at {window.t0_ns} ns, only of {', '.join(frames) or 'none'}")
-    front = _pixels(frames[rig.anchor], FRONT_PX)
+    front = pixels_of_width(frames[rig.anchor], FRONT_PX)
     camera = resized(view.camera, FRONT_PX, len(front))
     on_road = overlay(front, camera, view.optical_from_ego, window.plans[contender].trajectory)
-    images = {role: _pixels(frame, CELL_PX) for role, frame in frames.items()}
+    images = {role: pixels_of_width(frame, CELL_PX) for role, frame in frames.items()}
     labels = {role: f"{role} {(frame.stamp_ns - window.t0_ns) / 1e6:+.0f} ms" for role, frame in frames.items()}
     absent = {role: f"{role}: no frame" for role in rig.cameras if role not in frames}
     return _uri(on_road, "jpeg"), _uri(seven_up(images, labels | absent, CAMERAS_PX), "jpeg")
@@ -168,12 +169,6 @@ def _frames(recorded: Recording, t0_ns: int) -> dict[str, EncodedFrame]:
         if not to_come:
             break
     return nearest
-
-
-def _pixels(frame: EncodedFrame, width: int) -> U8:
-    image = np.empty((round(width * frame.height / frame.width), width, 3), np.uint8)
-    decode.pixels_into(frame, image)
-    return image
 
 
 def _uri(image: U8, kind: Literal["jpeg", "png"]) -> str:

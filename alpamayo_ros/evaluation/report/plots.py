@@ -10,10 +10,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alpamayo_ros.evaluation.metrics import COMFORT_BOUNDS, FEASIBLE_BOUNDS, HORIZONS_S, MISS_M, longitudinal_lateral_m
+from alpamayo_ros.evaluation.metrics import (
+    COMFORT_BOUNDS,
+    FEASIBLE_BOUNDS,
+    HORIZONS_S,
+    MISS_M,
+    by_horizon,
+    longitudinal_lateral_m,
+)
 from alpamayo_ros.evaluation.openloop.results import Evaluation, Window
-from alpamayo_ros.evaluation.openloop.summary import StageTiming, Summary, by_horizon
+from alpamayo_ros.evaluation.openloop.summary import StageTiming, Summary
 from alpamayo_ros.evaluation.report.figures import ALARM, INK, LOOK, Plot, colour, dashes, logarithmic, panels, svg, thinned
+from alpamayo_ros.evaluation.report.tables import NOTHING
 from alpamayo_ros.types import F64, HORIZON
 
 SHARES = np.linspace(0.0, 1.0, 201)
@@ -111,8 +119,8 @@ def _violations(summary: Summary) -> Plot:
         for place, judged in enumerate(summary.contenders):
             left = [_left_percent(judged.mean(f"{stem}_{name}")) for name in bounds]
             rows = np.arange(len(bounds)) - 0.4 + (place + 0.5) * height
-            bars = one.barh(rows, left, height * 0.9, color=colour(place))
-            one.bar_label(bars, [f"{share:.1f}" if share else "0" for share in left], padding=3, fontsize=7.5)
+            bars = one.barh(rows, np.nan_to_num(left), height * 0.9, color=colour(place))
+            one.bar_label(bars, [_percent(share) for share in left], padding=3, fontsize=7.5)
         one.set_yticks(np.arange(len(bounds)), [f"{name.replace('_', ' ')}  {_range(*b)}" for name, b in bounds.items()])
         one.grid(visible=False, axis="y")
         one.set(title=f"{stem}: plans that leave the bound, %", xlim=(0, 108))
@@ -124,7 +132,12 @@ def _violations(summary: Summary) -> Plot:
 
 
 def _left_percent(kept: float | None) -> float:
-    return 0.0 if kept is None else 100.0 * (1.0 - kept)
+    """NaN where there is no plan."""
+    return np.nan if kept is None else 100.0 * (1.0 - kept)
+
+
+def _percent(share: float) -> str:
+    return NOTHING if np.isnan(share) else f"{share:.1f}" if share else "0"
 
 
 def _range(quantity: str, low: float, high: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from alpamayo_ros.evaluation.openloop.summary import LATENCY, METRICS, Judged, Metric, StageTiming, Summary, Timing, by_horizon
+from alpamayo_ros.evaluation.metrics import by_horizon
+from alpamayo_ros.evaluation.openloop.summary import LATENCY, METRICS, Judged, Metric, StageTiming, Summary, Timing
 from alpamayo_ros.evaluation.statistics import Difference, Estimate
 
 KEY_HORIZON_S = 6.4

@@ -14,6 +14,7 @@ from alpamayo_ros.types import F64, HORIZON, STEP_S, U8, Trajectory
 HORIZON_S = HORIZON * STEP_S
 SUBPIXEL_BITS = 4
 TEXT_SCALE = 0.42
+NOTHING = np.zeros(0)
 
 
 class Chart(NamedTuple):
@@ -22,21 +23,24 @@ class Chart(NamedTuple):
     name: str
     low: float  # of the axis; what is beyond is drawn on its edge
     high: float
-    planned: F64  # (n,)
+    planned: F64  # (n,), n may be 0
     driven: F64  # (m,)
 
 
-def draw_motion(area: U8, planned: Trajectory, driven: Driven) -> None:
+def draw_motion(area: U8, planned: Trajectory | None, driven: Driven) -> None:
     """Draw speed, acceleration and curvature one above the other into an area; what was driven is coloured as from above."""
+    speed, accel, curvature = (
+        (NOTHING, NOTHING, NOTHING) if planned is None else (planned.speed_mps, planned.accel_mps2, planned.curvature_1pm)
+    )
     charts = (
-        Chart("speed m/s", 0.0, 30.0, planned.speed_mps, driven.speed_mps),
-        Chart("acceleration m/s2", -6.0, 6.0, planned.accel_mps2, _rate(driven.speed_mps)),
+        Chart("speed m/s", 0.0, 30.0, speed, driven.speed_mps),
+        Chart("acceleration m/s2", -6.0, 6.0, accel, _rate(driven.speed_mps)),
         # Below walking pace a heading that trembles is no curve.
         Chart(
             "curvature 1/m",
             -0.1,
             0.1,
-            planned.curvature_1pm,
+            curvature,
             _rate(np.unwrap(driven.yaw_rad)) / np.maximum(driven.speed_mps, 1.0),
         ),
     )
@@ -50,7 +54,7 @@ def _rate(values: F64) -> F64:
     return np.gradient(values, STEP_S) if len(values) > 1 else np.zeros(len(values))
 
 
-def _draw(area: U8, chart: Chart, planned: Trajectory) -> None:
+def _draw(area: U8, chart: Chart, planned: Trajectory | None) -> None:
     height, width = area.shape[:2]
     left, right, top, bottom = MARGIN_PX, width - 3 * MARGIN_PX, 20, height - 8
 
@@ -68,6 +72,8 @@ def _draw(area: U8, chart: Chart, planned: Trajectory) -> None:
     cv2.putText(area, chart.name, (left, top - 6), FONT, TEXT_SCALE, INK, 1, cv2.LINE_AA)
     after_s = np.arange(1.0, len(chart.driven) + 1) * STEP_S
     _polyline(area, points(after_s, chart.driven), DRIVEN, 2)
+    if planned is None:
+        return
     path = points(planned.t_s, chart.planned)
     for i, speed in enumerate(planned.speed_mps[1:]):
         _polyline(area, path[i : i + 2], speed_colour(float(speed)), 2)

@@ -29,7 +29,7 @@ from alpamayo_ros.drawing import (
 )
 from alpamayo_ros.evaluation.viewing.charts import draw_motion
 from alpamayo_ros.evaluation.viewing.scenes import Scene, said
-from alpamayo_ros.types import U8, InvalidInput
+from alpamayo_ros.types import U8, EgoHistory, InvalidInput
 
 FILM_PX, GIF_PX = 1920, 960
 GIF_STEP_NS = 200_000_000
@@ -72,25 +72,24 @@ class Pages:
         """One picture (height, width, 3)."""
         self._first_ns = scene.t0_ns if self._first_ns is None else self._first_ns
         after_s = (scene.t0_ns - self._first_ns) / 1e9
-        cameras = _cameras(scene, self.width, after_s)
+        cameras = _cameras(scene, self.width)
         page = np.full((self.height, self.width, 3), PAPER, np.uint8)
         page[: len(cameras)] = cameras
         below = page[len(cameras) :]
         side = len(below)
         charts = self.width // 3
-        if scene.plan is not None and scene.history is not None:
-            below[:, :side] = self._above(scene, side)
-            draw_motion(below[:, self.width - charts :], scene.plan.trajectory, scene.driven)
+        if scene.history is not None:
+            below[:, :side] = self._above(scene, scene.history, side)
+            draw_motion(below[:, self.width - charts :], scene.plan.trajectory if scene.plan else None, scene.driven)
         left, width = side + MARGIN_PX, self.width - side - charts - 2 * MARGIN_PX
-        write_lines(below, _fitting(said(scene, width), side), left, MARGIN_PX // 2)
+        lines = [f"film at {after_s:.1f} s", *said(scene, width)]
+        write_lines(below, _fitting(lines, side), left, MARGIN_PX // 2)
         return page
 
-    def _above(self, scene: Scene, side: int) -> U8:
-        assert scene.plan is not None
-        assert scene.history is not None
-        plan = scene.plan
-        self._metres = max(self._metres, metres_across([plan.trajectory.xyz, scene.driven.xyz]))
-        return birds_eye(plan.trajectory, plan.candidates, scene.history, side, self._metres, scene.driven.xyz)
+    def _above(self, scene: Scene, history: EgoHistory, side: int) -> U8:
+        path, candidates = (scene.plan.trajectory, scene.plan.candidates) if scene.plan else (None, ())
+        self._metres = max(self._metres, metres_across([scene.driven.xyz, *([path.xyz] if path else [])]))
+        return birds_eye(path, candidates, history, side, self._metres, scene.driven.xyz)
 
 
 def write_mp4(scenes: Iterable[Scene], path: Path) -> None:
@@ -165,22 +164,22 @@ def _thinned(scenes: Iterable[Scene]) -> Iterator[Scene]:
             yield scene
 
 
-def _cameras(scene: Scene, width: int, after_s: float) -> U8:
-    """The cameras with the plan in them; one whose bytes are no picture stays dark and says so."""
+def _cameras(scene: Scene, width: int) -> U8:
+    """The cameras with the plan in them, each from where it was; one whose bytes are no picture stays dark and says so."""
     images: dict[str, U8] = {}
     cells = {role: width // len(row) for row in SEVEN_ROWS for role in row}
     labels = {role: f"{role}: no frame" for role in scene.views}
-    for role, frame in scene.frames.items():
-        off_ms = (frame.stamp_ns - scene.t0_ns) / 1e6
-        labels[role] = role if abs(off_ms) < 0.5 else f"{role} {off_ms:+.0f} ms"
+    for role in scene.frames:
+        skew = scene.skews[role]
+        labels[role] = f"{role}{skew.after}{skew.path if scene.plan else ''}"
         try:
             image, camera = scene.pixels(role, cells[role])
         except InvalidInput as error:
             labels[role] = str(error)
             continue
-        optical_from_ego = scene.views[role].optical_from_ego
-        images[role] = overlay(image, camera, optical_from_ego, scene.plan.trajectory) if scene.plan else image
-    labels["front_wide"] = f"{labels.get('front_wide', '')}  {after_s:.1f} s"
+        images[role] = image
+        if scene.plan is not None:
+            images[role] = overlay(image, camera, scene.optical_from_ego_t0(role), scene.plan.trajectory)
     return seven_up(images, labels, width)
 
 

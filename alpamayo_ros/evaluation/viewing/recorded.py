@@ -50,9 +50,9 @@ def _names(kind: str, prefix: str, values: Iterable[str]) -> Mapping[int, Any]:
 
 STATE = _names("PlanStatus", "STATE", ("init", "warmup", "nominal", "degraded", "stopping", "stopped", "silent"))
 SOURCE = _names("UnicycleTrajectory", "SOURCE", ("model", "hold", "stop"))
-LONGITUDINAL = _names("ReasoningTrace", "LONGITUDINAL", get_args(types.Longitudinal))
-LATERAL = _names("ReasoningTrace", "LATERAL", get_args(types.Lateral))
-DIRECTION = _names("ReasoningTrace", "DIRECTION", get_args(types.Direction))
+LONGITUDINAL = {0: None, **_names("ReasoningTrace", "LONGITUDINAL", get_args(types.Longitudinal))}
+LATERAL = {0: None, **_names("ReasoningTrace", "LATERAL", get_args(types.Lateral))}
+DIRECTION = {0: None, **_names("ReasoningTrace", "DIRECTION", get_args(types.Direction))}
 CATEGORY = _names("CriticalComponent", "CATEGORY", get_args(types.ComponentCategory))
 AXIS = _names("MetaAction", "AXIS", ("longitudinal", "lateral"))
 ACTION = {
@@ -138,31 +138,38 @@ def _seen_from(plan: Plan, now_from_t0: F64) -> Plan:
 
 
 def _status(said: Any) -> Status:
-    stages = dict(zip(said.stages, said.stage_ms, strict=True))
-    return Status(STATE[said.state], said.bundle, said.weights, float(stages["total"]) if "total" in stages else None)
+    return Status(_named(STATE, said.state, "PlanStatus.state"), said.bundle, said.weights, _stage_ms(said).get("total"))
+
+
+def _stage_ms(said: Any) -> dict[str, float]:
+    if len(said.stages) != len(said.stage_ms):
+        raise InvalidInput(f"PlanStatus: {len(said.stages)} stages, but {len(said.stage_ms)} stage_ms")
+    return dict(zip(said.stages, map(float, said.stage_ms), strict=True))
 
 
 def _plan(cycle: _Cycle) -> Plan:
     said = cycle.trajectory
     trajectory = trajectory_values(said)
     listed = [] if cycle.candidates is None else cycle.candidates.candidates
+    chosen = cycle.candidates.chosen_index if listed else 0
+    if listed and chosen >= len(listed):
+        raise InvalidInput(f"TrajectoryCandidates.chosen_index: {chosen} of {len(listed)} candidates")
     candidates = tuple(trajectory_values(candidate) for candidate in listed) or (trajectory,)
     thought = cycle.reasoning
     actions = [] if thought is None else thought.meta_actions
-    stages = {} if cycle.status is None else dict(zip(cycle.status.stages, cycle.status.stage_ms, strict=True))
     return Plan(
         t0_ns=cycle.stamp_ns,
         epoch=cycle.epoch,
-        source=SOURCE[said.source],
+        source=_named(SOURCE, said.source, "UnicycleTrajectory.source"),
         provisional=said.provisional,
         trajectory=trajectory,
         candidates=candidates,
-        chosen=cycle.candidates.chosen_index if listed else 0,
+        chosen=chosen,
         scores=tuple(float(candidate.score) for candidate in listed) or (float(said.score),),
         reasoning=NO_TRACE if thought is None else _trace(thought),
         meta_actions=tuple(_meta_action(action) for action in actions),
-        consistent=Consistency(None) if thought is None else Consistency(AGREES[thought.consistent], thought.why_not),
-        stage_ms={name: float(ms) for name, ms in stages.items()},
+        consistent=Consistency(None) if thought is None else _consistency(thought),
+        stage_ms={} if cycle.status is None else _stage_ms(cycle.status),
     )
 
 
@@ -180,11 +187,14 @@ def _ego(said: Any) -> EgoPose:
 
 
 def _trace(said: Any) -> ReasoningTrace:
-    # 0 is the none of all three.
-    decision = Decision(LONGITUDINAL.get(said.longitudinal), LATERAL.get(said.lateral), DIRECTION.get(said.lateral_direction))
+    decision = Decision(
+        _named(LONGITUDINAL, said.longitudinal, "ReasoningTrace.longitudinal"),
+        _named(LATERAL, said.lateral, "ReasoningTrace.lateral"),
+        _named(DIRECTION, said.lateral_direction, "ReasoningTrace.lateral_direction"),
+    )
     components = tuple(
         CriticalComponent(
-            CATEGORY[component.category],
+            _named(CATEGORY, component.category, "CriticalComponent.category"),
             component.description,
             tuple((key, value) for key, _, value in (text.partition("=") for text in component.attributes)),
         )
@@ -194,5 +204,17 @@ def _trace(said: Any) -> ReasoningTrace:
 
 
 def _meta_action(said: Any) -> MetaAction:
-    axis = AXIS[said.axis]
-    return MetaAction(axis, ACTION[axis][said.action], said.start_ns * 1e-9, said.end_ns * 1e-9)
+    axis = _named(AXIS, said.axis, "MetaAction.axis")
+    action = _named(ACTION[axis], said.action, f"MetaAction.action of {axis} motion")
+    return MetaAction(axis, action, said.start_ns * 1e-9, said.end_ns * 1e-9)
+
+
+def _consistency(said: Any) -> Consistency:
+    return Consistency(_named(AGREES, said.consistent, "ReasoningTrace.consistent"), said.why_not)
+
+
+def _named(table: Mapping[int, Any], number: int, field: str) -> Any:
+    """What a number in a message stands for. Raises InvalidInput."""
+    if number not in table:
+        raise InvalidInput(f"{field}: want one of {', '.join(map(str, table))}, got {number}")
+    return table[number]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,9 +22,11 @@ from alpamayo_ros.evaluation.replay import Replay
 from alpamayo_ros.geometry import apply, inverse, odom_from_ego
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.cycle import Cycle
-from alpamayo_ros.pipeline.poses import pose_at
+from alpamayo_ros.pipeline.images import pixels_of_width
+from alpamayo_ros.pipeline.poses import Skew, pose_at, skew
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import (
+    F64,
     HORIZON,
     STEP_S,
     U8,
@@ -63,6 +65,7 @@ class Scene:
     t0_ns: int
     frames: Mapping[str, EncodedFrame]  # by role: the one nearest to t0
     views: Mapping[str, View]  # by role of the rig
+    skews: Mapping[str, Skew]  # by role: where its frame sees the plan from
     ego: EgoPose | None  # at t0; None where no odometry covers it
     history: EgoHistory | None  # the last 2 s as far as odometry goes
     driven: Driven  # 6.4 s, as far as odometry goes
@@ -72,10 +75,12 @@ class Scene:
 
     def pixels(self, role: str, width: int) -> tuple[U8, Camera]:
         """A frame decoded `width` px wide, and the camera of that size. Raises InvalidInput for bytes that are no picture."""
-        frame = self.frames[role]
-        image = np.empty((round(width * frame.height / frame.width), width, 3), np.uint8)
-        decode.pixels_into(frame, image)
+        image = pixels_of_width(self.frames[role], width)
         return image, resized(self.views[role].camera, width, image.shape[0])
+
+    def optical_from_ego_t0(self, role: str) -> F64:
+        """Where the camera of a frame is (4, 4), seen from the ego of t0, at the frame's own exposure."""
+        return self.views[role].optical_from_ego @ self.skews[role].ego_from_ego_t0
 
 
 class Stamped(Generic[T]):
@@ -132,9 +137,13 @@ class Surroundings:
                 frames[frame.role] = frame
         poses = self._poses.around(t0_ns)
         ego = ego or _pose_at(poses, t0_ns)
+        # Without odometry nothing knows where the vehicle is, and each skew says so.
+        placed = np.eye(4) if ego is None else odom_from_ego(ego)
+        skews = {role: skew(poses, placed, t0_ns, frame.stamp_ns) for role, frame in frames.items()}
         if ego is None:
-            return Scene(t0_ns, frames, self.views, None, None, NOTHING, plan, refused, status)
-        return Scene(t0_ns, frames, self.views, ego, _history(poses, ego), driven(poses, ego), plan, refused, status)
+            return Scene(t0_ns, frames, self.views, skews, None, None, NOTHING, plan, refused, status)
+        history = _history(poses, ego)
+        return Scene(t0_ns, frames, self.views, skews, ego, history, driven(poses, ego), plan, refused, status)
 
     def _camera_frames(self) -> Iterator[tuple[int, EncodedFrame]]:
         roles = {camera.topic: role for role, camera in self._rig.cameras.items() if camera.topic in self._recorded}
@@ -163,9 +172,9 @@ class Surroundings:
             return None
 
 
-def planned_scenes(around: Surroundings, replay: Replay, bundle: str) -> Iterator[Scene]:
-    """Every anchor frame of a bag with the plan that a bundle makes for it."""
-    for cycle in replay.cycles():
+def planned_scenes(around: Surroundings, replay: Replay, bundle: str, from_t0_ns: int = 0) -> Iterator[Scene]:
+    """Every anchor frame of a bag at or after an instant with the plan that a bundle makes for it."""
+    for cycle in replay.cycles(from_t0_ns):
         yield _planned(around, cycle, Status("offline", bundle, replay.engine.weights, cycle.stage_ms.get("total")))
 
 
@@ -178,7 +187,7 @@ def said(scene: Scene, width_px: int = 10_000) -> list[str]:
     """What the planner says at an instant, in lines of ASCII no wider than `width_px`."""
     status = scene.status
     took = [] if status.latency_ms is None else [f"{status.latency_ms:.0f} ms"]
-    first = " | ".join([status.bundle, status.state, *took])
+    first = " | ".join([PurePath(status.bundle).name, status.state, *took])
     if scene.plan is not None:
         return [*wrapped(first, width_px), *plan_lines(scene.plan, status.weights, width_px)]
     return wrapped(f"{first}\nweights: {status.weights.upper()}\nno plan: {scene.refused}", width_px)

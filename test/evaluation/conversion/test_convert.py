@@ -13,6 +13,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 from evaluation.conversion import drive, made
 
+from alpamayo_ros.bags import BagWriter
 from alpamayo_ros.evaluation.conversion.convert import Kind, convert
 from alpamayo_ros.types import InvalidInput
 
@@ -163,6 +164,18 @@ def another_camera(source: Path) -> None:
     made.av_camera(source, "front_tele", film_of(120))
 
 
+def renamed(rows: list[dict[str, Any]], filename: str) -> None:
+    for row in rows:
+        if "CAM_FRONT/" in row["filename"]:
+            row["filename"] = filename
+
+
+def features_at(source: Path, chunk_path: str) -> None:
+    text = (source / "features.csv").read_text()
+    (source / "features.csv").write_text(re.sub(r"labels/egomotion/[^,]*", chunk_path, text))
+
+
+SAMPLES = "v1.0-mini/sample_data.json"
 DRIVE = f"{made.KITTI_DATE}/{made.KITTI_DRIVE}"
 REFUSED: list[tuple[Kind, Callable[[Path], object], str]] = [
     (
@@ -235,6 +248,13 @@ REFUSED: list[tuple[Kind, Callable[[Path], object], str]] = [
         "119 of the 120 ego poses of LIDAR",
     ),
     ("nuscenes", lambda s: shutil.rmtree(s / "sweeps/CAM_FRONT"), r"CAM_FRONT: 60 of 72 images are missing, such as .*sweeps"),
+    (
+        "nuscenes",
+        lambda s: rewritten(s / SAMPLES, lambda rows: renamed(rows, "/etc/passwd")),
+        "the file '/etc/passwd', want a path",
+    ),
+    ("nuscenes", lambda s: rewritten(s / SAMPLES, lambda rows: renamed(rows, "samples/../../x.jpg")), "want a path below"),
+    ("physical-ai-av", lambda s: features_at(s, "../elsewhere/{chunk_id:04d}.zip"), "want a path below the folder"),
     ("kitti", lambda s: shutil.rmtree(s / DRIVE), "_sync folders .* found 2011_09_26"),
     (
         "kitti",
@@ -263,15 +283,61 @@ def test_damage_is_refused_by_name_and_nothing_is_left(
     scene = "scene-0061" if kind == "nuscenes" else None
     with pytest.raises(InvalidInput, match=re.compile(expected, re.DOTALL)):
         convert(kind, source, scene, tmp_path / "bag")
-    assert not (tmp_path / "bag").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def an_older_bag(folder: Path) -> Path:
+    (folder / "bag").mkdir(parents=True)
+    (folder / "bag" / "metadata.yaml").write_text("mine")
+    return folder / "bag"
 
 
 def test_a_bag_that_is_there_is_left_alone(sources: dict[str, Path], tmp_path: Path) -> None:
-    (tmp_path / "bag").mkdir()
-    (tmp_path / "bag" / "metadata.yaml").write_text("mine")
-    with pytest.raises(InvalidInput, match="exists"):
-        convert("kitti", sources["kitti"], None, tmp_path / "bag")
-    assert (tmp_path / "bag" / "metadata.yaml").read_text() == "mine"
+    bag = an_older_bag(tmp_path / "bags")
+    with pytest.raises(InvalidInput, match="exists: choose another place or pass --overwrite"):
+        convert("kitti", sources["kitti"], None, bag)
+    for kind, scene, damaged in (("kitti", "x", False), ("kitti", None, True)):
+        source = copied(sources, kind, tmp_path / f"{damaged}")
+        cut(source / DRIVE / "image_02/data/0000000049.png", 0.02 if damaged else 1.0)
+        with pytest.raises(InvalidInput, match="PNG|bytes" if damaged else "no scene 'x'"):
+            convert("kitti", source, scene, bag, overwrite=True)
+    assert (bag / "metadata.yaml").read_text() == "mine"
+    assert list(bag.parent.iterdir()) == [bag], "nothing else is left there"
+    (bag / "metadata.yaml").rename(bag / "notes.txt")
+    with pytest.raises(InvalidInput, match="exists and is not a bag: it is not deleted"):
+        convert("kitti", sources["kitti"], None, bag, overwrite=True)
+
+
+def test_a_folder_that_holds_the_data_set_is_not_replaced(sources: dict[str, Path], tmp_path: Path) -> None:
+    source = copied(sources, "kitti", an_older_bag(tmp_path))
+    with pytest.raises(InvalidInput, match="holds what is to be converted"):
+        convert("kitti", source, None, tmp_path / "bag", overwrite=True)
+    assert source.is_dir()
+
+
+def test_a_whole_clip_takes_the_place_of_an_older_bag(sources: dict[str, Path], tmp_path: Path) -> None:
+    bag = an_older_bag(tmp_path / "bags")
+    converted = convert("kitti", sources["kitti"], None, bag, overwrite=True)
+    assert {path.name for path in bag.iterdir()} == {"bag.mcap", "metadata.yaml", "rig.yaml"}
+    assert (list(bag.parent.iterdir()), converted.rig) == ([bag], str(bag / "rig.yaml"))
+    assert (bag.stat().st_mode & 0o777) == (bag.parent.stat().st_mode & 0o777), "others may read it as any new folder"
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, OSError])
+def test_what_ends_a_conversion_leaves_no_part_of_it(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: type[BaseException]
+) -> None:
+    written: list[int] = []
+
+    def write(self: BagWriter, *_: object) -> None:
+        written.append(1)
+        if len(written) > 5:
+            raise ending
+
+    monkeypatch.setattr(BagWriter, "write", write)
+    with pytest.raises(ending):
+        convert("kitti", sources["kitti"], None, tmp_path / "bags" / "bag")
+    assert list((tmp_path / "bags").iterdir()) == []
 
 
 def test_cameras_that_are_not_there_are_named(sources: dict[str, Path], tmp_path: Path) -> None:

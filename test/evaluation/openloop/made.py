@@ -13,6 +13,7 @@ from alpamayo_ros.evaluation.openloop.results import (
     BagEvaluation,
     Coverage,
     Evaluation,
+    Measurement,
     Setup,
     Window,
 )
@@ -25,6 +26,9 @@ TRACES = (
     "Stop for the red light ahead.",
     "Turn left at the junction because the route goes left.",
 )
+
+
+MEASURED = Measurement("made", "none", "2026-01-01T00:00:00+00:00")
 
 
 def trajectory(speed_mps: float, curvature_1pm: float, accel_mps2: float = 0.0) -> Trajectory:
@@ -106,4 +110,5 @@ def made_evaluation(bags: int = 2, windows: int = 50, seed: int = 0) -> Evaluati
     setup = Setup("seven_camera", (BUNDLE,), "seven_camera", Request(samples=6), 2.0)
     made = tuple(made_bag(f"bag_{i}", windows, seed + i) for i in range(bags))
     broken = {"bag_broken": "bag_broken.mcap: want a complete rosbag2 recording, this one is damaged or cut short"}
-    return Evaluation(setup, made, broken, {"alpamayo_ros": "0.1.0", "git": "0123456 (clean)", "gpu": "none"})
+    provenance = {"alpamayo_ros": "0.1.0", "git": "0123456 (clean)", "gpu": "none"}
+    return Evaluation(setup, made, broken, provenance, {bag.bag: MEASURED for bag in made})

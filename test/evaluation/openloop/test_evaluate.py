@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from evaluation.openloop.made import BUNDLE, made_evaluation
 
 from alpamayo_ros import cli
 from alpamayo_ros.evaluation.openloop import evaluate as evaluating
-from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Setup
+from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import EvaluationFile, TimingFile, read_file
+from alpamayo_ros.evaluation.openloop.summary import grouped
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.simulation.bag import make_bag
 from alpamayo_ros.types import Request
@@ -75,7 +77,10 @@ def test_a_bag_becomes_files_figures_and_a_table(
     timing = read_file(TimingFile, out / "timing.json")
     assert timing.contenders[KINEMATIC].deadline_ms == 500.0
     assert timing.contenders[KINEMATIC].missed == 0.0
+    assert set(timing.measured) == {str(asked[0])}
     assert "ADE, 6.4 s (m)" in text
+    assert "kinematic uses no cameras" in text
+    assert "#" not in text, "an example has its numbers"
 
 
 def test_another_run_writes_the_same_evaluation_wherever_it_writes_it(
@@ -98,6 +103,34 @@ def test_the_gate_ends_with_status_1_and_the_figures_are_the_last_line_all_the_s
     status, text, _ = run(capsys, monkeypatch, *asked, *gate, "ade_7s>0")
     assert status == 2
     assert "did you mean" in text
+
+
+def test_what_was_not_measured_fails_after_everything_is_written(
+    asked: list[object], out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("report.html", "timing.json"):
+        (out / name).unlink(missing_ok=True)
+    status, text, figures = run(capsys, monkeypatch, *asked, "--out", out, "--fail-on", "consistent<0.5")
+    assert status == 1, text
+    assert figures["gate"] == [f"FAILED consistent of kinematic: no value in any of {figures['windows']} windows"]
+    assert "FAILED consistent" in (out / "report.html").read_text()
+    assert (out / "timing.json").stat().st_size
+
+
+def test_a_broken_bag_fails_where_a_condition_was_asked(
+    bag: Path,
+    asked: list[object],
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "broken.mcap").write_bytes(b"no bag")
+    words = [asked[0], tmp_path / "broken.mcap", *asked[1:], "--out", out]
+    assert run(capsys, monkeypatch, *words)[0] == 0
+    status, text, figures = run(capsys, monkeypatch, *words, "--fail-on", "ade_6_4s>1000")
+    assert (status, figures["failed"]) == (1, True)
+    assert "FAILED bags: 1 of 2 could not be evaluated" in text
 
 
 def test_golden_plans_pass_until_something_differs(
@@ -123,19 +156,55 @@ def test_no_bag_and_a_bag_that_is_none_are_refused(
     assert "nowhere: no such bag" in text
 
 
-def test_untrained_weights_and_broken_bags_are_said_loudly(
-    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = made_evaluation(1, 20)
-    named = replace(made.bags[0], bag=str(bag))
-
-    def found(*_: object) -> object:
-        return replace(made, bags=(named,), setup=replace(made.setup, bundles=(KINEMATIC,)))
-
-    monkeypatch.setattr(evaluating, "evaluate_bags", found)
+def printed(
+    made: Evaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, dict[str, Any]]:
+    """What is said of an evaluation that was made up, and its figures."""
+    monkeypatch.setattr(evaluating, "evaluate_bags", lambda *_: replace(made, setup=replace(made.setup, bundles=(KINEMATIC,))))
     setup = Setup("seven_camera", (KINEMATIC,), "seven_camera", Request(samples=6), 2.0)
-    figures = evaluating.evaluate(evaluating.Asked((bag,), setup, tmp_path))
-    text = capsys.readouterr().out
+    figures = evaluating.evaluate(evaluating.Asked((Path("bag_0"),), setup, tmp_path))
+    return capsys.readouterr().out, figures
+
+
+def test_names_are_not_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = made_evaluation(1, 3)
+    (bag,) = made.bags
+    names = {BUNDLE: "ar1[best]", BUNDLE + BLANKED: "[/x]", KINEMATIC: KINEMATIC}
+
+    def renamed(by_name: Mapping[str, Any]) -> dict[str, Any]:
+        return {names[name]: value for name, value in by_name.items()}
+
+    windows = tuple(
+        replace(w, plans=renamed(w.plans), refused=renamed(w.refused), deviations_m=renamed(w.deviations_m))
+        for w in bag.windows
+    )
+    evil = replace(made, bags=(replace(bag, windows=windows, weights=renamed(bag.weights)),))
+    text, _ = printed(evil, tmp_path, capsys, monkeypatch)
+    for name in names.values():
+        assert f"{name} (" in text
+    assert "ar1[best] has UNTRAINED WEIGHTS" in text
+
+
+def test_what_was_not_observed_is_an_example_in_two_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = made_evaluation(1, 3)
+    (bag,) = made.bags
+    first = "; ".join(f"{role}: nearest frame 210 ms after t0-0.3 s, limit 55 ms" for role in ("left", "right") * 9)
+    coverage = replace(bag.coverage, not_observed={grouped(first): 4}, examples={grouped(first): first})
+    text, _ = printed(replace(made, bags=(replace(bag, coverage=coverage),)), tmp_path, capsys, monkeypatch)
+    lines = text.splitlines()
+    (at,) = (number for number, line in enumerate(lines) if "instants not observed" in line)
+    assert "such as: left: nearest frame 210 ms after t0-0.3 s" in lines[at]
+    assert lines[at + 1].endswith(" ...")
+    assert lines[at + 2].startswith("BROKEN")
+    assert "#" not in text
+
+
+def test_untrained_weights_and_broken_bags_are_said_loudly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, figures = printed(made_evaluation(1, 20), tmp_path, capsys, monkeypatch)
     assert f"{BUNDLE} has UNTRAINED WEIGHTS" in text
     assert f"{BUNDLE}{BLANKED} has UNTRAINED WEIGHTS" in text
     assert "BROKEN bag_broken: " in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,8 @@ class Evaluated(list[str]):
     def __call__(self, bag: Path, setup: Setup, progress: Callable[[float], None]) -> BagEvaluation:
         self.append(bag.name)
         progress(0.5)
+        if bag.name == "bad_disk":
+            raise OSError(errno.EIO, "Input/output error")
         if bag.name.startswith("bad"):
             raise InvalidInput(f"{bag}: damaged") if bag.name == "bad" else EngineFailure("the engine died")
         return replace(made_bag(str(bag), 5, seed=len(bag.name)), sha256=bag_sha256(bag))
@@ -44,18 +47,19 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Evaluated:
 @pytest.fixture
 def bags(tmp_path: Path) -> dict[str, Path]:
     """By name, bags with a content of their own."""
-    for name in ("one", "two", "bad", "bad_engine"):
+    for name in ("one", "two", "bad", "bad_disk", "bad_engine"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "bag_0.mcap").write_text(name)
     return {path.name: path for path in tmp_path.iterdir()}
 
 
 def test_bags_keep_their_order_and_broken_ones_are_named(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
-    asked = [bags[name] for name in ("two", "bad", "one", "bad_engine")] + [tmp_path / "nowhere"]
+    asked = [bags[name] for name in ("two", "bad", "one", "bad_disk", "bad_engine")] + [tmp_path / "nowhere"]
     evaluation = evaluate_bags(asked, SETUP, tmp_path / "out")
     assert [Path(bag.bag).name for bag in evaluation.bags] == ["two", "one"]
     assert {Path(bag).name: reason.rpartition(": ")[2] for bag, reason in evaluation.broken.items()} == {
         "bad": "damaged",
+        "bad_disk": "[Errno 5] Input/output error",
         "bad_engine": "the engine died",
         "nowhere": "no such bag",
     }
@@ -78,12 +82,41 @@ def test_what_is_finished_is_not_evaluated_again(evaluated: Evaluated, bags: dic
     assert evaluated[4:] == ["one", "one"], "another content, another setup"
 
 
-def test_a_result_that_was_cut_off_is_made_again(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
-    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
-    (stored,) = (tmp_path / "out" / "bags").glob("*.json")
-    stored.unlink()
-    evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize("left", [None, b"", b"{", b"zeros"])
+def test_a_result_that_is_damaged_or_gone_is_made_again(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path, suffix: str, left: bytes | None
+) -> None:
+    first = evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+    (stored,) = (tmp_path / "out" / "bags").glob(f"*{suffix}")
+    if left is None:
+        stored.unlink()
+    else:
+        stored.write_bytes(left if left != b"zeros" else stored.read_bytes()[:-4096] + bytes(4096))
+    again = evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
     assert evaluated == ["one", "one"]
+    assert again.broken == {}
+    assert [window.t0_ns for window in again.windows] == [window.t0_ns for window in first.windows]
+
+
+def test_a_folder_that_cannot_be_written_is_no_broken_bag(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fan_out, "write_bag", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate_bags([bags["one"]], SETUP, tmp_path / "out")
+
+
+def test_times_are_of_the_host_that_measured_them_not_of_the_one_that_goes_on(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host, names in {"here": ["one"], "elsewhere": ["one", "two"]}.items():
+        monkeypatch.setattr("platform.node", lambda host=host: host)
+        found = evaluate_bags([bags[name] for name in names], SETUP, tmp_path / "out")
+    assert {Path(bag).name: measured.host for bag, measured in found.measured.items()} == {"one": "here", "two": "elsewhere"}
 
 
 def test_the_key_sees_a_bag_that_was_written_again_with_the_same_size(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from concurrent.futures import CancelledError
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -51,6 +53,15 @@ def test_a_bag_hash_sees_names_and_bytes_of_its_files_wherever_it_lies(tmp_path:
     assert bag_sha256(tmp_path / "one" / "bag_0.mcap") == one, "a bag of one file"
     with pytest.raises(InvalidInput, match="no such bag"):
         bag_sha256(tmp_path / "four")
+
+
+def test_a_hash_that_nobody_waits_for_ends(tmp_path: Path) -> None:
+    (tmp_path / "bag.mcap").write_bytes(b"a")
+    stopped = Event()
+    assert bag_sha256(tmp_path / "bag.mcap", stopped)
+    stopped.set()
+    with pytest.raises(CancelledError):
+        bag_sha256(tmp_path / "bag.mcap", stopped)
 
 
 def test_git_says_commit_and_changes_of_that_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.openloop.made import BUNDLE, made_bag, made_evaluation
+from evaluation.openloop.made import BUNDLE, MEASURED, made_bag, made_evaluation
 
 from alpamayo_ros.evaluation.openloop import storage
 from alpamayo_ros.evaluation.openloop.results import BagEvaluation
@@ -59,8 +59,9 @@ def bag() -> BagEvaluation:
 
 
 def test_a_bag_comes_back_equal_to_the_bit(bag: BagEvaluation, tmp_path: Path) -> None:
-    write_bag(bag, "key", tmp_path / "00-bag")
-    back = read_bag(tmp_path / "00-bag")
+    write_bag(bag, "key", MEASURED, tmp_path / "00-bag")
+    back, measured = read_bag(tmp_path / "00-bag")
+    assert measured == MEASURED
     assert list(leaves(back)) == list(leaves(bag))
     assert list(back.weights) == list(bag.weights), "the order of contenders"
     assert stored_key(tmp_path / "00-bag") == "key"
@@ -70,7 +71,7 @@ def test_a_bag_comes_back_equal_to_the_bit(bag: BagEvaluation, tmp_path: Path) -
 
 def test_the_same_bag_gives_the_same_bytes(bag: BagEvaluation, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write_bag(bag, "key", tmp_path / name)
+        write_bag(bag, "key", MEASURED, tmp_path / name)
     for suffix in (".json", ".npz"):
         assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.json", "one.npz", "two.json", "two.npz"]
@@ -79,30 +80,31 @@ def test_the_same_bag_gives_the_same_bytes(bag: BagEvaluation, tmp_path: Path) -
 def test_a_bag_that_was_cut_off_while_it_was_written_is_not_stored(
     bag: BagEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_bag(bag, "old", tmp_path / "bag")
+    write_bag(bag, "old", MEASURED, tmp_path / "bag")
 
     def dies(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(storage.np, "savez", dies)
     with pytest.raises(KeyboardInterrupt):
-        write_bag(bag, "new", tmp_path / "bag")
+        write_bag(bag, "new", MEASURED, tmp_path / "bag")
     assert stored_key(tmp_path / "bag") is None
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "of another bag"])
 def test_arrays_that_are_not_those_of_the_bag_are_refused(bag: BagEvaluation, tmp_path: Path, damage: str) -> None:
-    write_bag(bag, "key", tmp_path / "bag")
+    write_bag(bag, "key", MEASURED, tmp_path / "bag")
     npz = tmp_path / "bag.npz"
     if damage == "missing":
         npz.unlink()
     elif damage == "cut":
         npz.write_bytes(npz.read_bytes()[:1000])
     else:
-        write_bag(replace(bag, windows=bag.windows[:2]), "key", tmp_path / "other")
+        write_bag(replace(bag, windows=bag.windows[:2]), "key", MEASURED, tmp_path / "other")
         (tmp_path / "other.npz").replace(npz)
     with pytest.raises(InvalidInput, match=r"bag\.npz"):
         read_bag(tmp_path / "bag")
+    assert stored_key(tmp_path / "bag") is None, "so that it is made again"
 
 
 def test_evaluation_json_says_the_same_after_reading_and_writing_it(tmp_path: Path) -> None:
@@ -155,6 +157,6 @@ def test_a_file_with_other_keys_or_values_is_refused_by_name(tmp_path: Path, cha
 
 def test_timing_json_comes_back(tmp_path: Path) -> None:
     summary = summarise(made_evaluation(1, 5), {BUNDLE: 500.0})
-    timing = TimingFile(storage.VERSION, "2026-01-01T00:00:00+00:00", "host", "none", {"bags": 1.5}, summary.timings)
+    timing = TimingFile(storage.VERSION, {"bag": MEASURED}, {"bags": 1.5}, summary.timings)
     write_file(timing, tmp_path / "timing.json")
     assert read_file(TimingFile, tmp_path / "timing.json") == timing

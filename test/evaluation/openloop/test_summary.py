@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from evaluation.openloop.made import BUNDLE, made_bag, made_evaluation
 
-from alpamayo_ros.evaluation.metrics import HORIZONS_S
+from alpamayo_ros.evaluation.metrics import HORIZONS_S, by_horizon
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation
-from alpamayo_ros.evaluation.openloop.summary import LATENCY, METRICS, Summary, by_horizon, summarise, timing
+from alpamayo_ros.evaluation.openloop.summary import LATENCY, METRICS, Summary, columns, grouped, summarise, timing
 from alpamayo_ros.evaluation.statistics import estimate
 
 PAGE = Path(__file__).parents[3] / "docs" / "evaluation.md"
@@ -43,6 +43,26 @@ def test_every_metric_has_a_row_with_unit_formula_and_source_in_the_page() -> No
         unit, better, formula, source = (cell.strip() for cell in rows[0].split("|")[2:-1])
         assert (unit, better, source) == (metric.unit, metric.better, metric.source), name
         assert formula, name
+
+
+def test_a_name_that_windows_do_not_have_is_an_error_and_no_empty_column(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alpamayo_ros.evaluation.openloop.summary.METRICS", {"ade_6.4s": METRICS["ade_6_4s"]})
+    with pytest.raises(KeyError, match=r"ade_6\.4s"):
+        columns(evaluation.windows, BUNDLE)
+
+
+@pytest.mark.parametrize(
+    ("reason", "group"),
+    [
+        ("plan is -12.5e-3 m", "plan is # m"),
+        ("no pose at t0-0.3 s, front_tele 210 ms", "no pose at t# s, front_tele # ms"),
+        ("after [256] tokens", "after [#] tokens"),
+    ],
+)
+def test_reasons_that_differ_in_numbers_are_one(reason: str, group: str) -> None:
+    assert grouped(reason) == group
 
 
 def test_estimates_are_those_of_the_statistics_over_clips(evaluation: Evaluation, summary: Summary) -> None:

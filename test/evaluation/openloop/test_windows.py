@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from alpamayo_ros.bags import BagWriter, read_bag
 from alpamayo_ros.evaluation.metrics import plan_deviation_m
+from alpamayo_ros.evaluation.openloop import windows
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Setup
 from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
 from alpamayo_ros.evaluation.replay import digest, replay_bag
@@ -80,6 +82,34 @@ def test_two_windows_a_second_from_when_the_history_is_full(evaluated: BagEvalua
     assert sum(evaluated.coverage.not_observed.values()) == 1
     assert evaluated.duration_s == pytest.approx(SECONDS, abs=0.1)
     assert {window.clip for window in evaluated.windows} == {"drive/0"}
+
+
+def test_seconds_and_clips_count_stamps_whatever_clock_recorded_them(
+    evaluated: BagEvaluation, bag: Path, setup: Setup, tmp_path: Path
+) -> None:
+    """A simulation's stamps, recorded on another clock."""
+    with BagWriter(tmp_path / "drive") as writer:
+        for record in read_bag(bag):
+            writer.write(record.topic, record.type_name, record.log_ns + 100_000_000_000_000_000, record.cdr)
+    found = evaluate_bag(tmp_path / "drive", setup)
+    assert [window.clip for window in found.windows] == ["drive/0"] * len(evaluated.windows)
+    assert found.start_ns == evaluated.start_ns == evaluated.windows[0].t0_ns - 500_000_000
+
+
+def test_a_bag_that_is_refused_does_not_wait_for_its_hash(
+    bag: Path, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine dies while the bag's bytes are still being hashed, which never ends."""
+    stopped: list[bool] = []
+
+    def endless(_: Path, stop: Event) -> str:
+        stopped.append(stop.wait(10.0))
+        return ""
+
+    monkeypatch.setattr(windows, "bag_sha256", endless)
+    with pytest.raises(EngineFailure, match="Dying"):
+        evaluate_bag(bag, replace(setup, bundles=(OWN + "Dying",)))
+    assert stopped == [True]
 
 
 def test_the_future_is_known_as_far_as_the_bag_goes(evaluated: BagEvaluation) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from evaluation.openloop.made import BUNDLE, made_evaluation
 
-from alpamayo_ros.evaluation.openloop.results import BLANKED, Evaluation
+from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation
 from alpamayo_ros.evaluation.openloop.summary import METRICS, summarise
 from alpamayo_ros.evaluation.report.facts import facts, told
 from alpamayo_ros.evaluation.report.pictures import worst
@@ -56,6 +56,17 @@ def test_the_sentence_about_cameras_is_what_the_difference_says(
     assert apart is not None
     assert f"{abs(apart.mean):.2f} m {side}" in sentence
     assert f"{apart.windows} windows of {apart.clips} clips" in sentence
+
+
+def test_a_bundle_without_cameras_is_not_judged_by_them(made: Evaluation) -> None:
+    (bag,) = made.bags
+    only = {KINEMATIC: KINEMATIC, KINEMATIC + BLANKED: KINEMATIC}
+    windows = tuple(
+        replace(w, plans={name: w.plans[of] for name, of in only.items()}, refused={}, deviations_m=dict.fromkeys(only))
+        for w in bag.windows
+    )
+    found = replace(made, bags=(replace(bag, windows=windows, weights=dict.fromkeys(only, "none")),))
+    assert facts(found, summarise(found)).shortcut == ("kinematic uses no cameras: with black pictures it plans the same.",)
 
 
 def test_fewer_than_six_clips_are_said_to_be_too_few() -> None:

@@ -101,6 +101,22 @@ def test_anybodys_text_is_only_text(evaluation: Evaluation, tmp_path: Path) -> N
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, "a cell ended early"
 
 
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("@team stop", "@&#8203;team stop"),
+        ("a@b.org", "a@&#8203;b.org"),
+        ("http://evil.org", "http:&#8203;//evil.org"),
+        ("see WWW.evil.org", "see WWW&#8203;.evil.org"),
+        ("lane #12", "lane \\#&#8203;12"),
+        ("t# ms: 10:30", "t\\# ms: 10:30"),
+    ],
+)
+def test_nobody_is_mentioned_and_nothing_linked(text: str, source: str) -> None:
+    assert plain(text) == source
+    assert unescape(source).replace("\\", "").replace("\u200b", "") == text, "it shows as it is"
+
+
 def test_what_the_gate_said_is_there(evaluation: Evaluation, tmp_path: Path) -> None:
     evaluation = replace(evaluation, bags=evaluation.bags[:1])
     gate = [Verdict("passed comfort", failed=False), Verdict("FAILED ade_6_4s", failed=True)]

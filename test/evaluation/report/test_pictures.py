@@ -46,6 +46,12 @@ def test_the_worst_windows_come_first_and_at_most_two_of_a_clip() -> None:
         assert len(better) < 2, "a worse window of the same clip was passed over"
 
 
+def test_bags_of_one_name_have_clips_of_their_own() -> None:
+    made = made_evaluation(bags=1, windows=20)
+    same = replace(made, bags=tuple(replace(made.bags[0], bag=f"/day_{day}/drive") for day in range(3)))
+    assert Counter(bad.bag.bag for bad in worst(same)) == {f"/day_{day}/drive": len(worst(made)) for day in range(3)}
+
+
 def test_a_bag_without_a_long_future_is_judged_at_the_longest_horizon_it_has() -> None:
     bads = worst(made_evaluation(bags=1, windows=6))
     assert {bad.horizon_s for bad in bads} == {3.0}

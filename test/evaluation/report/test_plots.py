@@ -15,6 +15,7 @@ from alpamayo_ros.evaluation.openloop.summary import summarise
 from alpamayo_ros.evaluation.report.drives import DRIVEN_POINTS, driven_motion, drives
 from alpamayo_ros.evaluation.report.figures import Plot, thinned
 from alpamayo_ros.evaluation.report.plots import plots
+from alpamayo_ros.evaluation.report.tables import NOTHING
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,16 @@ def test_every_bound_has_the_share_of_plans_that_leave_it(made: Evaluation, draw
     assert any(share > 10 for share in left)
     for share in left:
         assert (f"{share:.1f}" if share else "0") in words(bounds_left.svg)
+
+
+def test_a_contender_without_a_plan_is_not_perfect(made: Evaluation) -> None:
+    (bag,) = made.bags
+    windows = tuple(
+        replace(w, plans={name: plan for name, plan in w.plans.items() if name == BUNDLE}, refused={}) for w in bag.windows
+    )
+    mute = replace(made, bags=(replace(bag, windows=windows),))
+    (bounds_left,) = (plot for plot in plots(mute, summarise(mute)) if "Bounds" in plot.title)
+    assert words(bounds_left.svg).count(NOTHING) == 2 * (len(COMFORT_BOUNDS) + len(FEASIBLE_BOUNDS)), "of the other two"
 
 
 def test_a_deadline_is_in_the_drawing(made: Evaluation, drawn: tuple[Plot, ...]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from evaluation.viewing.conftest import PLANNER, TRACE, Recorded, outputs, same_plan
+from rclpy.serialization import deserialize_message, serialize_message
 
+from alpamayo_ros import msg
 from alpamayo_ros.bags import BagWriter, read_bag
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
 from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
@@ -94,3 +98,38 @@ def test_a_topic_of_another_type_is_refused(recorded: Recorded, rig: Rig, tmp_pa
     wrong = (status[0], f"{PLANNER}/trajectory", status[2], status[3])
     with pytest.raises(InvalidInput, match=r"trajectory of alpamayo_ros/msg/PlanStatus, want alpamayo_ros/msg/UnicycleTraj"):
         scenes_of(with_outputs(recorded.bag, [wrong], tmp_path / "bag"), rig)
+
+
+DAMAGE: list[tuple[str, Callable[[Any], None], str]] = [
+    ("PlanStatus", lambda m: setattr(m, "state", 99), "PlanStatus.state: want one of .*6, got 99"),
+    ("PlanStatus", lambda m: setattr(m, "stages", []), "PlanStatus: 0 stages, but 1 stage_ms"),
+    ("UnicycleTrajectory", lambda m: setattr(m, "source", 9), "UnicycleTrajectory.source: .* got 9"),
+    ("UnicycleTrajectory", lambda m: setattr(m, "points", []), "0 times"),
+    ("TrajectoryCandidates", lambda m: setattr(m, "chosen_index", 2), "chosen_index: 2 of 2 candidates"),
+    ("ReasoningTrace", lambda m: setattr(m, "longitudinal", 99), "ReasoningTrace.longitudinal: .* got 99"),
+    ("ReasoningTrace", lambda m: setattr(m, "lateral", 99), "ReasoningTrace.lateral: .* got 99"),
+    ("ReasoningTrace", lambda m: setattr(m, "lateral_direction", 3), "ReasoningTrace.lateral_direction: .* got 3"),
+    ("ReasoningTrace", lambda m: setattr(m, "consistent", 3), "ReasoningTrace.consistent: want one of 0, 1, 2, got 3"),
+    ("ReasoningTrace", lambda m: setattr(m.components[0], "category", 7), "CriticalComponent.category: .* got 7"),
+    ("ReasoningTrace", lambda m: setattr(m.meta_actions[0], "axis", 9), "MetaAction.axis: want one of 0, 1, got 9"),
+    ("ReasoningTrace", lambda m: setattr(m.meta_actions[0], "action", 7), "MetaAction.action of .* motion: .* got 7"),
+]
+
+
+@pytest.mark.parametrize(("kind", "damage", "expected"), DAMAGE, ids=[expected[:40] for *_, expected in DAMAGE])
+def test_numbers_that_mean_nothing_are_refused_by_their_field(
+    recorded: Recorded, rig: Rig, tmp_path: Path, kind: str, damage: Callable[[Any], None], expected: str
+) -> None:
+    """They come from a file, which anything may have written."""
+    calibration = [(r.log_ns, r.topic, r.type_name, r.cdr) for r in read_bag(recorded.bag, ["/tf_static"])]
+    said: Said = calibration
+    for log_ns, topic, type_name, cdr in outputs(recorded.cycles[-1], 7, rig):
+        message = deserialize_message(cdr, getattr(msg, type_name.rsplit("/", 1)[1]))
+        if type_name.endswith(kind):
+            damage(message)
+        said.append((log_ns, topic, type_name, serialize_message(message)))
+    with BagWriter(tmp_path / "bag") as writer:
+        for log_ns, topic, type_name, cdr in said:
+            writer.write(topic, type_name, log_ns, cdr)
+    with pytest.raises(InvalidInput, match=expected):
+        scenes_of(tmp_path / "bag", rig)
