@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,11 +38,12 @@ def make_bag(
     out: Positional[Path], rig: Rig = "seven_camera", duration_s: float = 20.0, seed: int = 0, overwrite: bool = False
 ) -> Figures:
     """Write a seven-camera MCAP rosbag2 of the driving world."""
+    from alpamayo_ros.bags.whole import whole_bag
     from alpamayo_ros.profile import read_rig
     from alpamayo_ros.simulation.bag import make_bag as write
 
-    _make_room(out, overwrite)
-    return dataclasses.asdict(write(out, read_rig(rig), duration_s=duration_s, seed=seed))
+    with whole_bag(out, overwrite) as part:
+        return dataclasses.asdict(write(part, read_rig(rig), duration_s=duration_s, seed=seed))
 
 
 @app.command
@@ -303,19 +305,18 @@ def _make_room(folder: Path, overwrite: bool) -> None:
     """Make the parents of a folder that must not exist yet; with `overwrite`, delete an older bag there."""
     import shutil
 
-    from alpamayo_ros.types import InvalidInput
+    from alpamayo_ros.bags.whole import check_room
 
+    check_room(folder, overwrite)
     if folder.exists():
-        if not overwrite:
-            raise InvalidInput(f"{folder} exists: choose another place or pass --overwrite")
-        if not (folder / "metadata.yaml").is_file():
-            raise InvalidInput(f"{folder} exists and is not a bag: it is not deleted")
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
 
 
 def main() -> None:
     """Entry point: exit status 0 only when the work was done, 2 when the input was refused, 1 when nobody reads the output."""
+    # Cleans up as Ctrl-C does: nothing that is half written stays. Commands with an end of their own for it set it later.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         try:
             _run()

@@ -90,9 +90,9 @@ def birds_eye(
 ) -> U8:
     """A square picture from above, `size` px and `metres` m a side: x forward is up, y left is left.
 
-    The chosen trajectory, if any, is coloured by speed with a dot each second, candidates are thin, the history is grey. `driven` is
-    where the vehicle then went: (m, 3) m, ego at t0, each 0.1 s, m may be 0; drawn with a dot each second, too. `baselines`
-    are trajectories of other planners and their colours.
+    The chosen trajectory, if there is one, is coloured by speed with a dot each second, candidates are thin, the history is
+    grey. `driven` is where the vehicle then went: (m, 3) m, ego at t0, each 0.1 s, m may be 0; drawn with a dot each second,
+    too. `baselines` are trajectories of other planners and their colours.
     """
     picture = np.full((size, size, 3), PAPER, np.uint8)
     scale = size / metres

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -138,6 +139,14 @@ def test_wrong_input_ends_with_status_2_and_one_line(place: Place, arguments: st
     assert done.stderr.startswith("alpamayo: ")
     assert words in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", ["recover typo kept", "make-bag kept --duration-s -1", "convert typo kept --kind kitti"])
+def test_nothing_is_overwritten_by_what_cannot_be_made(place: Place, tmp_path: Path, arguments: str) -> None:
+    shutil.copytree(place.bag, tmp_path / "kept")
+    assert run(*arguments.split(), "--overwrite", cwd=tmp_path).returncode == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+    assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == ["bag.mcap", "metadata.yaml"]
 
 
 @pytest.mark.parametrize("arguments", ["--help", "doctor bag --out doctor"])

@@ -77,13 +77,23 @@ def test_six_cameras_run_what_needs_no_tele_and_are_refused_by_name_elsewhere(na
             rig.check_covers(read_profile(profile))
 
 
-def test_six_cameras_are_seven_less_one() -> None:
+def test_one_camera_runs_the_profile_of_the_front_camera() -> None:
+    rig = read_rig("kitti")
+    assert tuple(rig.cameras) == ("front_wide",)
+    assert fits(rig, "front_camera")
+    for profile in ("seven_camera", "six_camera", "ar1_nano", "alpamayo_r1_10b"):
+        with pytest.raises(InvalidInput, match="rig kitti has no front_left"):
+            rig.check_covers(read_profile(profile))
+
+
+@pytest.mark.parametrize(("name", "roles"), [("six_camera", set(ROLES) - {"front_tele"}), ("front_camera", {"front_wide"})])
+def test_fewer_cameras_are_seven_less_some(name: str, roles: set[str]) -> None:
     """One difference, so that a figure of one profile tells something about the other."""
-    seven, six = read_profile("seven_camera"), read_profile("six_camera")
-    assert {role for role in seven.cameras if role not in six.cameras} == {"front_tele"}
+    seven, fewer = read_profile("seven_camera"), read_profile(name)
+    assert set(fewer.required_roles) == set(fewer.cameras) == roles
     same = {"cameras", "name", "scene_tokens"}
-    assert seven.model_dump(exclude=same) == six.model_dump(exclude=same)
-    assert seven.scene_tokens * 6 == six.scene_tokens * 7
+    assert seven.model_dump(exclude=same) == fewer.model_dump(exclude=same)
+    assert seven.scene_tokens * len(roles) == fewer.scene_tokens * 7
 
 
 @pytest.mark.parametrize("name", SEVEN + SIX)

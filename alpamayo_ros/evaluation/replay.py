@@ -34,6 +34,7 @@ from alpamayo_ros.types import U8, CameraFrame, EgoPose, InvalidInput, Navigatio
 
 MAX_WAIT_NS = 100_000_000
 OFFLINE_DEADLINE_MS = 60_000.0
+NAMED = 8  # of a list, in a message
 DEFAULT = Request()
 IMAGE_TYPES = {"compressed": "sensor_msgs/msg/CompressedImage", "raw": "sensor_msgs/msg/Image"}
 NAVIGATION, EGO_SIGNALS = "/alpamayo_planner/navigation", "/alpamayo_planner/ego_signals"
@@ -212,12 +213,19 @@ def _counts(bag: Path, rig: Rig, profile: InputProfile, *, commands: bool) -> di
         pairs = "; ".join(f"{topic} holds {held[topic].type_name}, want {wanted[topic]}" for topic in wrong)
         raise InvalidInput(f"{bag}: {pairs} (rig {rig.name})")
     if missing := [topic for topic in needed if not counts[topic]]:
-        lacking = ", ".join(f"{topic} ({wanted[topic]})" for topic in missing)
-        holds = ", ".join(f"{name} ({of.count} {of.type_name})" for name, of in held.items()) or "nothing"
+        lacking = some([f"{topic} ({wanted[topic]})" for topic in missing])
+        holds = some([f"{name} ({of.count} {of.type_name})" for name, of in held.items()]) or "nothing"
         raise InvalidInput(
-            f"{bag} has no {lacking}, which rig {rig.name} declares and profile {profile.name} requires; it holds {holds}"
+            f"{bag} has no {lacking}, which rig {rig.name} declares and profile {profile.name} requires; it holds {holds}; "
+            f"see alpamayo doctor {bag}"
         )
     return counts
+
+
+def some(things: Sequence[str], between: str = ", ") -> str:
+    """The first NAMED of them, and how many more there are."""
+    more = [f"{len(things) - NAMED} more"] if len(things) > NAMED else []
+    return between.join([*things[:NAMED], *more])
 
 
 class Replay:

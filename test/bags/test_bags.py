@@ -354,6 +354,16 @@ def test_what_was_flushed_is_in_the_file_while_the_recording_goes_on(tmp_path: P
     assert [record.log_ns for record in read_bag(tmp_path / "bag")] == [1, 2]
 
 
+def test_a_bag_without_its_file_is_not_sent_to_recover_which_would_refuse_it(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write("/flag", "std_msgs/msg/Bool", 1, message("std_msgs/msg/Bool")(data=True))
+    (tmp_path / "bag" / "bag.mcap").unlink()
+    with pytest.raises(InvalidInput, match=r"it has no \.mcap or \.db3 file$"):
+        list(read_bag(tmp_path / "bag"))
+    with pytest.raises(InvalidInput, match=r"not a recording, it holds metadata\.yaml; want"):
+        recover(tmp_path / "bag", tmp_path / "out")
+
+
 def recovered_times(folder: Path) -> list[int]:
     shutil.rmtree(folder / "recovered", ignore_errors=True)
     if refusal(lambda: recover(folder / "killed", folder / "recovered")):

@@ -351,6 +351,17 @@ def test_a_lens_too_narrow_is_said_with_its_field_of_view(tmp_path: Path) -> Non
     only_problem(diagnosis, "sees 90 deg, front_left is to see 120 deg")
 
 
+def test_a_camera_placed_far_from_its_mount_is_said_with_both_places(tmp_path: Path) -> None:
+    """Its extrinsics are in another unit, or of another camera."""
+    camera = cameras_of()["rear_left"]
+    moved = base_from_optical(camera.rig.mount)
+    moved[:3, 3] += (0.0, 2.5, 0.0)
+    bag = record(tmp_path / "bag", with_camera("rear_left", replace(camera, pose=moved)))
+    x, y, z = camera.rig.mount.xyz_m
+    only_problem(examine_bag(bag, RIG), f"({x:.2f}, {y + 2.5:.2f}, {z:.2f}) m, 2.5 m", f"mount at ({x:.2f}, {y:.2f}, {z:.2f})")
+    assert not examine_bag(bag, None).problems, "without a rig nobody says where cameras sit"
+
+
 def test_an_unusable_camera_info_is_said_and_the_role_still_found(tmp_path: Path) -> None:
     odd = replace(cameras_of()["front_tele"], model="thin_prism")
     diagnosis = examine_bag(record(tmp_path / "bag", with_camera("front_tele", odd)), RIG)
@@ -375,6 +386,7 @@ def test_a_frame_without_transform_is_said(tmp_path: Path) -> None:
 
 def test_a_frame_that_is_not_optical_is_said(tmp_path: Path) -> None:
     upright = np.eye(4)  # x forward, y left, z up: a camera_link
+    upright[:3, 3] = RIG.cameras["front_wide"].mount.xyz_m
     link = replace(cameras_of()["front_wide"], pose=upright)
     diagnosis = examine_bag(record(tmp_path / "bag", with_camera("front_wide", link)), RIG)
     only_problem(diagnosis, "'front_wide_optical_frame' is not an optical frame", "points up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -26,7 +27,7 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros.bags import bag_topics, deserialize, read_bag
-from alpamayo_ros.evaluation.doctor.live import examine_graph
+from alpamayo_ros.evaluation.doctor.live import examine_graph, record_graph
 from alpamayo_ros.nodes.client import Listener, RigPublisher, client_node, executable, published, spin_until
 from alpamayo_ros.nodes.messages import time_message
 from alpamayo_ros.types import ROLES, EgoPose, InvalidInput
@@ -207,6 +208,13 @@ def test_a_recording_ends_on_a_signal_whole_and_no_recorder_is_left(tmp_path: Pa
     assert (said["messages"], said["topics"]) == (10, {"/word": 10})
     assert said["files"] == sorted(map(str, bag.iterdir()))
     assert [deserialize(r.cdr, r.type_name).data for r in read_bag(bag)] == [str(i) for i in range(10)]
+
+
+@pytest.mark.parametrize("name", ["", "bad name", "a], b: [c"])
+def test_what_is_no_topic_name_is_refused_before_anything_starts(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^topics: {re.escape(repr(name))} is not a topic name: want letters"):
+        record_graph(tmp_path / "bag", ("foo", name), 1.0, use_sim_time=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.ros

@@ -117,6 +117,13 @@ def test_one_plan_is_printed_drawn_and_held_against_what_was_driven(
         instant(bag, rig, 99.0)
 
 
+def test_seconds_into_a_bag_are_counted_by_stamps_whatever_clock_the_log_had(bag: Path, rig: Rig, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        for record in read_bag(bag):
+            writer.write(record.topic, record.type_name, record.log_ns + 10**15, record.cdr)
+    assert instant(tmp_path / "bag", rig, 1.0) == instant(bag, rig, 1.0)
+
+
 def test_a_route_is_read_from_words_and_refused_where_nobody_takes_it(bag: Path, rig: Rig, profile: Path) -> None:
     route = navigation_of("turn_left 40 Main St", 5)
     assert (route.maneuver, route.distance_m, route.road_name) == ("turn_left", 40.0, "Main St")

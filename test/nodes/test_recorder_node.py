@@ -9,10 +9,12 @@ from subprocess import Popen
 
 import pytest
 from alpamayo_ros.msg import PlanStatus
+from builtin_interfaces.msg import Time
 from nodes.ros_harness import refused, started
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
@@ -126,6 +128,35 @@ def test_a_topic_that_appears_late_is_recorded_and_one_that_was_not_named_is_not
     assert {name: topic.count for name, topic in bag_topics(tmp_path / "bag").items()} == {"/early": 1, "/late": 1}
     assert "recorded 2 messages" in (tmp_path / "log").read_text()
     assert "never seen: /never" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.ros
+def test_a_replay_is_recorded_from_its_first_clock_on_with_what_is_latched(tmp_path: Path) -> None:
+    arguments = ("-p", f"out:={tmp_path / 'bag'}", "-p", "use_sim_time:=true")
+    with client_node("tester") as node, started("recorder_node", tmp_path / "log", *arguments) as process:
+        node.create_publisher(String, "/latched", LATCHED).publish(String(data="before"))
+        odometry, clock = node.create_publisher(String, "/odometry", 10), node.create_publisher(Clock, "/clock", 10)
+        recorded(node, odometry)  # without a clock
+        recorded(node, clock)
+        odometry.publish(String(data="too early"))
+        time.sleep(0.3)
+        clock.publish(Clock(clock=Time(sec=5)))
+        time.sleep(0.05)  # less than until the recorder next looks for topics
+        odometry.publish(String(data="first"))
+        time.sleep(0.8)
+        assert interrupt(process, signal.SIGINT) == 0
+    records = list(read_bag(tmp_path / "bag", ["/odometry", "/latched"]))
+    assert {deserialize(r.cdr, r.type_name).data for r in records} == {"first", "before"}
+    assert {r.log_ns for r in records} == {5 * 10**9}
+    assert "before the first /clock" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.ros
+def test_what_is_no_topic_name_is_refused_in_one_line(tmp_path: Path) -> None:
+    status, line = refused("recorder_node", "-p", f"out:={tmp_path / 'bag'}", "-p", "topics:=[fine, bad topic]")
+    assert (status, line.count("\n")) == (1, 0)
+    assert "topics: 'bad topic' is not a topic name: topic name must not contain characters other" in line
+    assert not (tmp_path / "bag").exists()
 
 
 @pytest.mark.ros

@@ -13,6 +13,22 @@ from alpamayo_ros.cameras import Camera
 from alpamayo_ros.evaluation.conversion.motion import I64, check_times, check_twists
 from alpamayo_ros.types import F64, EgoPose, InvalidInput, checked, role_index
 
+MAX_FROM_BASE_M = 10.0
+"""A camera that is farther from the base frame's origin is on no vehicle: its place is not in metres."""
+
+ROTATION_TOLERANCE = 1e-3
+"""How far R R^T of a rotation matrix may be from the identity; seven digits, as data sets write them, are within 1e-6."""
+
+
+def check_rotation(name: str, rotation: F64) -> None:
+    """Raise InvalidInput unless a matrix (3, 3) turns and does nothing else."""
+    off, volume = float(np.abs(rotation @ rotation.T - np.eye(3)).max()), float(np.linalg.det(rotation))
+    if not off <= ROTATION_TOLERANCE or volume < 0:
+        raise InvalidInput(
+            f"{name}: not a rotation: R R^T is {off:.3g} off the identity (limit {ROTATION_TOLERANCE}), "
+            f"its determinant is {volume:.3g}, want 1"
+        )
+
 
 @dataclass(frozen=True)
 class ImageFiles:
@@ -23,6 +39,10 @@ class ImageFiles:
     def read(self, wanted: I64) -> Iterator[bytes]:
         """Files of the images with these indices, as they are."""
         return (self.paths[index].read_bytes() for index in wanted.tolist())
+
+    def name(self, index: int) -> str:
+        """Path of the image with this index."""
+        return str(self.paths[index])
 
 
 @dataclass(frozen=True)
@@ -35,10 +55,19 @@ class ClipCamera:
     encoding: Literal["jpeg", "png"]
     stamps_ns: I64  # (N,) exposure times, increasing, > 0
     read: Callable[[I64], Iterator[bytes]]  # files of the images with these indices, which increase
+    name: Callable[[int], str]  # of the image with this index, to find it by
 
     def __post_init__(self) -> None:
         role_index(self.role)
         checked(f"{self.role}: pose on the vehicle", self.base_from_optical, np.float64, 4, 4)
+        check_rotation(f"{self.role}: pose on the vehicle", self.base_from_optical[:3, :3])
+        place = self.base_from_optical[:3, 3]
+        if (far := float(np.linalg.norm(place))) > MAX_FROM_BASE_M:
+            where = ", ".join(f"{metres:.4g}" for metres in place)
+            raise InvalidInput(
+                f"{self.role}: its calibration places it {far:.4g} m from the vehicle's origin, at ({where}): "
+                f"want metres, and at most {MAX_FROM_BASE_M:g}"
+            )
         checked(f"{self.role}: stamps", self.stamps_ns, np.int64, "N")
         check_times(f"{self.role}: images", self.stamps_ns, at_least=2)
 

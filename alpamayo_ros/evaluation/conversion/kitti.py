@@ -12,7 +12,7 @@ import numpy as np
 
 from alpamayo_ros.cameras import Pinhole
 from alpamayo_ros.evaluation.conversion import folders
-from alpamayo_ros.evaluation.conversion.clip import Clip, ClipCamera, ImageFiles
+from alpamayo_ros.evaluation.conversion.clip import Clip, ClipCamera, ImageFiles, check_rotation
 from alpamayo_ros.evaluation.conversion.motion import I64, moved_to_base
 from alpamayo_ros.geometry import rotation_from_rpy, rotation_z, transform
 from alpamayo_ros.types import F64, EgoPose, InvalidInput
@@ -40,8 +40,8 @@ def read(source: Path, scene: str) -> Clip:
     """A drive. Raises InvalidInput: files or keys that are not there, or values that cannot be."""
     drive = _drives(source)[scene]
     paths, stamps_ns = _stream(drive / CAMERA, ".png")
-    lens, base_from_optical = _calibration(drive.parent)
-    camera = ClipCamera("front_wide", lens, base_from_optical, "png", stamps_ns, ImageFiles(paths).read)
+    images, (lens, base_from_optical) = ImageFiles(paths), _calibration(drive.parent)
+    camera = ClipCamera("front_wide", lens, base_from_optical, "png", stamps_ns, images.read, images.name)
     poses = _poses(drive / "oxts")
     notes = (
         "one camera, image_02: image_03 has no role of its own",
@@ -66,7 +66,7 @@ def _stream(folder: Path, suffix: str) -> tuple[tuple[Path, ...], I64]:
     listed = folder / "timestamps.txt"
     if not listed.is_file():
         raise InvalidInput(f"{listed}: no such file; {folder.parent} has {folders.has(folder.parent)}")
-    lines = listed.read_text().split("\n")
+    lines = _text(listed).split("\n")
     try:
         times = np.array([line.strip().replace(" ", "T") for line in lines if line.strip()], "datetime64[ns]")
     except ValueError as error:
@@ -80,7 +80,9 @@ def _stream(folder: Path, suffix: str) -> tuple[tuple[Path, ...], I64]:
 def _poses(folder: Path) -> tuple[EgoPose, ...]:
     """Poses of the base frame, in an odometry frame east-north-up that begins at the first one of the inertial unit."""
     paths, stamps_ns = _stream(folder, ".txt")
-    rows = [_floats(path.read_text(), str(path), OXTS_COLUMNS) for path in paths]
+    if not paths:
+        raise InvalidInput(f"{folder}: no packets: its timestamps.txt and its data folder are empty")
+    rows = [_floats(_text(path), str(path), OXTS_COLUMNS) for path in paths]
     places = mercator(np.array([row[_PLACE] for row in rows]))
     return tuple(
         moved_to_base(_imu_pose(int(stamp), place, row), BASE_FROM_IMU)
@@ -112,9 +114,16 @@ def _calibration(folder: Path) -> tuple[Pinhole, F64]:
     k, width, height = projection[:, :3], *(int(size) for size in lenses["S_rect_02"])
     if k[0, 1] != 0:
         raise InvalidInput(f"{folder}: P_rect_02 has skew {k[0, 1]}, want 0")
+    if not (k[0, 0] > 0 and k[1, 1] > 0 and k[2].tolist() == [0, 0, 1]):
+        raise InvalidInput(
+            f"{folder}: P_rect_02 has the focal lengths {k[0, 0]:g}, {k[1, 1]:g} and the third row {k[2].tolist()}: "
+            "want both above 0 px, and 0 0 1"
+        )
     # The projection matrix is K [I | t]: camera 2 from rectified camera 0 is a shift.
     camera_from_rect = transform(np.eye(3), np.linalg.solve(k, projection[:, 3]))
-    rect_from_first = transform(lenses["R_rect_00"].reshape(3, 3), np.zeros(3))
+    rectified = lenses["R_rect_00"].reshape(3, 3)
+    check_rotation(f"{folder / 'calib_cam_to_cam.txt'}: R_rect_00", rectified)
+    rect_from_first = transform(rectified, np.zeros(3))
     first_from_velo, velo_from_imu = _rigid(folder / "calib_velo_to_cam.txt"), _rigid(folder / "calib_imu_to_velo.txt")
     camera_from_imu = camera_from_rect @ rect_from_first @ first_from_velo @ velo_from_imu
     lens = Pinhole(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), width, height)
@@ -123,14 +132,23 @@ def _calibration(folder: Path) -> tuple[Pinhole, F64]:
 
 def _rigid(path: Path) -> F64:
     numbers = _numbers(path, {"R": 9, "T": 3})
-    return transform(numbers["R"].reshape(3, 3), numbers["T"])
+    rotation = numbers["R"].reshape(3, 3)
+    check_rotation(f"{path}: R", rotation)
+    return transform(rotation, numbers["T"])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: not text: {error}") from error
 
 
 def _numbers(path: Path, wanted: dict[str, int]) -> dict[str, F64]:
     """Numbers by key from a file of "key: numbers" lines; how many of each are wanted. Raises InvalidInput."""
     if not path.is_file():
         raise InvalidInput(f"{path}: no such file; the folder has {folders.has(path.parent)}")
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    lines = dict(line.split(":", 1) for line in _text(path).splitlines() if ":" in line)
     numbers = {}
     for key, count in wanted.items():
         if key not in lines:

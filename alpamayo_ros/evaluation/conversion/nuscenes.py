@@ -7,9 +7,10 @@ frames are optical frames; their images have no distortion left.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,30 @@ CHUNK_CHARACTERS = 1 << 20
 _BETWEEN = re.compile(r"[\s,]+")
 
 Row = dict[str, Any]
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53  # a number that other readers of JSON keep, too
+
+
+def _is_vector(value: Any, count: int) -> bool:
+    finite = isinstance(value, list) and all(type(number) in (int, float) and abs(number) < math.inf for number in value)
+    return finite and len(value) == count
+
+
+_TEXT = ("text", lambda value: isinstance(value, str))
+_WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "timestamp": ("a whole number of microseconds", _is_whole),
+    "width": ("a whole number of pixels", _is_whole),
+    "height": ("a whole number of pixels", _is_whole),
+    "translation": ("3 numbers", lambda value: _is_vector(value, 3)),
+    "rotation": ("4 numbers", lambda value: _is_vector(value, 4)),
+    "camera_intrinsic": (
+        "3 x 3 numbers, or none",
+        lambda value: isinstance(value, list) and len(value) in (0, 3) and all(_is_vector(row, 3) for row in value),
+    ),
+}
+"""What keys hold, in words and as a test; all others are text."""
 
 
 @dataclass(frozen=True)
@@ -106,26 +131,26 @@ def _camera(root: Path, role: str, channel: str, rows: list[Row], mounts: dict[s
     paths = tuple(folders.below(root, row["filename"]) for row in rows)
     if missing := [path for path in paths if not path.is_file()]:
         raise InvalidInput(f"{channel}: {len(missing)} of {len(paths)} images are missing, such as {missing[0]}: download them")
-    stamps_ns = np.array([row["timestamp"] for row in rows], np.int64) * 1000
+    images, stamps_ns = ImageFiles(paths), np.array([row["timestamp"] for row in rows], np.int64) * 1000
     lens = _lens(channel, mount["camera_intrinsic"], rows[0]["width"], rows[0]["height"])
-    return ClipCamera(role, lens, _pose(mount), "jpeg", stamps_ns, ImageFiles(paths).read)
+    return ClipCamera(role, lens, _pose(mount), "jpeg", stamps_ns, images.read, images.name)
 
 
 def _lens(channel: str, intrinsic: list[list[float]], width: int, height: int) -> Pinhole:
     k = np.array(intrinsic, np.float64)
-    if k.shape != (3, 3) or k[0, 1] != 0:
+    if len(k) != 3 or k[0, 1] != 0:
         raise InvalidInput(f"{channel}: camera_intrinsic {intrinsic}, want 3 x 3 numbers without skew")
     return Pinhole(float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2]), width, height)
 
 
 def _pose(row: Row) -> F64:
     """Pose (4, 4) from a translation and a quaternion (w, x, y, z)."""
-    if len(row["translation"]) != 3 or len(row["rotation"]) != 4:
-        raise InvalidInput(
-            f"row {row['token']}: translation {row['translation']}, rotation {row['rotation']}: want 3 and 4 numbers"
-        )
     w, x, y, z = row["rotation"]
-    return transform(rotation_from_quaternion(np.array([x, y, z, w])), np.array(row["translation"], np.float64))
+    try:
+        rotation = rotation_from_quaternion(np.array([x, y, z, w]))
+    except InvalidInput as error:
+        raise InvalidInput(f"row {row['token']}: rotation {row['rotation']}: {error}") from error
+    return transform(rotation, np.array(row["translation"], np.float64))
 
 
 def _poses(folder: _Folder, data: dict[str, list[Row]]) -> tuple[tuple[EgoPose, ...], str]:
@@ -152,6 +177,10 @@ def _rows(folder: _Folder, table: str, *keys: str) -> Iterator[Row]:
         found = row if isinstance(row, dict) else {}
         if missing := [key for key in keys if key not in found]:
             raise InvalidInput(f"{path}: a row has no {', '.join(missing)}; it has {', '.join(found) or repr(row)[:80]}")
+        for key in keys:
+            want, is_right = _WANTED.get(key, _TEXT)
+            if not is_right(row[key]):
+                raise InvalidInput(f"{path}: row {row['token']}: {key} is {row[key]!r:.80}, want {want}")
         yield row
 
 

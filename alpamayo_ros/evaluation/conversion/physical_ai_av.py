@@ -83,6 +83,9 @@ class _Film:
     def jpegs(self, wanted: I64) -> Iterator[bytes]:
         return jpeg_frames(_member(self.archive, self.member), f"{self.archive}: {self.member}", self.frames, wanted)
 
+    def name(self, index: int) -> str:
+        return f"{self.archive}: {self.member}, frame {index}"
+
 
 def scenes(source: Path) -> list[str]:
     """Ids of the clips whose egomotion is in the folder. Raises InvalidInput."""
@@ -114,7 +117,8 @@ def read(source: Path, scene: str) -> Clip:
         else:
             stamps_ns = _stamps_ns(_clip_table(archive, members["frame_timestamps"], ("timestamp",)))
             film = _Film(archive, members["video"], len(stamps_ns))
-            cameras.append(ClipCamera(role, _lens(name, lenses[name]), _pose(poses[name]), "jpeg", stamps_ns, film.jpegs))
+            lens, pose = _lens(name, lenses[name]), _pose(poses[name])
+            cameras.append(ClipCamera(role, lens, pose, "jpeg", stamps_ns, film.jpegs, film.name))
     notes = [f"time 0 of the clip is {EPOCH_NS // 10**9} s: the data set does not say when it was recorded"]
     notes += [f"not in the folder: {', '.join(absent)}"] if absent else []
     return Clip(scene, "hyperion8", tuple(cameras), _egomotion(features["egomotion"], source, chunk, scene), tuple(notes))

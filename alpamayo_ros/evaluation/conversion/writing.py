@@ -147,14 +147,23 @@ def _odometry(clip: Clip, rig: Rig) -> Iterator[_Due]:
 
 
 def _images(camera: ClipCamera, declared: RigCamera, kept: I64) -> Iterator[_Due]:
-    size = (camera.encoding, camera.lens.height, camera.lens.width)
-    for stamp_ns, data in zip(camera.stamps_ns[kept].tolist(), _ahead(camera.read(kept)), strict=True):
-        if (found := compressed_header(memoryview(data), camera.encoding)) != size:
-            raise InvalidInput(f"{camera.role}: image at {stamp_ns} ns is {found}, its calibration is of {size}")
+    for index, data in zip(kept.tolist(), _ahead(camera.read(kept)), strict=True):
+        stamp_ns = int(camera.stamps_ns[index])
+        _check_image(camera, index, data)
         info = messages.camera_info(camera.lens, stamp_ns, declared.frame_id)
         image = messages.compressed_image(data, camera.encoding, stamp_ns, declared.frame_id)
         yield _Due(stamp_ns, declared.info_topic, "sensor_msgs/msg/CameraInfo", info)
         yield _Due(stamp_ns, declared.topic, "sensor_msgs/msg/CompressedImage", image)
+
+
+def _check_image(camera: ClipCamera, index: int, data: bytes) -> None:
+    where, lens = f"{camera.role}: {camera.name(index)}", camera.lens
+    try:
+        _, height, width = compressed_header(memoryview(data), camera.encoding)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from error
+    if (width, height) != (lens.width, lens.height):
+        raise InvalidInput(f"{where}: the image is {width}x{height}, its calibration is of {lens.width}x{lens.height}")
 
 
 def _ahead(images: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ MAX_CLOCK_MS = 1000.0
 MAX_LATE = 0.01
 MAX_YAW_DEG = 15.0
 MAX_FOV_DEG = 10.0
+MAX_MOUNT_M = 2.0
 MIN_ODOMETRY_HZ = 10.0
 """The ego history is sampled at 10 Hz."""
 
@@ -129,6 +130,22 @@ def calibration_problems(camera: Examined, mount: Mount, role: str, placed_frame
             f"{facts.topic}: sees {view.hfov_deg:.0f} deg, {role} is to see {mount.hfov_deg:.0f} deg "
             f"(limit {MAX_FOV_DEG:.0f} off): {remedy}, a model misjudges distances otherwise"
         )
+
+
+def place_problems(camera: Examined) -> Iterator[str]:
+    """Wrong with where a camera sits, against the rig where it declares the topic."""
+    if camera.declared is None or camera.facts.base_from_optical is None:
+        return
+    place, mount = camera.facts.base_from_optical[:3, 3], camera.declared.mount.xyz_m
+    if (off := float(np.linalg.norm(place - mount))) > MAX_MOUNT_M:
+        yield (
+            f"{camera.topic}: {STATIC_TOPIC} places it at {_metres(place)} m, {off:.3g} m from the rig's mount at "
+            f"{_metres(mount)} m (limit {MAX_MOUNT_M:g}): correct the transform, in metres, or `xyz_m` in the rig"
+        )
+
+
+def _metres(xyz: Iterable[float]) -> str:
+    return f"({', '.join(f'{metres:.2f}' for metres in xyz)})"
 
 
 def image_problems(camera: Examined) -> Iterator[str]:

@@ -155,6 +155,7 @@ def _problems(
         role = row.role or declared[row.topic]
         yield from checks.image_problems(row)
         yield from checks.calibration_problems(row, reference.cameras[role].mount, role, facts.placed_frames)
+        yield from checks.place_problems(row)
         yield from checks.timing_problems(row.topic, row.timing, row.declared.rate_hz if row.declared else None, usual_hz)
         yield from checks.skew_problems(row, reference.anchor, usual_hz)
     wanted = rig.odometry if rig else None

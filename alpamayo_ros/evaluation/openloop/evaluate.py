@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from textwrap import wrap
 from typing import Any
 
@@ -19,9 +22,9 @@ from alpamayo_ros.evaluation.openloop.fan_out import ONE_CPU, PerBag, evaluate_b
 from alpamayo_ros.evaluation.openloop.gate import TIMING_FILE, Measured, Verdict, check_comparable, judge, parse, read_baseline
 from alpamayo_ros.evaluation.openloop.golden import compare, golden_plans, read_golden, write_golden
 from alpamayo_ros.evaluation.openloop.provenance import of_inputs
-from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
+from alpamayo_ros.evaluation.openloop.results import KINEMATIC, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import VERSION, TimingFile, evaluation_file, write_file
-from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary, summarise
+from alpamayo_ros.evaluation.openloop.summary import METRICS, OF_SIX, Judged, Summary, counted, summarise
 from alpamayo_ros.evaluation.openloop.windows import contenders
 from alpamayo_ros.evaluation.report.page import write_report
 from alpamayo_ros.evaluation.statistics import Estimate
@@ -66,6 +69,8 @@ def evaluate(asked: Asked) -> dict[str, Any]:
     baseline = read_baseline(asked.against, conditions) if asked.against else None
     check_comparable(conditions, baseline, asked.setup, of_inputs(asked.setup))
     golden = read_golden(asked.golden) if asked.golden else None
+    for file in filter(None, (asked.out / EVALUATION_FILE, asked.write_golden)):
+        _check_writable(file)
     begun = time.perf_counter()
     evaluation = evaluate_bags(asked.bags, asked.setup, asked.out, asked.ray, asked.per_bag)
     evaluated = time.perf_counter()
@@ -88,6 +93,14 @@ def evaluate(asked: Asked) -> dict[str, Any]:
         print(line)
     files = [asked.out / EVALUATION_FILE, asked.out / TIMING_FILE, *report]
     return _figures(evaluation, summary, verdicts, unequal, seconds, files)
+
+
+def _check_writable(file: Path) -> None:
+    """Make its folder. Raises OSError where that, or a file in it, cannot be written."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    TemporaryFile(dir=file.parent).close()
 
 
 def _deadlines_ms(setup: Setup) -> dict[str, float]:
@@ -134,8 +147,6 @@ def _print(evaluation: Evaluation, summary: Summary) -> None:
         if contender.weights == "untrained":
             said = f"{contender.name} has UNTRAINED WEIGHTS: its figures say nothing about driving."
             console.print(said, style="bold", markup=False)
-        if contender.name == KINEMATIC + BLANKED:
-            console.print(f"{KINEMATIC} uses no cameras: with black pictures it plans the same.")
         for reason, windows in contender.refused.items():
             console.print(f"{contender.name}: no plan for {windows} windows: {reason}", markup=False)
     anchors = sum(bag.coverage.anchors for bag in evaluation.bags)
@@ -148,17 +159,20 @@ def _print(evaluation: Evaluation, summary: Summary) -> None:
 
 
 def _table(summary: Summary) -> Table:
-    caption = f"{summary.windows} windows, {summary.clips} clips, {summary.whole} with the whole driven future. "
+    caption = f"{counted(summary.windows, 'window')}, {counted(summary.clips, 'clip')}, {summary.whole} with the whole driven "
+    caption += "future; n is the first column's windows with a value. "
     caption += "Mean [95 % interval by clip]; * differs from the first column on the same windows, p < 0.05"
-    table = Table("metric", *(escape(f"{c.name} ({c.weights})") for c in summary.contenders), caption=caption)
+    table = Table("metric", "n", *(escape(f"{c.name} ({c.weights})") for c in summary.contenders), caption=caption)
     for name in SHOWN:
-        metric = METRICS[name]
-        table.add_row(f"{metric.title} ({metric.unit})", *(_cell(contender, name) for contender in summary.contenders))
+        metric, first = METRICS[name], summary.first.estimates[name]
+        cells = (_cell(contender, name) for contender in summary.contenders)
+        table.add_row(f"{metric.title} ({metric.unit})", str(first.windows if first else 0), *cells)
     shares = ((c.consistency.share, c.consistency.shuffled) for c in summary.contenders)
-    table.add_row("Consistency (shuffled pairs)", *(f"{_number(own)} ({_number(chance)})" for own, chance in shares))
+    judged = str(summary.first.consistency.judged)
+    table.add_row("Consistency (shuffled pairs)", judged, *(f"{_number(own)} ({_number(chance)})" for own, chance in shares))
     latencies = (summary.timings.get(c.name) for c in summary.contenders)
     p95 = [timing.stages["latency"].p95_ms if timing and "latency" in timing.stages else None for timing in latencies]
-    table.add_row("Latency, p95 (ms)", *map(_number, p95))
+    table.add_row("Latency, p95 (ms)", str(summary.first.plans), *map(_number, p95))
     return table
 
 
@@ -168,7 +182,8 @@ def _cell(contender: Judged, metric: str) -> str:
     if found is None:
         return "-"
     interval = "" if found.low is None else f" \\[{_number(found.low)}, {_number(found.high)}]"
-    return f"{_number(found.mean)}{interval}{' *' if difference is not None and difference.significant() else ''}"
+    star = " *" if difference is not None and difference.significant() else ""
+    return f"{_number(found.mean)}{interval}{star}{', one path' if contender.name == KINEMATIC and metric in OF_SIX else ''}"
 
 
 def _number(value: float | None) -> str:

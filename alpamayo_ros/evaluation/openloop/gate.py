@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple, cast
 
 from alpamayo_ros.evaluation.openloop.results import Setup
 from alpamayo_ros.evaluation.openloop.storage import EvaluationFile, TimingFile, read_file
-from alpamayo_ros.evaluation.openloop.summary import METRICS
+from alpamayo_ros.evaluation.openloop.summary import METRICS, STAGES, counted
 from alpamayo_ros.evaluation.statistics import paired_difference
 from alpamayo_ros.types import InvalidInput
 
@@ -33,7 +33,7 @@ PLANNED = "planned"
 DEADLINE_MISSES = "deadline_misses"
 
 _CONDITION = re.compile(r"\s*(\w+)\s*([<>])\s*([+-]?)((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(%?)\s*")
-_OF_TIMING = re.compile(r"(\w+)_(p50_ms|p95_ms|p99_ms|max_ms)")
+_OF_TIMING = re.compile(rf"({'|'.join(STAGES)})_(p50_ms|p95_ms|p99_ms|max_ms)")
 _WINDOW = tuple[str, int]  # hash of the bag, t0
 _OF_EVERY_PLAN = "comfort"  # a metric that no plan lacks
 
@@ -194,7 +194,7 @@ def _left_out(here: Measured, baseline: Measured | None) -> Iterator[Verdict]:
 def check_comparable(
     conditions: Sequence[Condition], baseline: Measured | None, setup: Setup, provenance: Mapping[str, str]
 ) -> None:
-    """Raise InvalidInput where a condition wants a baseline and there is none, or one of another setup.
+    """Raise InvalidInput for a condition without its baseline, a baseline without a condition, or one of another setup.
 
     Rate, request, rig and profile must be the same, bags, code and weights may differ. Of the provenance, rig and profiles
     are looked at.
@@ -202,8 +202,10 @@ def check_comparable(
     relative = [condition for condition in conditions if condition.of != "value"]
     if relative and baseline is None:
         raise InvalidInput(f"{relative[0].metric}{relative[0].side}{relative[0].limit_text} wants a baseline: pass --against")
-    if not conditions or baseline is None:
+    if baseline is None:
         return
+    if not conditions:
+        raise InvalidInput("--against wants --fail-on: say what of the baseline counts, such as --fail-on 'ade_6_4s>+2%'")
     before, made_with = baseline.figures.setup, baseline.figures.provenance
     pairs: dict[str, tuple[object, object]] = {
         "rate_hz": (before.rate_hz, setup.rate_hz),
@@ -239,7 +241,7 @@ def _paired(condition: Condition, here: Measured, baseline: Measured) -> Verdict
         raise InvalidInput(f"no window in common: {len(first)} with a value in the baseline, {len(second)} here")
     then, now = [first[window] for window in both], [second[window] for window in both]
     found = paired_difference(then, now, [clips[window] for window in both])
-    said = f"p = {found.p_value:.2g} over {found.clips} clips, {found.windows} windows"
+    said = f"p = {found.p_value:.2g} over {counted(found.clips, 'clip')}, {counted(found.windows, 'window')}"
     if others := [
         f"{len(all_of) - len(both)} of {len(all_of)} {whose}"
         for all_of, whose in ((first, "of the baseline"), (second, "here"))

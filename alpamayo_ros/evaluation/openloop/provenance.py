@@ -17,9 +17,9 @@ from threading import Event
 
 from alpamayo_ros import types
 from alpamayo_ros.bundle.folder import read_bundle
-from alpamayo_ros.engine.loading import bundle_folder, bundle_profile
+from alpamayo_ros.engine.loading import BUILT_IN, bundle_folder, bundle_profile
 from alpamayo_ros.evaluation.openloop.results import Setup
-from alpamayo_ros.profile import Described, read_rig
+from alpamayo_ros.profile import Described, InputProfile, read_rig
 from alpamayo_ros.types import InvalidInput
 
 GIT = "git"
@@ -57,8 +57,18 @@ def of_code() -> dict[str, str]:
 
 def of_inputs(setup: Setup) -> dict[str, str]:
     """Hashes of the rig and of each bundle's profile. Raises InvalidInput."""
-    profiles = {f"profile of {bundle}": bundle_profile(bundle, setup.profile) for bundle in setup.bundles}
-    return {name: described_sha256(said) for name, said in {f"rig {setup.rig}": read_rig(setup.rig), **profiles}.items()}
+    of_bundles = {f"profile of {bundle}": profile for bundle, profile in profiles(setup).items()}
+    return {name: described_sha256(said) for name, said in {f"rig {setup.rig}": read_rig(setup.rig), **of_bundles}.items()}
+
+
+def profiles(setup: Setup) -> dict[str, InputProfile]:
+    """By bundle. A built-in engine takes what it is given: the profile of the first folder, where there is one.
+
+    Raises InvalidInput.
+    """
+    folder = next((bundle for bundle in setup.bundles if bundle_folder(bundle) is not None), None)
+    sees = {bundle: folder if bundle in BUILT_IN and folder is not None else bundle for bundle in setup.bundles}
+    return {bundle: bundle_profile(whose, setup.profile) for bundle, whose in sees.items()}
 
 
 def _is_elsewhere(path: Path) -> bool:

@@ -35,6 +35,9 @@ LATENCY = "latency"
 """A stage of `Timing`: infer, rollout and reasoning of one plan together, from the observation to the plan."""
 
 _OF_LATENCY = ("infer", "rollout", "reasoning")
+STAGES = ("observe", *_OF_LATENCY, "total", LATENCY)
+"""All that a `Timing` can have."""
+
 _NUMBERS = re.compile(r"(?:[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)+")
 NOWHERE: Mapping[str, float] = MappingProxyType({})
 
@@ -167,6 +170,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 """By name of `WindowMetrics.values`. Sources by short name as in `evaluation/metrics.py`; "own" has no published one."""
 
+OF_SIX = {"missed_6", "corner_distance_6_m", "pointwise_corner_distance_6_m", *(by_horizon("min_ade_6", h) for h in HORIZONS_S)}
+"""Metrics of the best of six candidates. Six that are equal, as those of a baseline that draws nothing, have no best."""
+
 
 def summarise(evaluation: Evaluation, deadlines_ms: Mapping[str, float] = NOWHERE) -> Summary:
     """Every figure of an evaluation. Deadlines are by contender; those of contenders that are not named are not known."""
@@ -213,6 +219,11 @@ def timing(plans: Sequence[Plan], deadline_ms: float | None) -> Timing:
     answered = by_stage.get("infer", [])
     late = [ms > deadline_ms for ms in answered] if deadline_ms is not None else []
     return Timing(len(plans), percentiles, deadline_ms, sum(late) / len(late) if late else None)
+
+
+def counted(number_of: int, thing: str) -> str:
+    """1 clip, 2 clips."""
+    return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
 
 
 def grouped(reason: str) -> str:

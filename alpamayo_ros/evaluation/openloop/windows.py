@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +18,13 @@ import numpy as np
 
 from alpamayo_ros.bags import Record, bag_span
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.loading import bundle_folder, bundle_profile
+from alpamayo_ros.engine.loading import bundle_folder
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, plan_deviation_m, points_to
-from alpamayo_ros.evaluation.openloop.provenance import bag_sha256
+from alpamayo_ros.evaluation.openloop.provenance import bag_sha256, profiles
 from alpamayo_ros.evaluation.openloop.results import BLANKED, CLIP_S, KINEMATIC, BagEvaluation, Coverage, Setup, Window
 from alpamayo_ros.evaluation.openloop.summary import grouped
 from alpamayo_ros.evaluation.openloop.truth import NOTHING, TIMES_S, Waiting
-from alpamayo_ros.evaluation.replay import BagPass
+from alpamayo_ros.evaluation.replay import BagPass, some
 from alpamayo_ros.pipeline.observe import observe
 from alpamayo_ros.pipeline.planner import plan, seed_of
 from alpamayo_ros.profile import InputProfile, Rig, read_rig
@@ -49,8 +50,7 @@ def evaluate_bag(bag: Path, setup: Setup, progress: Callable[[float], None] = la
     rig or gives no window at all. EngineFailure when an engine dies.
     """
     profile, judged = shared_profile(setup), contenders(setup)
-    if not setup.rate_hz > 0:
-        raise InvalidInput(f"rate_hz: want more than 0 windows per second, got {setup.rate_hz}")
+    check_rate(setup.rate_hz)
     first_ns, last_ns = bag_span(bag)
     rig = read_rig(setup.rig)
     evaluator = _Evaluator(bag, setup, rig)
@@ -72,12 +72,17 @@ def evaluate_bag(bag: Path, setup: Setup, progress: Callable[[float], None] = la
         return BagEvaluation(str(bag), sha256.result(), evaluator.start_ns, duration_s, weights, windows, coverage)
 
 
+def check_rate(rate_hz: float) -> None:
+    """Raise InvalidInput unless it is a number of windows per second."""
+    if not 0 < rate_hz < math.inf:
+        raise InvalidInput(f"rate_hz: want more than 0 windows per second, got {rate_hz}")
+
+
 def shared_profile(setup: Setup) -> InputProfile:
     """The profile of all bundles of a setup. Raises InvalidInput for none, and for two: they cannot see the same."""
     if not setup.bundles:
         raise InvalidInput("bundles: want one or more, got none")
-    profiles = {bundle: bundle_profile(bundle, setup.profile) for bundle in setup.bundles}
-    first, *others = profiles.items()
+    first, *others = profiles(setup).items()
     for bundle, profile in others:
         if profile != first[1]:
             mine, its = first[1].model_dump(), profile.model_dump()
@@ -98,9 +103,12 @@ class Contender(NamedTuple):
 
 
 def contenders(setup: Setup) -> tuple[Contender, ...]:
-    """Bundles in the order of the setup, the first of them blindfolded, the baseline. Raises InvalidInput for equal names."""
+    """Bundles in the order of the setup, the first of them blindfolded if it can see, the baseline.
+
+    Raises InvalidInput for equal names.
+    """
     bundles = [Contender(_name(bundle), bundle, is_blind=False) for bundle in setup.bundles]
-    blind = [first._replace(name=first.name + BLANKED, is_blind=True) for first in bundles[:1]]
+    blind = [first._replace(name=first.name + BLANKED, is_blind=True) for first in bundles[:1] if first.bundle != KINEMATIC]
     baseline = [Contender(KINEMATIC, KINEMATIC, is_blind=False)] if KINEMATIC not in setup.bundles else []
     found = (*bundles, *blind, *baseline)
     for one, other in combinations(found, 2):
@@ -264,6 +272,6 @@ def _told(records: Iterator[Record], total: int, progress: Callable[[float], Non
 def _whole_story(coverage: Coverage) -> str:
     """Why there is no window, in words and counts."""
     reasons = {**coverage.not_observed, **coverage.frames_refused, **coverage.messages_refused}
-    told = "; ".join(f"{count} x {coverage.examples.get(reason, reason)}" for reason, count in reasons.items())
-    read = ", ".join(f"{count} on {topic}" for topic, count in coverage.messages.items())
+    told = some([f"{count} x {coverage.examples.get(reason, reason)}" for reason, count in reasons.items()], "; ")
+    read = some([f"{count} on {topic}" for topic, count in coverage.messages.items()])
     return f"{coverage.anchors} instants were asked for: {told or 'nothing was refused'}; messages read: {read}"

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, by_horizon
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Evaluation
-from alpamayo_ros.evaluation.openloop.summary import METRICS, Judged, Summary
+from alpamayo_ros.evaluation.openloop.summary import METRICS, OF_SIX, Judged, Summary, counted
 from alpamayo_ros.evaluation.report.pictures import Bad
 from alpamayo_ros.evaluation.report.tables import KEY, NOTHING, Latency, Row, latencies, latency_rows, number, p_words, rows
 from alpamayo_ros.types import Plan
 
+UNTRAINED = "untrained"
 WARNINGS = {
-    "untrained": "UNTRAINED: these numbers say nothing about a trained model.",
+    UNTRAINED: "UNTRAINED: these numbers say nothing about a trained model.",
     "none": "NO MODEL: what is evaluated has no weights.",
     "trained": "",
     "released": "",
@@ -121,11 +122,6 @@ def _verdict(evaluation: Evaluation, summary: Summary) -> str:
     )
 
 
-def counted(number_of: int, thing: str) -> str:
-    """1 clip, 2 clips."""
-    return f"{number_of:,} {thing}{'' if number_of == 1 else 's'}"
-
-
 def duration(seconds: float) -> str:
     """In the largest unit that leaves a digit before the point."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -134,10 +130,11 @@ def duration(seconds: float) -> str:
 def _shortcut(summary: Summary) -> Iterator[str]:
     """The ego-shortcut test: does the evaluated bundle beat its blanked self, and the baseline that sees nothing?"""
     blanked = summary.first.name + BLANKED if summary.contenders else ""
+    if summary.contenders and summary.first.weights == UNTRAINED:
+        yield "No verdict: untrained weights."
+        return
     for other in summary.contenders[1:]:
-        if other.name == KINEMATIC + BLANKED:
-            yield f"{KINEMATIC} uses no cameras: with black pictures it plans the same."
-        elif other.name in (blanked, KINEMATIC):
+        if other.name in (blanked, KINEMATIC):
             yield _against(other, LEADS[KINEMATIC if other.name == KINEMATIC else BLANKED])
 
 
@@ -161,6 +158,15 @@ def _against(other: Judged, leads: Leads) -> str:
 
 
 def _notes(summary: Summary) -> Iterator[str]:
+    if summary.contenders:
+        yield "n: windows in which the first column has a value; of the latency, plans."
+    if summary.contenders and summary.first.weights == UNTRAINED:
+        yield "The first column's weights are untrained: stars tell that two planners differ, not that one of them is good."
+    if any(judged.name == KINEMATIC and judged.estimates[name] for judged in summary.contenders for name in OF_SIX):
+        yield (
+            f"one path: {KINEMATIC} draws nothing, its six candidates are equal. Whoever draws six different ones has the "
+            "better best of six for that alone: compare ADE."
+        )
     if summary.clips > 1:
         yield (
             "In brackets: 95 % interval, bootstrap over clips of 20 s. Differences are to the first column, on windows that "
@@ -177,8 +183,10 @@ def _parameters(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     setup = evaluation.setup
     yield from (("rig", setup.rig), ("bundles", ", ".join(setup.bundles)), ("profile", setup.profile))
     yield "windows a second, at most", f"{setup.rate_hz:g}"
+    words = {"seed": "by t0"} | ({} if setup.request.steps else {"steps": "the checkpoint's own"})
     for field in fields(setup.request):
-        yield f"request: {field.name}", "by t0" if field.name == "seed" else str(getattr(setup.request, field.name))
+        if not (setup.request.greedy and field.name in ("temperature", "top_p")):  # the likeliest word is not drawn
+            yield f"request: {field.name}", words.get(field.name, str(getattr(setup.request, field.name)))
 
 
 def _covered(bag: BagEvaluation) -> Covered:

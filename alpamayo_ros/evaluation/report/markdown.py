@@ -10,7 +10,8 @@ from alpamayo_ros.evaluation.report.facts import Covered, Facts, Told
 from alpamayo_ros.evaluation.report.tables import Cell, Row
 
 # What GitHub's Markdown acts upon: anywhere, at the edge of a word, at the start of a line.
-_ACTIVE = re.compile(r"([\\`*\[\]<>|~&$#]|(?<!\w)_|_(?!\w)|^[-+=]|(?<=^\d)[.)])")
+_ACTIVE = re.compile(r"([\\`*\[\]<>|~&$#]|(?<!\w)_|_(?!\w)|^[-+=])")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")  # the start of a list
 # What GitHub makes a link to a person, an issue or a page, escaped or not: a space of no width after it prevents that.
 _REFERS = re.compile(r"(@|#(?=\w)|\bwww(?=\.)|:(?=//))", re.IGNORECASE)
 
@@ -22,7 +23,8 @@ def markdown(facts: Facts, gate: Sequence[Verdict], worst: Sequence[Told]) -> st
 
 def plain(text: str) -> str:
     """Text that shows as it is: on one line, nothing in it being Markdown, HTML, a mention or a link."""
-    return _REFERS.sub(r"\1&#8203;", _ACTIVE.sub(r"\\\1", " ".join(text.split())))
+    escaped = _NUMBERED.sub(r"\1\\\2", _ACTIVE.sub(r"\\\1", " ".join(text.split())))
+    return _REFERS.sub(r"\1&#8203;", escaped)
 
 
 def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -51,11 +53,13 @@ def _figures(facts: Facts) -> Iterator[str]:
     names = [
         f"{plain(judged.name)} ({judged.weights}, {judged.plans} of {facts.windows} planned)" for judged in facts.contenders
     ]
-    yield from table(["metric", *names], (_line(row) for row in facts.key))
+    yield from table(["metric", "n", *names], (_line(row) for row in facts.key))
     for note in facts.notes:
         yield from (plain(note), "")
     yield from ("<details><summary>All metrics</summary>", "")
-    yield from table(["metric", *names, "what it is", "source"], ([*_line(r), plain(r.meaning), r.source] for r in facts.every))
+    yield from table(
+        ["metric", "n", *names, "what it is", "source"], ([*_line(r), plain(r.meaning), r.source] for r in facts.every)
+    )
     yield from ("</details>", "", "## Latency", "")
     times = (
         [plain(latency.contender), plain(stage.name), *stage.times_ms]
@@ -70,7 +74,7 @@ def _figures(facts: Facts) -> Iterator[str]:
 
 def _line(row: Row) -> list[str]:
     unit = f", {row.unit}" if row.unit else ""
-    return [f"{plain(row.title)}{unit}", *(_cell(cell) for cell in row.cells)]
+    return [f"{plain(row.title)}{unit}", f"{row.windows}", *(_cell(cell) for cell in row.cells)]
 
 
 def _cell(cell: Cell) -> str:

@@ -19,14 +19,28 @@ from alpamayo_ros.evaluation.metrics import (
     longitudinal_lateral_m,
 )
 from alpamayo_ros.evaluation.openloop.results import Evaluation, Window
-from alpamayo_ros.evaluation.openloop.summary import StageTiming, Summary
-from alpamayo_ros.evaluation.report.figures import ALARM, INK, LOOK, Plot, colour, dashes, logarithmic, panels, svg, thinned
+from alpamayo_ros.evaluation.openloop.summary import Judged, StageTiming, Summary
+from alpamayo_ros.evaluation.report.figures import (
+    ALARM,
+    INK,
+    LOOK,
+    Plot,
+    colour,
+    dashes,
+    logarithmic,
+    panels,
+    say_nothing_is_known,
+    svg,
+    thinned,
+    width,
+)
 from alpamayo_ros.evaluation.report.tables import NOTHING
 from alpamayo_ros.types import F64, HORIZON
 
 SHARES = np.linspace(0.0, 1.0, 201)
 LEAST_M = 0.01  # errors below are drawn there
 SCATTERED = 400  # points of a contender
+DEADLINE_SHOWN = 1.5  # times the longest answer: a deadline beyond would leave the answers no room
 UNITS = {"mps2": "m/s²", "mps3": "m/s³", "rps": "rad/s", "rps2": "rad/s²", "1pm": "1/m"}
 """By the end of a bounded quantity's name."""
 
@@ -58,23 +72,33 @@ def _errors_by_horizon(summary: Summary) -> Plot:
 
 
 def _by_horizon(axes: Axes, summary: Summary, stem: str, title: str) -> None:
-    for place, judged in enumerate(summary.contenders):
+    for place, judged in _first_last(summary):
         known = [(h, e) for h in HORIZONS_S if (e := judged.estimates[by_horizon(stem, h)]) is not None]
         means = [e.mean for _, e in known]
-        axes.plot([h for h, _ in known], means, marker="o", linestyle=dashes(place), color=colour(place))
+        hs = [h for h, _ in known]
+        axes.plot(hs, means, marker="o", linestyle=dashes(place), linewidth=width(place), color=colour(place))
         sure = [(h, e.low, e.high) for h, e in known if e.low is not None and e.high is not None]
         axes.fill_between(*(np.array(sure).reshape(-1, 3).T), color=colour(place), alpha=0.15, linewidth=0)
+    if all(judged.estimates[by_horizon(stem, h)] is None for judged in summary.contenders for h in HORIZONS_S):
+        say_nothing_is_known(axes)
     axes.set(title=title, xlabel="horizon, s", xlim=(0, 6.6), ylim=(0, None))
     axes.set_xticks(HORIZONS_S, [f"{h:g}" for h in HORIZONS_S])
+
+
+def _first_last(summary: Summary) -> list[tuple[int, Judged]]:
+    """Contenders with their places, in the order in which they are drawn over each other."""
+    return list(enumerate(summary.contenders))[::-1]
 
 
 def _directions(summary: Summary, windows: Sequence[Window]) -> Plot:
     figure, (along, across, ends) = panels(3, 2.7)
     _by_horizon(along, summary, "longitudinal", "longitudinal error, m")
     _by_horizon(across, summary, "lateral", "lateral error, m")
-    for place, judged in reversed(list(enumerate(summary.contenders))):
+    for place, judged in _first_last(summary):
         ahead_m, left_m = _end_errors_m(windows, judged.name).T
         ends.plot(left_m, ahead_m, ".", color=colour(place), alpha=0.5, markeredgewidth=0)
+    if all(len(w.driven.xyz) < HORIZON for w in windows):
+        say_nothing_is_known(ends)
     ends.axhline(0.0, color=INK, linewidth=0.6)
     ends.axvline(0.0, color=INK, linewidth=0.6)
     ends.invert_xaxis()
@@ -98,12 +122,14 @@ def _end_errors_m(windows: Sequence[Window], contender: str) -> F64:
 def _distribution(summary: Summary, windows: Sequence[Window]) -> Plot:
     figure, axes = panels(2, 2.7)
     for one, error_m, title in zip(axes, (attrgetter("ade_m"), attrgetter("fde_m")), ("ADE", "FDE"), strict=True):
-        for place, judged in enumerate(summary.contenders):
+        for place, judged in _first_last(summary):
             errors = [error_m(w.metrics[judged.name])[-1] for w in windows if judged.name in w.plans]
             if known := [error for error in errors if error is not None]:
-                one.plot(
-                    np.maximum(np.quantile(known, SHARES), LEAST_M), 100 * SHARES, linestyle=dashes(place), color=colour(place)
-                )
+                error_m_of = np.maximum(np.quantile(known, SHARES), LEAST_M)
+                look = {"linestyle": dashes(place), "linewidth": width(place), "color": colour(place)}
+                one.plot(error_m_of, 100 * SHARES, **look)
+        if not one.lines:
+            say_nothing_is_known(one)
         one.set(ylim=(0, 101), title=f"{title} at {HORIZONS_S[-1]:g} s", xlabel="error, m", ylabel="windows at or below, %")
         logarithmic(one)
     axes[1].axvline(MISS_M, color=ALARM, linewidth=1.0)
@@ -179,10 +205,12 @@ def _histogram(axes: Axes, summary: Summary, windows: Sequence[Window]) -> None:
     deadline_ms = timing.deadline_ms if timing is not None else None
     if len(times_ms) and times_ms.min() > 0:
         axes.hist(times_ms, np.geomspace(times_ms.min() / 1.02, times_ms.max() * 1.02, 41).tolist(), color=colour(0))
+    title = "infer"
     if deadline_ms is not None:
-        axes.axvline(deadline_ms, color=ALARM, linewidth=1.2)
-    axes.set(
-        title="infer" if deadline_ms is None else f"infer; red: its deadline, {deadline_ms:g} ms", xlabel="ms", ylabel="plans"
-    )
+        near = len(times_ms) > 0 and deadline_ms <= DEADLINE_SHOWN * times_ms.max()
+        title += f"; {'red' if near else 'far to the right'}: its deadline, {deadline_ms:g} ms"
+        if near:
+            axes.axvline(deadline_ms, color=ALARM, linewidth=1.2)
+    axes.set(title=title, xlabel="ms", ylabel="plans")
     axes.set_xmargin(0.05)
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from alpamayo_ros.evaluation.metrics import by_horizon
-from alpamayo_ros.evaluation.openloop.summary import LATENCY, METRICS, Judged, Metric, StageTiming, Summary, Timing
+from alpamayo_ros.evaluation.openloop.results import KINEMATIC
+from alpamayo_ros.evaluation.openloop.summary import (
+    LATENCY,
+    METRICS,
+    OF_SIX,
+    Judged,
+    Metric,
+    StageTiming,
+    Summary,
+    Timing,
+)
 from alpamayo_ros.evaluation.statistics import Difference, Estimate
 
 KEY_HORIZON_S = 6.4
@@ -47,6 +57,7 @@ class Row(NamedTuple):
     better: str  # "lower", "higher", "neither"
     meaning: str
     source: str
+    windows: int  # that the first contender has a value in
     cells: tuple[Cell, ...]
 
 
@@ -59,7 +70,8 @@ def _row(summary: Summary, name: str, metric: Metric) -> Row:
     places = _places(metric, [judged.mean(name) for judged in summary.contenders])
     cells = tuple(_cell(judged, name, metric, places) for judged in summary.contenders)
     unit = "%" if metric.unit == PERCENT else metric.unit
-    return Row(name, metric.title, unit, metric.better, metric.meaning, metric.source, cells)
+    first = summary.first.estimates[name] if summary.contenders else None
+    return Row(name, metric.title, unit, metric.better, metric.meaning, metric.source, first.windows if first else 0, cells)
 
 
 def _places(metric: Metric, means: Sequence[float | None]) -> int:
@@ -76,7 +88,7 @@ def _cell(judged: Judged, name: str, metric: Metric, places: int) -> Cell:
         return Cell(NOTHING, "", "", "", "")
     scale = 100.0 if metric.unit == PERCENT else 1.0
     value, interval = number(scale * found.mean, places), _interval(found, scale, places)
-    aside = _by_chance(judged) if name == "consistent" else ""
+    aside = _by_chance(judged) if name == "consistent" else "one path" if judged.name == KINEMATIC and name in OF_SIX else ""
     if apart is None:
         return Cell(value, interval, "", "", "", aside)
     difference = f"{number(scale * apart.mean, places, sign=True)} {_interval(apart, scale, places)}".strip()
@@ -117,7 +129,8 @@ def latency_rows(summary: Summary) -> Iterator[Row]:
     """How long a plan takes, for the first table; nothing where nobody measured it."""
     if any(LATENCY in timing.stages for timing in summary.timings.values()):
         cells = tuple(_latency_cell(summary.timings.get(judged.name)) for judged in summary.contenders)
-        yield Row("latency_p95_ms", "Latency, p95", "ms", "lower", "infer, rollout and reasoning of one plan", "own", cells)
+        meaning, plans = "infer, rollout and reasoning of one plan", summary.first.plans
+        yield Row("latency_p95_ms", "Latency, p95", "ms", "lower", meaning, "own", plans, cells)
 
 
 def _latency_cell(timing: Timing | None) -> Cell:

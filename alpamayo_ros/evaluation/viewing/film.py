@@ -87,8 +87,8 @@ class Pages:
         return page
 
     def _above(self, scene: Scene, history: EgoHistory, side: int) -> U8:
-        path, candidates = (scene.plan.trajectory, scene.plan.candidates) if scene.plan else (None, ())
-        self._metres = max(self._metres, metres_across([scene.driven.xyz, *([path.xyz] if path else [])]))
+        path, candidates = (scene.plan.trajectory, scene.plan.candidates) if scene.plan is not None else (None, ())
+        self._metres = max(self._metres, metres_across([scene.driven.xyz, *([path.xyz] if path is not None else [])]))
         return birds_eye(path, candidates, history, side, self._metres, scene.driven.xyz)
 
 

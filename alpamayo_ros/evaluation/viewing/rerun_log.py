@@ -145,9 +145,10 @@ class Log:
     def _camera(self, role: str, view: View, scene: Scene) -> None:
         at = entity(role, view.camera)
         self._log(at, _image(scene, role) if role in scene.frames else rr.Clear(recursive=False))
-        strips, colours = [], []
+        drawn: tuple[list[F64], list[Colour]] = [], []
         if scene.plan is not None and role in scene.frames:
-            strips, colours = ladder(scene.plan, view._replace(optical_from_ego=scene.optical_from_ego_t0(role)))
+            drawn = ladder(scene.plan, view._replace(optical_from_ego=scene.optical_from_ego_t0(role)))
+        strips, colours = drawn
         self._log(f"{at}/plan", rr.LineStrips2D(strips, colors=colours or None, radii=rr.Radius.ui_points(2.0)))
 
     def _plan(self, plan: Plan) -> None:

@@ -118,7 +118,8 @@ def _all_scenes(shown: Shown, around: Surroundings, start_ns: int) -> Iterator[S
     planner = "/" + shown.planner.removeprefix("/")
     if shown.bundle is not None:
         with closing(Replay(shown.bag, shown.rig, shown.bundle, shown.profile)) as replay:
-            yield from planned_scenes(around, replay, shown.bundle, start_ns)
+            name = Path(shown.bundle).resolve().name  # also of "."
+            yield from planned_scenes(around, replay, name, start_ns)
     elif holds_plans(shown.bag, planner):
         yield from recorded_scenes(around, shown.bag, planner)
     else:

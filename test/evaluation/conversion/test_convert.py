@@ -177,6 +177,27 @@ def features_at(source: Path, chunk_path: str) -> None:
 
 SAMPLES = "v1.0-mini/sample_data.json"
 DRIVE = f"{made.KITTI_DATE}/{made.KITTI_DRIVE}"
+CALIBRATIONS, CAM_TO_CAM = "v1.0-mini/calibrated_sensor.json", f"{made.KITTI_DATE}/calib_cam_to_cam.txt"
+
+
+def calibration(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(row for row in rows if row["token"].endswith("-CAM_FRONT"))
+
+
+def placed(source: Path, **changes: Any) -> None:
+    numbers = {"R": made.CAM0_FROM_VELO[:3, :3].ravel(), "T": made.CAM0_FROM_VELO[:3, 3]}
+    made.write_numbers(source / f"{made.KITTI_DATE}/calib_velo_to_cam.txt", numbers | changes)
+
+
+def rewritten_text(path: Path, pattern: str, replacement: str) -> None:
+    path.write_text(re.sub(pattern, replacement, path.read_text(), count=1))
+
+
+def emptied(source: Path) -> None:
+    shutil.rmtree(source / DRIVE / "oxts/data")
+    (source / DRIVE / "oxts/timestamps.txt").write_text("")
+
+
 REFUSED: list[tuple[Kind, Callable[[Path], object], str]] = [
     (
         "physical-ai-av",
@@ -207,7 +228,7 @@ REFUSED: list[tuple[Kind, Callable[[Path], object], str]] = [
     (
         "physical-ai-av",
         lambda s: made.av_calibration(s, height=200),
-        r"image at .* is \('jpeg', 180, 320\), .* \('jpeg', 200, 320\)",
+        f"front_wide: .*{FRONT}.mp4, frame 0: the image is 320x180, its calibration is of 320x200",
     ),
     ("physical-ai-av", lambda s: made.av_camera(s, "front_wide", film_of(90)), f"{FRONT}.mp4: 90 frames, but 120 timestamps"),
     (
@@ -270,7 +291,59 @@ REFUSED: list[tuple[Kind, Callable[[Path], object], str]] = [
     ("kitti", lambda s: (s / DRIVE / "image_02/data/0000000007.png").unlink(), "49 .png files, but 50 timestamps"),
     ("kitti", lambda s: (s / DRIVE / "oxts/timestamps.txt").write_text("soon\n"), "want a date and time per line"),
     ("kitti", lambda s: (s / DRIVE / "oxts/data/0000000003.txt").write_text("1 2"), "2 finite numbers of 2, want 30"),
-    ("kitti", lambda s: cut(s / DRIVE / "image_02/data/0000000003.png", 0.02), "PNG|bytes"),
+    ("kitti", lambda s: cut(s / DRIVE / "image_02/data/0000000003.png", 0.02), "image_02/data/0000000003.png: .*bytes"),
+    (
+        "nuscenes",
+        lambda s: next((s / "samples/CAM_FRONT").iterdir()).write_bytes(b"no image"),
+        "front_wide: .*/samples/CAM_FRONT/n015-.*jpg: format 'jpeg': 8 bytes that start with",
+    ),
+    (
+        "nuscenes",
+        lambda s: rewritten(s / SAMPLES, lambda rows: rows[5].update(timestamp="abc")),
+        "sample_data.json: row d-.*: timestamp is 'abc', want a whole number of microseconds",
+    ),
+    (
+        "nuscenes",
+        lambda s: rewritten(s / SAMPLES, lambda rows: rows[5].update(filename=None)),
+        "sample_data.json: row d-.*: filename is None, want text",
+    ),
+    *(
+        (
+            "nuscenes",
+            lambda s, changes=changes: rewritten(s / CALIBRATIONS, lambda rows: calibration(rows).update(changes)),
+            f"calibrated_sensor.json: row c-CAM_FRONT: {expected}",
+        )
+        for changes, expected in (
+            ({"camera_intrinsic": [["a", 0, 0]] * 3}, r"camera_intrinsic is \[\['a', 0, 0\], .*, want 3 x 3 numbers, or none"),
+            ({"rotation": "abcd"}, "rotation is 'abcd', want 4 numbers"),
+            ({"translation": [1.7, 0.0, float("nan")]}, r"translation is \[1.7, 0.0, nan\], want 3 numbers"),
+        )
+    ),
+    (
+        "nuscenes",
+        lambda s: rewritten(s / CALIBRATIONS, lambda rows: calibration(rows).update(rotation=[2, 0, 0, 0])),
+        r"row c-CAM_FRONT: rotation \[2, 0, 0, 0\]: quaternion: want 4 numbers of norm 1",
+    ),
+    (
+        "nuscenes",  # millimetres
+        lambda s: rewritten(s / CALIBRATIONS, lambda rows: calibration(rows).update(translation=[1700.0, 16.0, 1510.0])),
+        r"front_wide: its calibration places it 2274 m from .* at \(1700, 16, 1510\): want metres, and at most 10",
+    ),
+    ("kitti", lambda s: placed(s, T=1e3 * made.CAM0_FROM_VELO[:3, 3]), r"places it 28\d.\d m from the vehicle's .*want metres"),
+    (
+        "kitti",
+        lambda s: placed(s, R=1.01 * made.CAM0_FROM_VELO[:3, :3].ravel()),
+        r"calib_velo_to_cam.txt: R: not a rotation: R R\^T is 0.0201 off the identity \(limit 0.001\)",
+    ),
+    ("kitti", lambda s: placed(s, R=-made.CAM0_FROM_VELO[:3, :3].ravel()), "R: not a rotation: .* determinant is -1, want 1"),
+    (
+        "kitti",
+        lambda s: rewritten_text(s / CAM_TO_CAM, r"(P_rect_02:) \S+", r"\1 0"),
+        "P_rect_02 has the focal lengths 0, 240.5 and .*: want both above 0 px",
+    ),
+    ("kitti", lambda s: (s / CAM_TO_CAM).write_bytes(b"\xff\xfe"), "calib_cam_to_cam.txt: not text: .* 0xff in position 0"),
+    ("kitti", lambda s: (s / DRIVE / "oxts/data/0000000003.txt").write_bytes(b"\xff"), "0000000003.txt: not text: .* 0xff"),
+    ("kitti", emptied, "oxts: no packets: its timestamps.txt and its data folder are empty"),
 ]
 
 

@@ -140,8 +140,8 @@ def test_a_cluster_that_does_not_answer_is_refused(bags: dict[str, Path], tmp_pa
     pytest.importorskip("ray")
     with pytest.raises(InvalidInput, match=r"no Ray cluster at '127\.0\.0\.1:9': .*refused"):
         evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="127.0.0.1:9")
-    with pytest.raises(InvalidInput, match="no Ray cluster at 'auto'"):
-        evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="auto")
+    with pytest.raises(InvalidInput, match="no Ray cluster at 'nowhere'"):
+        evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="nowhere")
 
 
 def test_an_engine_of_your_own_is_always_asked(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 from evaluation.viewing.conftest import PLANNER, Recorded
 from PIL import Image
 
-from alpamayo_ros.drawing import PAPER, speed_colour
+from alpamayo_ros.drawing import DRIVEN, PAPER, speed_colour
 from alpamayo_ros.evaluation.viewing.film import FILM_PX, GIF_PX, Pages, write_gif, write_mp4
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
 from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
+from alpamayo_ros.pipeline.poses import Skew
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import U8
 
@@ -126,7 +127,37 @@ def test_a_scene_without_plan_or_picture_says_so(scenes: list[Scene], monkeypatc
     role = "front_left"
     broken = replace(scenes[0].frames[role], data=scenes[0].frames[role].data[:500])
     frames = {name: frame for name, frame in scenes[0].frames.items() if name != "rear_tele"} | {role: broken}
-    Pages(GIF_PX).page(replace(scenes[0], plan=None, refused="odometry: a gap of 300 ms", frames=frames))
+    skews = {name: Skew(np.eye(4), " +30 ms", ", path as at t0") for name in frames}
+    silent = replace(scenes[0], plan=None, refused="odometry: a gap of 300 ms", frames=frames, skews=skews)
+    pages = Pages(GIF_PX)
+    pages.page(silent)
     assert "no plan: odometry: a gap of 300 ms" in written
     assert labels["rear_tele"] == "rear_tele: no frame"
     assert "cannot be decoded" in labels[role]
+    assert labels["front_wide"] == "front_wide +30 ms", "how far it is from t0, and no more"
+    written.clear()
+    pages.page(replace(scenes[1], t0_ns=silent.t0_ns + 1200 * MS, skews=scenes[1].skews | skews))
+    assert written[0] == "film at 1.2 s"
+    assert labels["front_wide"] == "front_wide +30 ms, path as at t0"
+
+
+def test_a_scene_without_plan_shows_where_the_vehicle_went(scenes: list[Scene]) -> None:
+    page = Pages(GIF_PX).page(replace(scenes[0], plan=None, refused="odometry: a gap of 300 ms"))
+    driven = np.abs(page.astype(int) - DRIVEN).sum(axis=2) < 60
+    below, charts = page.shape[0] // 2, page.shape[1] * 2 // 3
+    assert driven[below:, :charts].sum() > 20, "from above"
+    assert driven[below:, charts:].sum() > 20, "and in the curves"
+
+
+def test_the_ribbon_is_drawn_from_where_the_camera_was_at_its_frame(scenes: list[Scene]) -> None:
+    """2 m to the left of where it was at t0, the path lies to its right."""
+    aside = np.eye(4)
+    aside[1, 3] = -2.0
+    moved = replace(scenes[0], skews={role: Skew(aside, " +50 ms", "") for role in scenes[0].frames})
+    assert moved.plan is not None
+    ribbon = np.array(speed_colour(float(moved.plan.trajectory.speed_mps[0])))
+    columns = []
+    for scene in (scenes[0], moved):
+        near = np.abs(Pages(GIF_PX).page(scene)[FRONT_WIDE].astype(int) - ribbon).sum(axis=2) < 160
+        columns.append(np.nonzero(near)[1].mean())
+    assert columns[1] > columns[0] + 10

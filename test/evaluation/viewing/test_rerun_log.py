@@ -15,6 +15,7 @@ from alpamayo_ros.evaluation.calibration import View
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
 from alpamayo_ros.evaluation.viewing.rerun_log import entity, ladder, write_rrd
 from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
+from alpamayo_ros.pipeline.poses import Skew
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import EgoPose
 
@@ -128,6 +129,18 @@ def test_the_ladder_lies_on_the_ground_of_a_pinhole(scenes: list[Scene]) -> None
     assert (points[:, 1] > 44.5).all(), "below the horizon"
     distance = 150.0 / (points[:, 1] - 44.5)
     np.testing.assert_allclose(np.abs(points[:, 0] - 79.5), 95.0 / distance, atol=1e-9)
+
+
+def test_the_ladder_is_drawn_from_where_the_camera_was_at_its_frame(scenes: list[Scene], tmp_path: Path) -> None:
+    aside = np.eye(4)
+    aside[1, 3] = -2.0
+    moved = replace(scenes[-1], skews={role: Skew(aside, "", "") for role in scenes[-1].frames})
+    middles = []
+    for scene in (scenes[-1], moved):
+        write_rrd(iter([scene]), tmp_path / "skew.rrd")
+        [strips] = column(tmp_path / "skew.rrd", f"{EGO}/front_wide/plan", "LineStrips2D:strips")
+        middles.append(np.concatenate(strips)[:, 0].mean())
+    assert middles[1] > middles[0] + 1, "px: 2 m to the left of where it was, the path lies to its right"
 
 
 def test_a_lens_that_rerun_does_not_know_is_shown_flat(scenes: list[Scene], tmp_path: Path) -> None:

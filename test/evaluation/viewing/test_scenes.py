@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,24 @@ def test_the_history_is_the_planners_and_goes_back_further(bag: Path, rig: Rig, 
     assert history is not None
     np.testing.assert_allclose(history.xyz[-len(wanted.xyz) :], wanted.xyz, atol=1e-5)
     assert len(wanted.xyz) < len(history.xyz) <= HISTORY_STEPS
+
+
+def test_a_frame_beside_t0_sees_the_ground_from_where_the_vehicle_was_then(bag: Path, rig: Rig, scenes: list[Scene]) -> None:
+    frame_scene = scenes[8]
+    t0_ns = frame_scene.t0_ns + 30_000_000
+    scene = Surroundings(bag, rig).scene(t0_ns, None, None, "", OFFLINE)
+    assert scene.ego is not None
+    assert frame_scene.ego is not None
+    seen = scene.optical_from_ego_t0(rig.anchor) @ inverse(odom_from_ego(scene.ego))
+    wanted = scene.views[rig.anchor].optical_from_ego @ inverse(odom_from_ego(frame_scene.ego))
+    np.testing.assert_allclose(seen, wanted, atol=1e-9)
+    assert np.abs(wanted - scene.views[rig.anchor].optical_from_ego @ inverse(odom_from_ego(scene.ego))).max() > 0.1
+    assert (scene.skews[rig.anchor].after, scene.skews[rig.anchor].path) == (" -30 ms", "")
+
+
+def test_the_bundle_is_called_by_its_folders_name(scenes: list[Scene]) -> None:
+    status = OFFLINE._replace(bundle="/srv/bundles/alpamayo")
+    assert said(replace(scenes[-1], status=status))[0] == "alpamayo | offline | 1 ms"
 
 
 def test_cameras_are_nominal_exactly_where_the_bag_does_not_say(bag: Path, rig: Rig, tmp_path: Path) -> None:

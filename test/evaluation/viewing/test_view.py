@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation.viewing.conftest import PLANNER, SECONDS, Recorded
 
+from alpamayo_ros.bags import BagWriter, read_bag
 from alpamayo_ros.evaluation.viewing.view import Shown, view_bag
+from alpamayo_ros.pipeline.cycle import run_cycle
 from alpamayo_ros.types import InvalidInput
+
+NOWHERE = Path("/nowhere")
 
 
 def test_a_bag_is_planned_offline_and_shown_for_the_span_asked_for(shown: Shown, tmp_path: Path) -> None:
@@ -24,6 +30,63 @@ def test_a_recording_is_shown_with_its_own_plans(recorded: Recorded, shown: Show
     figures = view_bag(shown._replace(bag=recorded.bag, bundle=None), tmp_path / "view.rrd")
     plans = sum(cycle.plan is not None for cycle in recorded.cycles)
     assert (figures["scenes"], figures["plans"]) == (round(SECONDS * 10), plans)
+
+
+def test_seconds_are_counted_by_stamps_whatever_clock_the_log_had(shown: Shown, tmp_path: Path) -> None:
+    """A bag that was recorded during a replay is logged on the wall clock."""
+    with BagWriter(tmp_path / "bag") as writer:
+        for record in read_bag(shown.bag):
+            writer.write(record.topic, record.type_name, record.log_ns + 10**15, record.cdr)
+    late = shown._replace(bag=tmp_path / "bag", start_s=0.2, duration_s=0.5)
+    assert view_bag(late, tmp_path / "view.rrd")["scenes"] == 5
+
+
+def test_what_is_not_shown_is_not_planned(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned: list[int] = []
+
+    def noted(buffers: Any, t0_ns: int, *others: Any) -> Any:
+        planned.append(t0_ns)
+        return run_cycle(buffers, t0_ns, *others)
+
+    monkeypatch.setattr("alpamayo_ros.evaluation.replay.run_cycle", noted)
+    figures = view_bag(shown._replace(start_s=1.5), tmp_path / "view.rrd")
+    assert figures["scenes"] == len(planned) == 5
+    assert figures["plans"] == 5, "the window was full before"
+
+
+def test_a_planner_is_found_by_its_name_without_a_slash(recorded: Recorded, shown: Shown, tmp_path: Path) -> None:
+    bare = shown._replace(bag=recorded.bag, bundle=None, planner="alpamayo_planner")
+    assert view_bag(bare, tmp_path / "view.rrd")["plans"] > 0
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked_to(shown: Shown, tmp_path: Path) -> None:
+    out = tmp_path / "view.MP4"
+    out.write_text("a film of somebody")
+    with pytest.raises(InvalidInput, match=r"view\.MP4 exists: .*--overwrite"):
+        view_bag(shown._replace(bag=NOWHERE), out)
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(InvalidInput, match=r"folder\.mp4 is a folder"):
+        view_bag(shown._replace(bag=NOWHERE), tmp_path / "folder.mp4", overwrite=True)
+    assert out.read_text() == "a film of somebody"
+    figures = view_bag(shown._replace(duration_s=0.3), out, overwrite=True)
+    assert out.stat().st_size == figures["bytes"] > 1000
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_bag_is_opened(shown: Shown, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="name too long"):
+        view_bag(shown._replace(bag=NOWHERE), tmp_path / f"{'v' * 250}.mp4")
+
+
+@pytest.mark.parametrize(
+    ("span", "named"),
+    [({"start_s": -1.0}, "--start-s"), ({"start_s": math.nan}, "--start-s")]
+    + [({"duration_s": seconds}, "--duration-s") for seconds in (math.nan, -1.0, 0.0)],
+)
+def test_a_span_that_is_none_is_refused_before_the_bag_is_opened(
+    shown: Shown, tmp_path: Path, span: dict[str, float], named: str
+) -> None:
+    with pytest.raises(InvalidInput, match=named):
+        view_bag(shown._replace(bag=NOWHERE)._replace(**span), tmp_path / "view.mp4")
 
 
 @pytest.mark.parametrize("name", ["view.mkv", "view"])
