@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from rosbags.typesys.store import Typestore
 
 from alpamayo_ros.bags.mcap import Contents, McapFile
 from alpamayo_ros.bags.messages import known, serialize, typestore
+from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ class BagWriter:
         about = self._metadata(held)
         try:
             self._file.finish("rosbag2", {"serialized_metadata": _yaml(about)})
-            _write_whole(self.path / "metadata.yaml", _yaml({"rosbag2_bagfile_information": about}))
+            with whole_file(self.path / "metadata.yaml") as file:
+                file.write(_yaml({"rosbag2_bagfile_information": about}).encode())
         except OSError as error:
             return error
         return None
@@ -242,13 +243,3 @@ class _NoAliases(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A file that is either complete or not there."""
-    beside = path.with_suffix(".tmp")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

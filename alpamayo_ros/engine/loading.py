@@ -50,6 +50,12 @@ def bundle_folder(bundle: str) -> Path | None:
     return Path(bundle)
 
 
+def bundle_name(bundle: str) -> str:
+    """What a bundle is called where people read it: its folder's own name. Raises InvalidInput as `bundle_folder`."""
+    folder = bundle_folder(bundle)
+    return bundle if folder is None else folder.resolve().name  # also of "."
+
+
 def bundle_profile(bundle: str, otherwise: str = "seven_camera") -> InputProfile:
     """What the engine of this name expects to see: a folder's own profile, or `otherwise` for engines without one.
 

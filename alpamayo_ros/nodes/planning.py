@@ -21,6 +21,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from alpamayo_ros import msg
 from alpamayo_ros.engine.client import EngineClient
+from alpamayo_ros.engine.loading import bundle_name
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.nodes.autoware import Autoware
 from alpamayo_ros.nodes.inputs import Inputs
@@ -263,7 +264,7 @@ class Planning:
             t0_ns=cycle.t0_ns,
             epoch=cycle.epoch,
             state=self._state(reason, left_out),
-            bundle=self._params.bundle,
+            bundle=bundle_name(self._params.bundle),
             weights=self._engine.weights,
             plan_id=0 if reason else self.plan_id,
             source=None if reason else "model",

@@ -18,7 +18,7 @@ import numpy as np
 
 from alpamayo_ros.bags import Record, bag_span
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.loading import bundle_folder
+from alpamayo_ros.engine.loading import bundle_name
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, plan_deviation_m, points_to
 from alpamayo_ros.evaluation.openloop.provenance import bag_sha256, profiles
 from alpamayo_ros.evaluation.openloop.results import BLANKED, CLIP_S, KINEMATIC, BagEvaluation, Coverage, Setup, Window
@@ -107,7 +107,7 @@ def contenders(setup: Setup) -> tuple[Contender, ...]:
 
     Raises InvalidInput for equal names.
     """
-    bundles = [Contender(_name(bundle), bundle, is_blind=False) for bundle in setup.bundles]
+    bundles = [Contender(bundle_name(bundle), bundle, is_blind=False) for bundle in setup.bundles]
     blind = [first._replace(name=first.name + BLANKED, is_blind=True) for first in bundles[:1] if first.bundle != KINEMATIC]
     baseline = [Contender(KINEMATIC, KINEMATIC, is_blind=False)] if KINEMATIC not in setup.bundles else []
     found = (*bundles, *blind, *baseline)
@@ -115,11 +115,6 @@ def contenders(setup: Setup) -> tuple[Contender, ...]:
         if one.name == other.name:
             raise InvalidInput(f"bundles {one.bundle} and {other.bundle}: both would be called {one.name}")
     return found
-
-
-def _name(bundle: str) -> str:
-    folder = bundle_folder(bundle)
-    return bundle if folder is None else folder.resolve().name
 
 
 class _Asked(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alpamayo_ros.bags import bag_topics
+from alpamayo_ros.engine.loading import bundle_name
 from alpamayo_ros.evaluation.replay import Replay
 from alpamayo_ros.evaluation.single import instant
 from alpamayo_ros.evaluation.viewing.film import write_gif, write_mp4
@@ -118,7 +119,7 @@ def _all_scenes(shown: Shown, around: Surroundings, start_ns: int) -> Iterator[S
     planner = "/" + shown.planner.removeprefix("/")
     if shown.bundle is not None:
         with closing(Replay(shown.bag, shown.rig, shown.bundle, shown.profile)) as replay:
-            name = Path(shown.bundle).resolve().name  # also of "."
+            name = bundle_name(shown.bundle)
             yield from planned_scenes(around, replay, name, start_ns)
     elif holds_plans(shown.bag, planner):
         yield from recorded_scenes(around, shown.bag, planner)

@@ -91,6 +91,8 @@ def test_a_topic_that_is_required_and_not_there(topic: str, bag: Path, setup: Se
     assert f"has no {topic} ({wanted}), which rig seven_camera declares" in text
     assert "it holds " in text
     assert "/sensing/camera/front_wide/image/compressed (30 sensor_msgs/msg/CompressedImage)" in text
+    assert text.endswith(f"; see alpamayo doctor {tmp_path / 'bag'}")
+    assert len(text) < 1000
 
 
 def test_a_topic_that_is_there_and_empty_is_not_there(bag: Path, setup: Setup, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -79,7 +80,9 @@ def test_a_bag_becomes_files_figures_and_a_table(
     assert timing.contenders[KINEMATIC].missed == 0.0
     assert set(timing.measured) == {str(asked[0])}
     assert "ADE, 6.4 s (m)" in text
-    assert "kinematic uses no cameras" in text
+    assert "blanked" not in text
+    assert re.search(rf"minADE_6, 6.4 s \(m\) *│ {stored.whole} +│.*, one path", text), "and n beside the mean"
+    assert "1 clip," in text
     assert "#" not in text, "an example has its numbers"
 
 
@@ -93,16 +96,19 @@ def test_another_run_writes_the_same_evaluation_wherever_it_writes_it(
 def test_the_gate_ends_with_status_1_and_the_figures_are_the_last_line_all_the_same(
     asked: list[object], out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = ["--out", out, "--against", out / "evaluation.json", "--fail-on"]
-    status, _, figures = run(capsys, monkeypatch, *asked, *gate, "ade_6_4s>+2%", "latency_p95_ms>+100000%")
+    gate = ["--out", out, "--against", out / "evaluation.json", "--fail-on", "ade_6_4s>+2%", "--fail-on"]
+    status, _, figures = run(capsys, monkeypatch, *asked, *gate, "latency_p95_ms>+100000%")
     assert (status, figures["failed"]) == (0, False)
     assert figures["gate"][0].startswith("passed ade_6_4s of kinematic")
-    status, text, figures = run(capsys, monkeypatch, *asked, *gate, "ade_6_4s>+2%", "ade_6_4s>0")
+    status, text, figures = run(capsys, monkeypatch, *asked, *gate, "ade_6_4s>0")
     assert (status, figures["failed"]) == (1, True)
     assert "\nFAILED ade_6_4s of kinematic: here" in text
     status, text, _ = run(capsys, monkeypatch, *asked, *gate, "ade_7s>0")
     assert status == 2
     assert "did you mean" in text
+    status, text, _ = run(capsys, monkeypatch, *asked, "--out", out, "--against", out / "evaluation.json")
+    assert status == 2
+    assert "--against wants --fail-on" in text
 
 
 def test_what_was_not_measured_fails_after_everything_is_written(
@@ -145,6 +151,21 @@ def test_golden_plans_pass_until_something_differs(
     assert status == 1
     assert len(figures["golden"]) == 1
     assert "trajectory.xyz[3][1]: golden" in text
+
+
+def test_what_cannot_be_written_is_refused_before_the_evaluation(
+    asked: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "evaluate_bags", lambda *_: pytest.fail("evaluated"))
+    (tmp_path / "afile").touch()
+    for words in (
+        ["--out", tmp_path / "afile"],
+        ["--out", tmp_path, "--write-golden", tmp_path / "afile" / "golden.json"],
+        ["--out", tmp_path, "--write-golden", tmp_path],
+    ):
+        status, text, _ = run(capsys, monkeypatch, *asked, *words)
+        assert status == 2
+        assert len(text.splitlines()) == 1
 
 
 def test_no_bag_and_a_bag_that_is_none_are_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from evaluation.openloop.made import made_bag
 
 from alpamayo_ros.evaluation.openloop import fan_out
-from alpamayo_ros.evaluation.openloop.fan_out import evaluate_bags, key_of
+from alpamayo_ros.evaluation.openloop.fan_out import PerBag, evaluate_bags, key_of
 from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_sha256
 from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import evaluation_file, write_file
@@ -34,7 +35,8 @@ class Evaluated(list[str]):
             raise OSError(errno.EIO, "Input/output error")
         if bag.name.startswith("bad"):
             raise InvalidInput(f"{bag}: damaged") if bag.name == "bad" else EngineFailure("the engine died")
-        return replace(made_bag(str(bag), 5, seed=len(bag.name)), sha256=bag_sha256(bag))
+        drive = zlib.crc32((bag / "bag_0.mcap" if bag.is_dir() else bag).read_bytes())
+        return replace(made_bag(str(bag), 5, seed=drive), sha256=bag_sha256(bag))
 
 
 @pytest.fixture
@@ -144,8 +146,37 @@ def test_a_cluster_that_does_not_answer_is_refused(bags: dict[str, Path], tmp_pa
         evaluate_bags([bags["one"]], SETUP, tmp_path / "out", ray="nowhere")
 
 
-def test_an_engine_of_your_own_is_always_asked(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
-    own = replace(SETUP, bundles=("somewhere:engine",))
+def test_what_no_bag_could_be_evaluated_with_is_refused_before_any(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path
+) -> None:
+    for rate_hz in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(InvalidInput, match=r"^rate_hz: want more than 0 windows per second"):
+            evaluate_bags([bags["one"]], replace(SETUP, rate_hz=rate_hz), tmp_path / "out")
+    with pytest.raises(EngineFailure, match="somewhere"):
+        evaluate_bags([bags["one"]], replace(SETUP, bundles=("somewhere:engine",)), tmp_path / "out")
+    for per_bag in (PerBag(-1.0), PerBag(float("nan")), PerBag(1.0, 1.5)):
+        with pytest.raises(InvalidInput, match="PUs per bag: want a part of one or a whole number"):
+            evaluate_bags([bags["one"]], SETUP, tmp_path / "out", "local", per_bag)
+    assert evaluated == []
+
+
+def test_more_than_any_machine_has_is_refused(bags: dict[str, Path], tmp_path: Path) -> None:
+    """Ray would wait for such a machine without end."""
+    pytest.importorskip("ray")
+    with pytest.raises(InvalidInput, match=r"^4096 CPUs and 0 GPUs per bag: no machine of the cluster has these; they have "):
+        evaluate_bags([bags["one"]], SETUP, tmp_path / "out", "local", PerBag(4096.0))
+
+
+def test_a_bag_s_name_is_said_once(evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path) -> None:
+    evaluation = evaluate_bags([bags["one"], bags["bad"], bags["bad_disk"]], SETUP, tmp_path / "out")
+    assert list(evaluation.broken.values()) == ["damaged", "cannot be read: [Errno 5] Input/output error"]
+
+
+def test_an_engine_of_your_own_is_always_asked(
+    evaluated: Evaluated, bags: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    own = replace(SETUP, bundles=("evaluation.openloop.contenders:Looking",))
     for _ in range(2):
         evaluate_bags([bags["one"]], own, tmp_path / "out")
     assert evaluated == ["one", "one"]
@@ -169,8 +200,12 @@ def test_a_bag_counts_once(evaluated: Evaluated, bags: dict[str, Path], tmp_path
     with pytest.raises(InvalidInput, match="given twice"):
         evaluate_bags([bags["one"], tmp_path / "two" / ".." / "one"], SETUP, tmp_path / "out")
     (bags["two"] / "bag_0.mcap").write_text("one")
-    with pytest.raises(InvalidInput, match="the same content as another bag"):
-        evaluate_bags([bags["one"], bags["two"]], SETUP, tmp_path / "out")
+    (bags["one"] / "metadata.yaml").touch()
+    for again in (bags["two"], bags["one"] / "bag_0.mcap"):
+        with pytest.raises(InvalidInput, match=rf"one and {again} have the same drive: 5 windows of the same t0 and ego pose"):
+            evaluate_bags([bags["one"], again], SETUP, tmp_path / "out")
+    (bags["two"] / "bag_0.mcap").write_text("two")
+    assert len(evaluate_bags([bags["one"], bags["two"]], SETUP, tmp_path / "out").windows) == 10, "the same t0s elsewhere"
 
 
 def test_without_ray_the_remedy_is_named_by_the_missing_module(

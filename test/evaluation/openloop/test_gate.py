@@ -76,6 +76,7 @@ def test_a_condition_says_metric_side_and_limit(text: str, condition: Condition)
     [
         ("ade_6_4>+2%", "no metric ade_6_4; did you mean ade_6_4s"),
         ("latency_p96_ms>3", "no metric latency_p96_ms; did you mean latency_p95_ms"),
+        ("foo_p95_ms>3", "no metric foo_p95_ms"),
         ("ade_6_4s>2%", "want a sign before a percentage"),
         ("ade_6_4s=2", "want METRIC>LIMIT"),
         ("ade_6_4s>", "want METRIC>LIMIT"),
@@ -197,6 +198,8 @@ def test_a_relative_condition_wants_a_baseline_and_an_absolute_one_does_not(wors
     with pytest.raises(InvalidInput, match=r"ade_3s>\+2 % wants a baseline: pass --against"):
         judge([parse("ade_3s>+2%")], worse, None)
     assert not judge([parse("ade_3s>100")], worse, None)[0].failed
+    with pytest.raises(InvalidInput, match="--against wants --fail-on"):
+        judge([], worse, baseline)
 
 
 def test_what_was_not_measured_never_passes(evaluation: Evaluation, baseline: Measured) -> None:
@@ -206,8 +209,8 @@ def test_what_was_not_measured_never_passes(evaluation: Evaluation, baseline: Me
     assert absolute == Verdict("FAILED ade_6_4s of made: no value in any of 4 windows", failed=True)
     (relative, *_) = judge([parse("ade_6_4s>+2%")], short, baseline)
     assert relative.failed
-    (stage,) = judge([parse("brake_p95_ms>9")], baseline, None)
-    assert stage.text == "FAILED brake_p95_ms of made: no stage brake was measured, these were: infer, latency"
+    (stage,) = judge([parse("rollout_p95_ms>9")], baseline, None)
+    assert stage.text == "FAILED rollout_p95_ms of made: no stage rollout was measured, these were: infer, latency"
 
 
 def test_a_percentage_of_nothing_fails(evaluation: Evaluation, baseline: Measured) -> None:

@@ -19,6 +19,7 @@ from rosbags.typesys import Stores, get_typestore
 from alpamayo_ros.bags import BagWriter, read_bag
 from alpamayo_ros.evaluation.metrics import plan_deviation_m
 from alpamayo_ros.evaluation.openloop import windows
+from alpamayo_ros.evaluation.openloop.provenance import of_inputs
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Setup
 from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
 from alpamayo_ros.evaluation.replay import digest, replay_bag
@@ -192,6 +193,19 @@ def test_a_bundle_is_judged_beside_itself_blindfolded_and_the_baseline(bag: Path
     assert found.windows[1].deviations_m[seeing + BLANKED] is not None
 
 
+def test_a_built_in_engine_sees_what_the_first_folder_does(setup: Setup) -> None:
+    nano = str(shared_files() / "models" / "ar1_nano")
+    for bundles in ((nano, KINEMATIC), (KINEMATIC, nano)):
+        assert windows.shared_profile(replace(setup, bundles=bundles)).name == "ar1_nano"
+    with_both = of_inputs(replace(setup, bundles=(KINEMATIC, nano)))
+    assert with_both[f"profile of {KINEMATIC}"] == with_both[f"profile of {nano}"]
+    assert windows.shared_profile(setup).image_height == 48, "of its own it has the one that is asked for"
+
+
+def test_a_planner_without_cameras_has_no_blindfolded_self(evaluated: BagEvaluation) -> None:
+    assert list(evaluated.weights) == [KINEMATIC]
+
+
 def test_an_engine_without_an_answer_loses_the_window_and_not_the_bag(
     bag: Path, setup: Setup, evaluated: BagEvaluation
 ) -> None:
@@ -220,9 +234,9 @@ def test_contenders_that_cannot_be_compared_are_refused(bag: Path, setup: Setup,
     with pytest.raises(InvalidInput, match="both would be called kinematic"):
         evaluate_bag(bag, replace(setup, bundles=(KINEMATIC, KINEMATIC)))
     with pytest.raises(
-        InvalidInput, match=r"has the profile ar1_nano, kinematic has seven_camera.* differ in .*image_height 64"
+        InvalidInput, match=r"has the profile ar1_nano, .*Looking has seven_camera.* differ in .*image_height 64"
     ):
-        evaluate_bag(bag, replace(setup, bundles=(str(nano), KINEMATIC)))
+        evaluate_bag(bag, replace(setup, bundles=(str(nano), OWN + "Looking")))
     with pytest.raises(InvalidInput, match="want one or more"):
         evaluate_bag(bag, replace(setup, bundles=()))
     with pytest.raises(InvalidInput, match="want more than 0 windows per second, got 0"):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from evaluation.openloop.made import BUNDLE, made_evaluation
 
-from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation
+from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Window
 from alpamayo_ros.evaluation.openloop.summary import METRICS, summarise
 from alpamayo_ros.evaluation.report.facts import facts, told
 from alpamayo_ros.evaluation.report.pictures import worst
@@ -33,9 +33,15 @@ def with_blind_plans_of(evaluation: Evaluation, contender: str) -> Evaluation:
     return replace(evaluation, bags=(replace(bag, windows=tuple(windows)),))
 
 
+def weighted(evaluation: Evaluation, kind: str) -> Evaluation:
+    """All contenders have weights of a kind."""
+    bags = tuple(replace(bag, weights=dict.fromkeys(bag.weights, kind)) for bag in evaluation.bags)
+    return replace(evaluation, bags=bags)
+
+
 @pytest.fixture(scope="module")
 def made() -> Evaluation:
-    return many_clips(made_evaluation(bags=1, windows=36))
+    return weighted(many_clips(made_evaluation(bags=1, windows=36)), "trained")
 
 
 @pytest.mark.parametrize(
@@ -60,17 +66,35 @@ def test_the_sentence_about_cameras_is_what_the_difference_says(
 
 def test_a_bundle_without_cameras_is_not_judged_by_them(made: Evaluation) -> None:
     (bag,) = made.bags
-    only = {KINEMATIC: KINEMATIC, KINEMATIC + BLANKED: KINEMATIC}
     windows = tuple(
-        replace(w, plans={name: w.plans[of] for name, of in only.items()}, refused={}, deviations_m=dict.fromkeys(only))
-        for w in bag.windows
+        replace(w, plans={KINEMATIC: w.plans[KINEMATIC]}, refused={}, deviations_m={KINEMATIC: None}) for w in bag.windows
     )
-    found = replace(made, bags=(replace(bag, windows=windows, weights=dict.fromkeys(only, "none")),))
-    assert facts(found, summarise(found)).shortcut == ("kinematic uses no cameras: with black pictures it plans the same.",)
+    found = replace(made, bags=(replace(bag, windows=windows, weights={KINEMATIC: "none"}),))
+    assert facts(found, summarise(found)).shortcut == ()
+
+
+def test_the_best_of_six_equal_paths_is_marked(made: Evaluation) -> None:
+    (bag,) = made.bags
+
+    def six(window: Window) -> Window:
+        plan = window.plans[KINEMATIC]
+        same = replace(plan, candidates=plan.candidates * 6, scores=plan.scores * 6)
+        return replace(window, plans={**window.plans, KINEMATIC: same})
+
+    summary = summarise(replace(made, bags=(replace(bag, windows=tuple(map(six, bag.windows))),)))
+    ade, best = rows(summary, ["ade_6_4s", "min_ade_6_6_4s"])
+    assert [cell.aside for cell in best.cells] == ["", "", "one path"]
+    assert [cell.aside for cell in ade.cells] == ["", "", ""]
+
+
+def test_a_row_says_of_how_many_windows_its_means_are(made: Evaluation) -> None:
+    summary = summarise(made)
+    near, far = rows(summary, ["ade_1s", "ade_6_4s"])
+    assert far.windows == summary.whole < near.windows < summary.windows
 
 
 def test_fewer_than_six_clips_are_said_to_be_too_few() -> None:
-    few = made_evaluation(bags=1, windows=30)
+    few = weighted(made_evaluation(bags=1, windows=30), "trained")
     found = facts(few, summarise(few))
     assert "fewer than 6 clips cannot" in found.shortcut[0]
     assert all(cell.reading in ("", "alike") for row in found.every for cell in row.cells)
@@ -105,10 +129,18 @@ def test_consistency_stands_beside_what_chance_gives(made: Evaluation) -> None:
 
 @pytest.mark.parametrize(("kind", "warning"), [("untrained", "UNTRAINED"), ("none", "NO MODEL"), ("released", "")])
 def test_weights_that_say_nothing_are_warned_of(made: Evaluation, kind: str, warning: str) -> None:
-    (bag,) = made.bags
-    found = facts(other := replace(made, bags=(replace(bag, weights=dict.fromkeys(bag.weights, kind)),)), summarise(other))
+    found = facts(other := weighted(made, kind), summarise(other))
     assert found.warning.startswith(warning)
     assert bool(found.warning) == bool(warning)
+    assert (found.shortcut == ("No verdict: untrained weights.",)) == (kind == "untrained")
+    assert any("stars tell that two planners differ" in note for note in found.notes) == (kind == "untrained")
+
+
+def test_what_takes_no_part_in_drawing_words_is_no_parameter(made: Evaluation) -> None:
+    drawn = replace(made.setup, request=replace(made.setup.request, greedy=False, steps=7))
+    greedy, drawing = (dict(facts(e, summarise(e)).parameters) for e in (made, replace(made, setup=drawn)))
+    assert drawing.keys() - greedy.keys() == {"request: temperature", "request: top_p"}
+    assert (greedy["request: steps"], drawing["request: steps"]) == ("the checkpoint's own", "7")
 
 
 def test_a_bad_window_is_told_with_its_numbers(made: Evaluation) -> None:

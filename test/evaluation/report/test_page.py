@@ -110,6 +110,8 @@ def test_anybodys_text_is_only_text(evaluation: Evaluation, tmp_path: Path) -> N
         ("see WWW.evil.org", "see WWW&#8203;.evil.org"),
         ("lane #12", "lane \\#&#8203;12"),
         ("t# ms: 10:30", "t\\# ms: 10:30"),
+        ("0.1.0", "0.1.0"),
+        ("12. of a list", "12\\. of a list"),
     ],
 )
 def test_nobody_is_mentioned_and_nothing_linked(text: str, source: str) -> None:

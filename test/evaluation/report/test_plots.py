@@ -13,7 +13,7 @@ from alpamayo_ros.evaluation.metrics import COMFORT_BOUNDS, FEASIBLE_BOUNDS, Dri
 from alpamayo_ros.evaluation.openloop.results import Evaluation
 from alpamayo_ros.evaluation.openloop.summary import summarise
 from alpamayo_ros.evaluation.report.drives import DRIVEN_POINTS, driven_motion, drives
-from alpamayo_ros.evaluation.report.figures import Plot, thinned
+from alpamayo_ros.evaluation.report.figures import ALARM, Plot, thinned
 from alpamayo_ros.evaluation.report.plots import plots
 from alpamayo_ros.evaluation.report.tables import NOTHING
 
@@ -61,6 +61,18 @@ def test_a_deadline_is_in_the_drawing(made: Evaluation, drawn: tuple[Plot, ...])
     with_deadline = plots(made, summarise(made, {BUNDLE: 50.0}))[-1]
     assert any("deadline, 50 ms" in text for text in words(with_deadline.svg))
     assert not any("deadline" in text for text in words(drawn[-1].svg))
+    far = plots(made, summarise(made, {BUNDLE: 5000.0}))[-1]
+    assert any("far to the right: its deadline, 5000 ms" in text for text in words(far.svg))
+    assert ALARM in with_deadline.svg
+    assert ALARM not in far.svg, "the axis is that of the answers"
+
+
+def test_a_drawing_of_nothing_says_so(drawn: tuple[Plot, ...]) -> None:
+    short = made_evaluation(bags=1, windows=6)  # no future is known to 6.4 s
+    nothing = "no window reaches this horizon"
+    said = [words(plot.svg).count(nothing) for plot in plots(short, summarise(short))]
+    assert said == [1, 1, 2, 0, 0], "minADE_6, where plans end, both distributions"
+    assert not any(nothing in words(plot.svg) for plot in drawn)
 
 
 def test_no_name_is_in_a_drawing(made: Evaluation, drawn: tuple[Plot, ...]) -> None:
