@@ -78,9 +78,9 @@ def width(place: int) -> float:
     return 2.4 if place == 0 else 1.6
 
 
-def say_nothing_is_known(axes: Axes) -> None:
-    """In place of what would be drawn."""
-    words = "no window reaches this horizon"
+def say_nothing_is_drawn(axes: Axes, *, reached: bool) -> None:
+    """Why, in place of a drawing: whether windows reach the horizon, and it is the plans that have no value."""
+    words = "no plan has a value" if reached else "no window reaches this horizon"
     axes.text(0.5, 0.5, words, transform=axes.transAxes, horizontalalignment="center", color=FAINT)
 
 

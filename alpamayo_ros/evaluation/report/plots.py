@@ -29,7 +29,7 @@ from alpamayo_ros.evaluation.report.figures import (
     dashes,
     logarithmic,
     panels,
-    say_nothing_is_known,
+    say_nothing_is_drawn,
     svg,
     thinned,
     width,
@@ -80,7 +80,7 @@ def _by_horizon(axes: Axes, summary: Summary, stem: str, title: str) -> None:
         sure = [(h, e.low, e.high) for h, e in known if e.low is not None and e.high is not None]
         axes.fill_between(*(np.array(sure).reshape(-1, 3).T), color=colour(place), alpha=0.15, linewidth=0)
     if all(judged.estimates[by_horizon(stem, h)] is None for judged in summary.contenders for h in HORIZONS_S):
-        say_nothing_is_known(axes)
+        say_nothing_is_drawn(axes, reached=summary.whole > 0)
     axes.set(title=title, xlabel="horizon, s", xlim=(0, 6.6), ylim=(0, None))
     axes.set_xticks(HORIZONS_S, [f"{h:g}" for h in HORIZONS_S])
 
@@ -98,7 +98,7 @@ def _directions(summary: Summary, windows: Sequence[Window]) -> Plot:
         ahead_m, left_m = _end_errors_m(windows, judged.name).T
         ends.plot(left_m, ahead_m, ".", color=colour(place), alpha=0.5, markeredgewidth=0)
     if all(len(w.driven.xyz) < HORIZON for w in windows):
-        say_nothing_is_known(ends)
+        say_nothing_is_drawn(ends, reached=False)
     ends.axhline(0.0, color=INK, linewidth=0.6)
     ends.axvline(0.0, color=INK, linewidth=0.6)
     ends.invert_xaxis()
@@ -129,7 +129,7 @@ def _distribution(summary: Summary, windows: Sequence[Window]) -> Plot:
                 look = {"linestyle": dashes(place), "linewidth": width(place), "color": colour(place)}
                 one.plot(error_m_of, 100 * SHARES, **look)
         if not one.lines:
-            say_nothing_is_known(one)
+            say_nothing_is_drawn(one, reached=summary.whole > 0)
         one.set(ylim=(0, 101), title=f"{title} at {HORIZONS_S[-1]:g} s", xlabel="error, m", ylabel="windows at or below, %")
         logarithmic(one)
     axes[1].axvline(MISS_M, color=ALARM, linewidth=1.0)
