@@ -240,7 +240,7 @@ def test_a_jpeg_cut_anywhere_is_refused() -> None:
     assert [cut for cut in range(len(data)) if not refused_somewhere(data[:cut], "jpeg")] == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_refused_or_drawn_and_nothing_else(data: st.DataObject) -> None:
     fmt = data.draw(st.sampled_from(["jpeg", "png"]))
