@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from evaluation.small_vehicle import small_rig_of, write_small_profile
 
 from alpamayo_ros.bags import BagWriter, deserialize, message, read_bag
 from alpamayo_ros.evaluation.public_way import decode_fully, expected_checksums, window_cpu_ms
 from alpamayo_ros.evaluation.replay import NAVIGATION, Replay, ReplayResult, digest, replay_bag
 from alpamayo_ros.evaluation.single import Asked, answer_once, instant, navigation_of, plan_at, plan_once
 from alpamayo_ros.pipeline.decode import camera_frame, pixels_into
-from alpamayo_ros.profile import InputProfile, Rig, read_profile, read_rig
+from alpamayo_ros.profile import InputProfile, Rig, read_profile
 from alpamayo_ros.simulation.bag import make_bag
 from alpamayo_ros.types import InvalidInput, StaleInput
 
@@ -25,19 +26,13 @@ SECONDS = 2.0
 @pytest.fixture(scope="module")
 def rig() -> Rig:
     """The shipped rig with small cameras."""
-    shipped = read_rig("seven_camera")
-    small = {role: camera.model_copy(update={"width": 160, "height": 96}) for role, camera in shipped.cameras.items()}
-    return shipped.model_copy(update={"cameras": small})
+    return small_rig_of(160, 96)
 
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All seven cameras, a window of 200 ms."""
-    described = read_profile("seven_camera").model_dump(mode="json")
-    described |= {"image_height": 48, "image_width": 80, "frame_offsets_ms": [-200, -100, 0], "history_steps": 4}
-    path = tmp_path_factory.mktemp("profile") / "profile.yaml"
-    path.write_text(yaml.safe_dump(described))
-    return path
+    return write_small_profile(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="module")

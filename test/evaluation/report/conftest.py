@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from evaluation.openloop.made import made_evaluation
+from evaluation.small_vehicle import small_rig_of
 
 from alpamayo_ros.evaluation.openloop.results import Evaluation
-from alpamayo_ros.profile import Rig, read_rig
+from alpamayo_ros.profile import Rig
 from alpamayo_ros.simulation.bag import make_bag
 
 RECORDED_S = 3.0  # made windows begin 2 s after a bag's start, two a second
@@ -19,9 +20,7 @@ RECORDED_S = 3.0  # made windows begin 2 s after a bag's start, two a second
 @pytest.fixture(scope="session")
 def small_rig() -> Rig:
     """The shipped rig with small cameras."""
-    shipped = read_rig("seven_camera")
-    small = {role: camera.model_copy(update={"width": 320, "height": 192}) for role, camera in shipped.cameras.items()}
-    return shipped.model_copy(update={"cameras": small})
+    return small_rig_of(320, 192)
 
 
 @pytest.fixture(scope="session")

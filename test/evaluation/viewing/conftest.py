@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import yaml
+from evaluation.small_vehicle import small_rig_of, write_small_profile
 from nodes import ros_harness  # noqa: F401 - first: it imports what the generated messages need, without the warnings
 from rclpy.serialization import serialize_message
 
@@ -18,7 +18,7 @@ from alpamayo_ros.evaluation.replay import Replay
 from alpamayo_ros.evaluation.viewing.view import Shown
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.pipeline.cycle import Cycle
-from alpamayo_ros.profile import Rig, read_profile, read_rig
+from alpamayo_ros.profile import Rig
 from alpamayo_ros.simulation.bag import make_bag
 from alpamayo_ros.types import Consistency, CriticalComponent, Decision, Plan, ReasoningTrace
 
@@ -43,18 +43,13 @@ class Recorded(NamedTuple):
 @pytest.fixture(scope="session")
 def rig() -> Rig:
     """The shipped rig with small cameras."""
-    shipped = read_rig("seven_camera")
-    small = {role: camera.model_copy(update={"width": 160, "height": 90}) for role, camera in shipped.cameras.items()}
-    return shipped.model_copy(update={"cameras": small})
+    return small_rig_of(160, 90)
 
 
 @pytest.fixture(scope="session")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> str:
     """All seven cameras, a window of 200 ms."""
-    described = read_profile("seven_camera").model_dump(mode="json")
-    described |= {"image_height": 48, "image_width": 80, "frame_offsets_ms": [-200, -100, 0], "history_steps": 4}
-    path = tmp_path_factory.mktemp("profile") / "profile.yaml"
-    path.write_text(yaml.safe_dump(described))
+    path = write_small_profile(tmp_path_factory.mktemp("profile"))
     return str(path)
 
 
