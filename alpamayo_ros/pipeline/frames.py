@@ -27,7 +27,7 @@ class Ring(Protocol):
 
 
 class FrameBuffer:
-    """The frames of all cameras a profile uses. `offer` is for callbacks; `threads` threads decode, the newest frame first.
+    """The frames of all cameras a profile uses. `offer` is for callbacks; `threads` threads decode, see `_take` in which order.
 
     With 0 threads a frame counts as ready from when it was offered, and a JPEG is decoded in the call that first asks for it
     (a frame of raw pixels before `offer` returns: kept as it came it would be large). What is asked for is what threads that
@@ -48,6 +48,9 @@ class FrameBuffer:
         self.epoch = 0
         self.changed = threading.Event()
         self._used = frozenset(profile.cameras)
+        self._earlier_ns = profile.offsets_ns[:-1]
+        self._anchor = rig.anchor
+        self._tick_ns = 0  # what is being decoded is about this instant
         self._cameras = {
             role: CameraWindow(camera, window_ns(profile, camera), window_frames(profile, camera), is_lazy=threads == 0)
             for role, camera in rig.cameras.items()
@@ -197,14 +200,29 @@ class FrameBuffer:
             self._decode(camera, encoded)
 
     def _take(self) -> tuple[CameraWindow, EncodedFrame] | None:
-        """The newest frame of all queues: after a stall, what can be planned on soonest comes first."""
+        """A frame of the tick whose window is the most complete; of equals, of the one that was begun, then of the newest.
+
+        Where the machine is too small for every frame, whole ticks are left out, and those are kept that plans can be made of.
+        The newest frame first, camera by camera, starved the same cameras of every tick.
+        """
         with self._work:
-            newest = [(max(camera.pending), camera) for camera in self._cameras.values() if camera.pending]
-            if not newest:
+            ticks = set(self._cameras[self._anchor].pending)
+            ticks |= {max(camera.pending) for camera in self._cameras.values() if camera.pending}
+            if not ticks:
                 return None
-            stamp, camera = max(newest, key=lambda pair: pair[0])
+            is_begun = any(camera.is_waiting_near(self._tick_ns) for camera in self._cameras.values())
+            ticks |= {self._tick_ns} if is_begun else set()
+            self._tick_ns = max(ticks, key=lambda tick: (self._decoded_before(tick), tick == self._tick_ns, tick))
+            camera = next(camera for camera in self._cameras.values() if camera.is_waiting_near(self._tick_ns))
+            stamp = min(camera.pending, key=lambda stamp: abs(stamp - self._tick_ns))
             camera.decoding.add(stamp)
             return camera, camera.pending.pop(stamp)
+
+    def _decoded_before(self, t0_ns: int) -> int:
+        """How many of the earlier anchor frames that an observation at t0 needs are there."""
+        anchor = self._cameras[self._anchor]
+        found = (self._nearest(anchor, t0_ns + offset_ns, anchor.rig.tolerance_ns) for offset_ns in self._earlier_ns)
+        return sum(frame is not None for frame in found)
 
     def _decode_until_closed(self) -> None:
         while True:

@@ -110,6 +110,10 @@ class CameraWindow:
         queued = any(first_ns <= stamp <= last_ns for stamp in (*self.pending, *self.decoding))
         return queued or not self.stamps or self.stamps[-1] < last_ns
 
+    def is_waiting_near(self, instant_ns: int) -> bool:
+        """Whether a frame within tolerance of an instant waits to be decoded."""
+        return any(abs(stamp - instant_ns) <= self.rig.tolerance_ns for stamp in self.pending)
+
     def nearest(self, instant_ns: int) -> int | None:
         """Stamp of the frame nearest to an instant, the older one of two, of those that are ready or decoded when asked for."""
         at = bisect_left(self.stamps, instant_ns)

@@ -1,4 +1,4 @@
-"""Frames are decoded once, newest first, kept while a window can use them, and every other fate is counted.
+"""Frames are decoded once, tick by tick, kept while a window can use them, and every other fate is counted.
 
 Buffers without threads are lazy: `ready_ms` and `ready` ask for everything. That this changes nothing: test_lazy_frames.py.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.vehicle import HEIGHT, MS, SECOND, TWO_CAMERAS, WIDTH, Clock, CountingRing, T, encoded, jpeg, rig
+from pipeline.vehicle import HEIGHT, MS, PROFILE, SECOND, TWO_CAMERAS, WIDTH, Clock, CountingRing, T, encoded, jpeg, rig
 
 from alpamayo_ros.pipeline.frames import FrameBuffer
 from alpamayo_ros.pipeline.window import Counts, ring_slots, window_frames, window_ns
@@ -273,6 +273,19 @@ class GatedRing(CountingRing):
         return super().write(role, stamp_ns, epoch, fill)
 
 
+class PacedRing(CountingRing):
+    """Lets one decode through at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        self.entered, self.tokens = threading.Semaphore(0), threading.Semaphore(0)
+
+    def write(self, role: str, stamp_ns: int, epoch: int, fill: Callable[[U8], object]) -> CameraFrame | None:
+        self.entered.release()
+        assert self.tokens.acquire(timeout=10)
+        return super().write(role, stamp_ns, epoch, fill)
+
+
 def wait_until(done: Callable[[], bool], timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not done():
@@ -314,7 +327,7 @@ def test_a_frame_that_was_being_decoded_when_the_epoch_ended_is_dropped() -> Non
 # ----------------------------------------------------------------------------------------------------------------------- pool
 
 
-def test_after_a_stall_the_newest_frame_comes_first_and_what_left_the_window_is_never_decoded() -> None:
+def test_after_a_stall_the_newest_tick_comes_first_and_what_left_the_window_is_never_decoded() -> None:
     ring = GatedRing()
     buffer = FrameBuffer(TWO_CAMERAS, rig(), ring, 1)
     offer(buffer, 0)
@@ -325,12 +338,38 @@ def test_after_a_stall_the_newest_frame_comes_first_and_what_left_the_window_is_
     ring.gate.set()
     wait_until(lambda: sum(c.decoded for c in buffer.counts.values()) == 48)
     buffer.close()
-    stamps = [stamp for _, stamp in ring.drawn[1:]]
-    assert stamps == sorted(stamps, reverse=True)
-    assert stamps[-1] >= T + 5900 * MS - WINDOW_NS
+    ticks = [round((stamp - T) / (100 * MS)) for _, stamp in ring.drawn[1:]]
+    assert ticks == sorted(ticks, reverse=True)
+    assert ticks[::2] == ticks[1::2]  # both cameras of a tick before anything else
+    assert min(stamp for _, stamp in ring.drawn[1:]) >= T + 5900 * MS - WINDOW_NS
     for role in (FRONT, REAR):
         assert buffer.counts[role].dropped == 59 - 24 + (role == FRONT)  # the first one left while it was decoded
         assert ready_ms(buffer, role) == [100 * n + (5 if role == REAR else 0) for n in range(36, 60)]
+
+
+@pytest.mark.parametrize(("frames_per_tick", "least"), [(4, 0.05), (5, 0.3), (6, 0.5), (7, 1.0)])
+def test_a_machine_too_small_for_every_frame_still_gets_whole_observations(frames_per_tick: int, least: float) -> None:
+    """Newest first, camera by camera, got none at all with fewer than seven frames per tick."""
+    ring = PacedRing()
+    buffer = FrameBuffer(PROFILE, rig(), ring, 1)
+    whole = 0
+    for tick in range(100):
+        for role in PROFILE.cameras:
+            offer(buffer, 100 * tick, role)
+        for done in range(frames_per_tick):
+            assert ring.entered.acquire(timeout=10)
+            ring.tokens.release()
+            expected = frames_per_tick * tick + done + 1
+            wait_until(lambda expected=expected: sum(c.decoded for c in buffer.counts.values()) == expected)  # type: ignore[misc]
+        whole += any(_is_whole(buffer, 100 * (tick - late)) for late in (0, 1))
+    ring.tokens.release(1000)
+    buffer.close()
+    assert whole >= least * (100 - 20)  # the first window takes 20 ticks
+
+
+def _is_whole(buffer: FrameBuffer, t0_ms: float) -> bool:
+    instants = [T + round(t0_ms * MS) + offset_ns for offset_ns in PROFILE.offsets_ns]
+    return all(buffer.has(role, instant_ns, 55 * MS) for role in PROFILE.cameras for instant_ns in instants)
 
 
 def test_a_frame_that_may_still_come_is_known() -> None:
