@@ -25,6 +25,8 @@ setup(
     extras_require={
         "fetch": ["huggingface_hub>=2.4"],
         "evaluation": ["matplotlib", "Jinja2", "av", "pillow", "rerun-sdk>=0.36,<0.42"],
+        "simulation": ["highway-env>=1.12", "shapely>=2.1"],
+        "alpasim": ["grpcio>=1.80"],
         "ray": ["ray"],
         "physical_ai_av": ["pyarrow", "av"],
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -110,9 +111,10 @@ def test_every_message_is_described(message: str) -> None:
 
 
 def commands() -> list[str]:
-    """Commands of the `alpamayo` program, read from the decorators in cli.py."""
+    """Commands of the `alpamayo` program, read from the decorators in cli/."""
     found = []
-    for function in ast.parse((ROOT / "alpamayo_ros/cli.py").read_text()).body:
+    bodies = [ast.parse(path.read_text()).body for path in sorted((ROOT / "alpamayo_ros/cli").glob("*.py"))]
+    for function in chain.from_iterable(bodies):
         if isinstance(function, ast.FunctionDef):
             for decorator in function.decorator_list:
                 keywords = decorator.keywords if isinstance(decorator, ast.Call) else []

@@ -34,6 +34,8 @@ ROOMS_OF_LIBRARY = {library: frozenset({"nodes"}) for library in ROS} | {
     "huggingface_hub": {"bundle"},
     "rosbags": {"bags"},
     "grpc": {"simulation"},
+    "highway_env": {"simulation"},
+    "shapely": {"simulation"},
 }
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from alpamayo_ros.bags import message
 from alpamayo_ros.cameras import Camera, info_from_camera
 from alpamayo_ros.geometry import quaternion_from_rotation
-from alpamayo_ros.types import F64, EgoPose
+from alpamayo_ros.types import F64, EgoPose, Maneuver, Navigation, SignalSample, TurnIndicator
 
 _SECOND_NS = 1_000_000_000
 
 
 def header(stamp_ns: int, frame_id: str) -> Any:
     """A std_msgs/Header."""
-    stamp = message("builtin_interfaces/msg/Time")(stamp_ns // _SECOND_NS, stamp_ns % _SECOND_NS)
-    return message("std_msgs/msg/Header")(stamp, frame_id)
+    return message("std_msgs/msg/Header")(_time(stamp_ns), frame_id)
 
 
 def compressed_image(data: bytes, encoding: Literal["jpeg", "png"], stamp_ns: int, frame_id: str) -> Any:
@@ -45,14 +44,14 @@ def camera_info(lens: Camera, stamp_ns: int, frame_id: str) -> Any:
     )
 
 
-def static_transforms(base_frame: str, base_from_frame: Mapping[str, F64], stamp_ns: int) -> Any:
-    """A tf2_msgs/TFMessage of where frames sit on the vehicle: frame -> pose (4, 4) in the base frame."""
-    transforms = []
-    for frame, pose in base_from_frame.items():
+def transforms(parent: str, parent_from_child: Mapping[str, F64], stamp_ns: int) -> Any:
+    """A tf2_msgs/TFMessage of where frames are in another one: child -> pose (4, 4) in the parent frame."""
+    stamped = []
+    for child, pose in parent_from_child.items():
         rotation = _vector("Quaternion", quaternion_from_rotation(pose[:3, :3]))
         placed = message("geometry_msgs/msg/Transform")(_vector("Vector3", pose[:3, 3]), rotation)
-        transforms.append(message("geometry_msgs/msg/TransformStamped")(header(stamp_ns, base_frame), frame, placed))
-    return message("tf2_msgs/msg/TFMessage")(transforms)
+        stamped.append(message("geometry_msgs/msg/TransformStamped")(header(stamp_ns, parent), child, placed))
+    return message("tf2_msgs/msg/TFMessage")(stamped)
 
 
 def odometry(ego: EgoPose, frame: str, base_frame: str, variance: float) -> Any:
@@ -70,6 +69,26 @@ def odometry(ego: EgoPose, frame: str, base_frame: str, variance: float) -> Any:
         message("geometry_msgs/msg/PoseWithCovariance")(pose, covariance),
         message("geometry_msgs/msg/TwistWithCovariance")(twist, covariance),
     )
+
+
+def ego_signals(signals: SignalSample, base_frame: str) -> Any:
+    """An alpamayo_ros/EgoSignals."""
+    indicator = get_args(TurnIndicator).index(signals.turn_indicator)  # in the order of EgoSignals.msg
+    return message("alpamayo_ros/msg/EgoSignals")(
+        header(signals.stamp_ns, base_frame), signals.steering_angle_rad, indicator, signals.acceleration_mps2
+    )
+
+
+def navigation(command: Navigation, stamp_ns: int) -> Any:
+    """An alpamayo_ros/NavigationCommand made at an instant."""
+    maneuver = get_args(Maneuver).index(command.maneuver)  # in the order of NavigationCommand.msg
+    return message("alpamayo_ros/msg/NavigationCommand")(
+        header(stamp_ns, ""), maneuver, command.distance_m, command.road_name, _time(command.expires_ns)
+    )
+
+
+def _time(stamp_ns: int) -> Any:
+    return message("builtin_interfaces/msg/Time")(stamp_ns // _SECOND_NS, stamp_ns % _SECOND_NS)
 
 
 def _vector(kind: str, xyz: F64) -> Any:

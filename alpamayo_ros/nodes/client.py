@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock as RosClock
 from rclpy.clock import ClockType
@@ -37,11 +38,11 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
-from alpamayo_ros.bags import Record
+from alpamayo_ros.bags import Record, TopicInfo
 from alpamayo_ros.geometry import quaternion_from_rotation
 from alpamayo_ros.msg import PlanStatus, ReasoningTrace, TrajectoryCandidates, UnicycleTrajectory
 from alpamayo_ros.nodes.messages import stamp_ns, time_message
-from alpamayo_ros.nodes.topics import matching_qos, message_class
+from alpamayo_ros.nodes.topics import matching_qos, message_class, recorded_qos
 from alpamayo_ros.profile import Rig, shared_files
 from alpamayo_ros.types import EgoPose
 
@@ -206,6 +207,50 @@ def subscribe_cameras(node: Node, rig: Rig, take: Callable[[str, int, bytes, int
 
     for role, camera in rig.cameras.items():
         node.create_subscription(CompressedImage, camera.topic, listener(role), qos_profile_sensor_data)
+
+
+class Lockstep:
+    """The world's side of a planner node that shares its simulated time: messages as bytes, and when they have been taken."""
+
+    def __init__(self, node: Node, types: Mapping[str, str], planner: str = "/alpamayo_planner") -> None:
+        """`types`: of the topics that will be published."""
+        unsaid = {topic: TopicInfo(topic, kind, 0, "", "") for topic, kind in types.items()}
+        self._publishers = {
+            topic: node.create_publisher(message_class(info.type_name), topic, recorded_qos(info))
+            for topic, info in unsaid.items()
+        }
+        self._clock = node.create_publisher(Clock, "/clock", 10)
+        self._state = node.create_client(GetState, f"{planner}/get_state")
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(node)
+
+    def is_heard(self) -> bool:
+        """Whether the node has come, and listens to everything."""
+        publishers = (*self._publishers.values(), self._clock)
+        return all(publisher.get_subscription_count() for publisher in publishers) and self._state.service_is_ready()
+
+    def publish(self, topic: str, cdr: bytes) -> None:
+        """One message."""
+        self._publishers[topic].publish(cdr)
+
+    def clock(self, now_ns: int) -> None:
+        """Simulated time."""
+        self._clock.publish(Clock(clock=time_message(now_ns)))
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Serve this side's callbacks until `done()` or the timeout; whether it is done."""
+        deadline = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.02)
+        return done()
+
+    def is_taken(self, timeout_s: float) -> bool:
+        """Whether the node has taken what was published: it answers a service after all that had come before the question."""
+        return self.wait(self._state.call_async(GetState.Request()).done, timeout_s)
+
+    def close(self) -> None:
+        """Serve nothing any more."""
+        self._executor.shutdown()
 
 
 @dataclass

@@ -88,7 +88,7 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
         stamp_ns=t0_ns,
         epoch=snapshot.epoch,
         frames=frames,
-        history=_history(poses),
+        history=history_of(poses),
         ego_t0=poses[-1],
         navigation=snapshot.navigation,
         signals=_signals(buffers.profile, poses, samples),
@@ -165,7 +165,8 @@ def _contradiction(poses: Sequence[EgoPose]) -> str:
     return f"odometry: poses of {seconds:.1f} s imply {implied:.2f} m/s, twists say {said:.2f} m/s, limit {limit:.2f} apart"
 
 
-def _history(poses: Sequence[EgoPose]) -> EgoHistory:
+def history_of(poses: Sequence[EgoPose]) -> EgoHistory:
+    """The ego history of poses at its steps, the last one t0. Raises InvalidInput for what float32 cannot hold."""
     t0 = poses[-1]
     ego_t0_from_odom = t0.odom_from_ego.T
     xyz = (np.stack([pose.position for pose in poses]) - t0.position) @ t0.odom_from_ego
@@ -180,7 +181,7 @@ def _signals(profile: InputProfile, poses: Sequence[EgoPose], samples: Sequence[
         return None
 
     def column(signal: str, values: Iterable[float]) -> F32 | None:
-        with np.errstate(over="ignore"):  # as in _history
+        with np.errstate(over="ignore"):  # as in history_of
             return np.array([*values], np.float64).astype(np.float32) if signal in declared else None
 
     return EgoSignals(

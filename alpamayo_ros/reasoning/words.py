@@ -109,7 +109,7 @@ _ADJECTIVES: dict[ComponentCategory, str] = {
     "yield_stop_control": "all-way",
     "odd_constraint": "heavy|dense",
     "routing_intent": "upcoming|left|right|left-hand|right-hand",
-    "critical_object": "slow|slower|slowing|slow-moving|stopped|parked|double-parked|lead|leading|oncoming|crossing"
+    "critical_object": "slow|slower|slowing|slow-moving|stopped|parked|double-parked|broken-down|lead|leading|oncoming|crossing"
     "|cross-traffic|merging|braking|white|black|red|blue|grey|gray|silver|dark|yellow|green",
     "road_event": "sharp|gentle|tight|left|right|rightward|leftward|left-hand|right-hand|narrow|downhill|uphill|curving|curvy",
     "lane": "left|right|same|current|adjacent|opposite|ego|open|through|bike|main|closed",
@@ -118,8 +118,8 @@ _NOUNS: dict[ComponentCategory, str] = {
     "traffic_light": r"traffic (?:light|signal)s?|(?:signal )?lights?|light signal|arrow(?! board)",
     "yield_stop_control": r"(?:stop|yield)[ -](?:signs?|lines?|bar|controlled|controls?)",
     "odd_constraint": "construction(?: zone| cones| barrels)?|work[ -]?zone|road ?work(?: cones)?|cone taper|cones?|barrels?"
-    "|lane closure|rain|fog|snow|ice|glare|low visibility|limited visibility|night|school bus|rail(?:way|road)?(?: crossing)?"
-    "|level crossing|emergency vehicle|ambulance|fire (?:truck|engine)|police car",
+    "|barriers?|lane closure|rain|fog|snow|ice|glare|low visibility|limited visibility|night|school bus"
+    "|rail(?:way|road)?(?: crossing)?|level crossing|emergency vehicle|ambulance|fire (?:truck|engine)|police car",
     "routing_intent": "exit(?: ramp| lane)?|off-?ramp|on-?ramp|slip lane|(?:left|right)-?turn(?:-only)? lane|turn[ -]only"
     "|route|destination",
     "critical_object": rf"{_VEHICLE}|pedestrians?(?! cross(?:ing|walk)s?\b)|pedestrians?(?= crossing (?:the|from|in)\b)"
@@ -145,7 +145,7 @@ ATTRIBUTES: dict[ComponentCategory, tuple[tuple[str, str, str], ...]] = {
         ("type", "cyclist", r"\bcyclist|\bbicycle"),
         ("type", "vehicle", rf"\b{_VEHICLE}"),
         ("role", "lead", r"\blead(?:ing)?\b"),
-        ("motion", "stopped", r"\bstopped|\bparked|\bdouble-parked|\bstanding"),
+        ("motion", "stopped", r"\bstopped|\bparked|\bdouble-parked|\bbroken-down|\bstanding"),
         ("motion", "cutting_in", r"\bcut(?:s|ting)?[ -]in\b|\bmerging"),
         ("motion", "crossing", r"\bcross(?:es|ing)?\b|\bcross-traffic"),
         ("motion", "slowing", r"\bslows|\bslowing|\bbrak(?:es|ing)|\breduc"),

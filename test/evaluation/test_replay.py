@@ -138,11 +138,11 @@ def test_recorded_commands_reach_the_planner_unless_another_one_is_given(
     with BagWriter(tmp_path / "bag") as writer:
         for number, record in enumerate(read_bag(bag)):
             writer.write(record.topic, record.type_name, record.log_ns, record.cdr)
-            if number == 100:
+            if number == 200:
                 made = message("std_msgs/msg/Header")(time(record.log_ns // 10**9, 0), "")
                 command = message(kind)(made, 1, 30.0, "Main St", time(record.log_ns // 10**9 + 60, 0))
                 writer.write(NAVIGATION, kind, record.log_ns, command)
-    for given in (None, navigation_of("turn_right 5", 2 * 10**18)):
+    for given in (None, navigation_of("turn_right 5", 4 * 10**18)):
         with closing(Replay(tmp_path / "bag", rig, "kinematic", str(tmp_path / "profile.yaml"), navigation=given)) as replay:
             seen = [cycle.observation.navigation for cycle in replay.cycles() if cycle.observation is not None]
         if given is None:

@@ -2,24 +2,42 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from simulation.made import busy, episode, street
 
 from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import base_from_optical, camera_from_info, nominal_camera
+from alpamayo_ros.evaluation.replay import EGO_SIGNALS, NAVIGATION
 from alpamayo_ros.geometry import rotation_from_quaternion, rotation_z, transform, yaw_of
+from alpamayo_ros.pipeline.decode import ego_signals, navigation
 from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.simulation.bag import NOISE_SIGMA, MadeBag, make_bag
-from alpamayo_ros.simulation.render import render
-from alpamayo_ros.simulation.scene import scene_at, static_scene
-from alpamayo_ros.simulation.world import ego_at, make_world
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.simulation.bag import MadeBag, make_bag, write_episode
+from alpamayo_ros.simulation.recording import at
+from alpamayo_ros.simulation.rendering import Stage
+from alpamayo_ros.simulation.road import Piece
+from alpamayo_ros.simulation.scenario import Command, Look, Start
+from alpamayo_ros.types import F64, InvalidInput, role_index
 
-DURATION_S = 2.0
+DURATION_S, SPEED_MPS = 2.0, 8.0
+COMMAND = Command("turn_left", 45.0, 50.0, road_name="Main St")
+DRIVE = episode(
+    replace(
+        busy(),
+        roads=(street(Piece(30.0, 0.0), Piece(30.0, 0.04), Piece(240.0, 0.0)),),
+        start=Start(40.0, SPEED_MPS),
+        commands=(COMMAND,),
+        look=Look(noise_sigma=2.0),
+        duration_s=DURATION_S,
+    )
+)
+"""Into a bend, past one of each."""
 
 
 def tiny_rig(**camera_fields: Any) -> Rig:
@@ -36,7 +54,7 @@ RIG = tiny_rig()
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeBag]:
     path = tmp_path_factory.mktemp("made") / "bag"
-    return path, make_bag(path, RIG, DURATION_S, seed=3)
+    return path, write_episode(path, RIG, DRIVE)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +77,7 @@ def digest(records: list[Record]) -> str:
 def test_every_camera_and_the_odometry_come_at_the_rates_of_the_rig(made: tuple[Path, MadeBag], records: list[Record]) -> None:
     path, summary = made
     counts = {name: info.count for name, info in bag_topics(path).items()}
-    expected = {"/tf_static": 1, RIG.odometry.topic: 200}
+    expected = {"/tf_static": 1, "/tf": 200, RIG.odometry.topic: 200, EGO_SIGNALS: 100, NAVIGATION: 6}
     expected |= {topic: 20 for camera in RIG.cameras.values() for topic in (camera.topic, camera.info_topic)}
     assert counts == expected == Counter(record.topic for record in records)
     assert summary.messages == len(records) == sum(expected.values())
@@ -67,14 +85,13 @@ def test_every_camera_and_the_odometry_come_at_the_rates_of_the_rig(made: tuple[
     assert summary.bytes == sum(file.stat().st_size for file in path.iterdir()) > sum(len(r.cdr) for r in records)
 
 
-def test_the_same_arguments_give_the_same_messages_and_another_seed_others(tmp_path: Path, records: list[Record]) -> None:
-    make_bag(tmp_path / "again", RIG, DURATION_S, seed=3)
-    make_bag(tmp_path / "other", RIG, DURATION_S, seed=4)
-    assert digest(list(read_bag(tmp_path / "again"))) == digest(records)
-    other = list(read_bag(tmp_path / "other"))
-    assert digest(other) != digest(records)
+def test_the_same_arguments_give_the_same_messages_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("one", 3), ("again", 3), ("other", 4)):
+        assert make_bag(tmp_path / name, RIG, 1.0, seed).duration_s == 1.0
+    one, again, other = (list(read_bag(tmp_path / name)) for name in ("one", "again", "other"))
+    assert digest(one) == digest(again) != digest(other)
     topic = RIG.cameras["front_wide"].topic
-    assert messages(other, topic)[0].data.tobytes() != messages(records, topic)[0].data.tobytes()
+    assert messages(one, topic)[0].data.tobytes() != messages(other, topic)[0].data.tobytes()
 
 
 def test_the_cameras_expose_together_and_each_message_is_logged_after_its_stamp(records: list[Record]) -> None:
@@ -84,7 +101,7 @@ def test_the_cameras_expose_together_and_each_message_is_logged_after_its_stamp(
     assert set(np.diff(first)) == {100_000_000}
     assert first[0] > 1_600_000_000 * 1_000_000_000
     for record in records:
-        if record.topic != "/tf_static":
+        if not record.topic.startswith("/tf"):
             delay_ns = record.log_ns - stamp_ns(deserialize(record.cdr, record.type_name))
             assert 0 < delay_ns < 50_000_000
 
@@ -132,28 +149,29 @@ def test_odometry_moves_as_its_twist_says(records: list[Record]) -> None:
     assert yaw[-1] > 0.05  # it does turn
 
 
-def test_a_frame_shows_the_world_at_its_stamp_from_its_mount_with_the_noise_of_a_sensor(records: list[Record]) -> None:
-    world = make_world(3, DURATION_S)
-    static = static_scene(world)
-    for role, k in (("front_wide", 0), ("rear_left", 13)):
-        camera = RIG.cameras[role]
-        msg = messages(records, camera.topic)[k]
-        seen = cv2.imdecode(msg.data, cv2.IMREAD_COLOR_RGB)
-        assert (msg.format, seen.shape) == ("jpeg", (90, 160, 3))
-        ego = ego_at(world, np.array([0.1 * k]))
-        pose = transform(rotation_z(float(ego.yaw_rad[0])), ego.xyz[0]) @ base_from_optical(camera.mount)
-        ideal = render(scene_at(static, world, 0.1 * k), nominal_camera(camera), pose)
-        # JPEG halves the colours' resolution: the median, not the mean, is free of what it does along edges.
-        error = np.abs(seen.astype(float) - ideal)
-        assert 0.3 * NOISE_SIGMA < np.median(error) < NOISE_SIGMA
-        assert abs((seen.astype(float) - ideal).mean()) < 1.0  # noise does not brighten
-        wrong_time = render(scene_at(static, world, 1.9), nominal_camera(camera), pose)
-        assert (np.abs(seen.astype(float) - wrong_time) > 40).sum() > (error > 40).sum()
+def rendered(t_s: float, role: str, tick: int) -> F64:
+    """What a camera sees at an instant, with the noise of a tick."""
+    now = at(DRIVE, t_s)
+    odom_from_ego = transform(rotation_z(now.ego.yaw_rad), np.append(now.ego.xy_m, 0.0))
+    odom_from_optical = odom_from_ego @ base_from_optical(RIG.cameras[role].mount)
+    noise_key = (DRIVE.scenario.seed, role_index(role), 100 * tick)
+    return Stage(DRIVE.scenario).picture(now, nominal_camera(RIG.cameras[role]), odom_from_optical, noise_key).astype(float)
+
+
+@pytest.mark.parametrize(("role", "k"), [("front_wide", 0), ("rear_left", 13)])
+def test_a_frame_shows_the_world_at_its_stamp_from_its_mount(records: list[Record], role: str, k: int) -> None:
+    msg = messages(records, RIG.cameras[role].topic)[k]
+    seen = cv2.imdecode(msg.data, cv2.IMREAD_COLOR_RGB).astype(float)
+    assert (msg.format, seen.shape) == ("jpeg", (90, 160, 3))
+    right, wrong = (np.abs(seen - rendered(t_s, role, k)) for t_s in (0.1 * k, 1.9))
+    # JPEG halves the colours' resolution: the median, not the mean, is free of what it does along edges.
+    assert np.median(right) < 3.0
+    assert (wrong > 40).sum() > (right > 40).sum()
 
 
 def test_stamp_offset_rate_and_raw_transport_of_the_rig_are_obeyed(tmp_path: Path, records: list[Record]) -> None:
     rig = tiny_rig(stamp_offset_ms=30.0, rate_hz=5.0, transport="raw")
-    make_bag(tmp_path / "bag", rig, DURATION_S, seed=3)
+    write_episode(tmp_path / "bag", rig, DRIVE)
     camera = rig.cameras["rear_tele"]
     raw = messages(list(read_bag(tmp_path / "bag", topics=[camera.topic])), camera.topic)
     assert bag_topics(tmp_path / "bag")[camera.topic].type_name == "sensor_msgs/msg/Image"
@@ -166,15 +184,59 @@ def test_stamp_offset_rate_and_raw_transport_of_the_rig_are_obeyed(tmp_path: Pat
     assert np.abs(smooth_raw - smooth_encoded).mean() < 1.5
 
 
+def test_a_camera_faster_than_the_world_sees_what_is_between_its_steps(tmp_path: Path) -> None:
+    """A parked car is passed: at 30 Hz every frame differs from the one before, though the world has 10 steps a second."""
+    quiet = replace(DRIVE, scenario=replace(DRIVE.scenario, look=Look(noise_sigma=0.0), duration_s=0.5))
+    rig = tiny_rig(rate_hz=30.0, transport="raw")
+    write_episode(tmp_path / "bag", rig, quiet)
+    frames = messages(list(read_bag(tmp_path / "bag")), rig.cameras["rear_tele"].topic)
+    assert np.diff([stamp_ns(m) for m in frames]).tolist() == pytest.approx([1e9 / 30] * 14, abs=1)
+    assert all((one.data != other.data).any() for one, other in pairwise(frames))
+
+
+def test_a_drive_that_ended_early_is_recorded_to_its_end(tmp_path: Path) -> None:
+    cut = replace(DRIVE, snapshots=DRIVE.snapshots[:8], egos=DRIVE.egos[:71])
+    summary = write_episode(tmp_path / "bag", RIG, cut)
+    counts = {name: info.count for name, info in bag_topics(tmp_path / "bag").items()}
+    assert summary.duration_s == pytest.approx(0.7)
+    assert (counts[RIG.odometry.topic], counts[RIG.cameras["front_wide"].topic]) == (70, 7)
+
+
+def test_tf_is_the_odometry_and_ego_signals_are_the_vehicles(records: list[Record]) -> None:
+    odometry, moved = messages(records, RIG.odometry.topic), messages(records, "/tf")
+    for pose, tree in zip(odometry, moved, strict=True):
+        (stamped,) = tree.transforms
+        assert (stamped.header, stamped.child_frame_id) == (pose.header, RIG.base_frame)
+        place, there = stamped.transform.translation, pose.pose.pose.position
+        assert (place.x, place.y, stamped.transform.rotation) == (there.x, there.y, pose.pose.pose.orientation)
+    signals = [ego_signals(msg) for msg in messages(records, EGO_SIGNALS)]
+    assert np.diff([s.stamp_ns for s in signals]).tolist() == [20_000_000] * (len(signals) - 1)
+    for k in (0, 37, 99):
+        assert signals[k].steering_angle_rad == pytest.approx(DRIVE.egos[2 * k].steering_rad, abs=1e-7)
+        assert signals[k].turn_indicator == DRIVE.egos[2 * k].indicator
+    assert signals[99].steering_angle_rad > 0.02, "it does turn"
+
+
+def test_navigation_is_said_while_a_command_is_given_and_not_carried_out(records: list[Record]) -> None:
+    said = [navigation(msg) for msg in messages(records, NAVIGATION)]
+    assert {(s.maneuver, s.road_name) for s in said} == {("turn_left", "Main St")}
+    along = [COMMAND.at_m - s.distance_m for s in said]
+    np.testing.assert_allclose(np.diff(along), 0.1 * SPEED_MPS, atol=1e-4)
+    assert COMMAND.given_from_m <= along[0] < COMMAND.given_from_m + 0.1 * SPEED_MPS
+    assert COMMAND.at_m - 0.1 * SPEED_MPS <= along[-1] < COMMAND.at_m
+
+
 def test_what_cannot_be_made_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     wide = RIG.cameras["rear_tele"].mount.model_copy(update={"hfov_deg": 190.0})
-    for rig, out, duration_s, seed, expected in (
-        (RIG, "there", 1.0, 0, "does not exist yet"),
-        (RIG, "new", 0.0, 0, "duration"),
-        (RIG, "new", 1.0, -1, "seed"),
-        (tiny_rig(mount=wide), "new", 1.0, 0, "pinhole cannot have"),
+    for rig, out, expected in ((RIG, "there", "does not exist yet"), (tiny_rig(mount=wide), "new", "pinhole cannot have")):
+        with pytest.raises(InvalidInput, match=expected):
+            write_episode(tmp_path / out, rig, DRIVE)
+    for duration_s, seed, family, expected in (
+        (0.0, 0, "town", "duration"),
+        (1.0, -1, "town", "seed"),
+        (1.0, 0, "nowhere", "family 'nowhere'"),
     ):
         with pytest.raises(InvalidInput, match=expected):
-            make_bag(tmp_path / out, rig, duration_s, seed)
+            make_bag(tmp_path / "new", RIG, duration_s, seed, family)
     assert [p.name for p in tmp_path.iterdir()] == ["there"]

@@ -68,7 +68,7 @@ def write_clip(clip: Clip, out: Path, rate_hz: float) -> Converted:
     last_ns = first_ns
     merged = heapq.merge(*streams, key=lambda due: due.log_ns)
     with BagWriter(out) as bag:
-        transforms = messages.static_transforms(rig.base_frame, places, first_ns)
+        transforms = messages.transforms(rig.base_frame, places, first_ns)
         bag.write("/tf_static", "tf2_msgs/msg/TFMessage", first_ns, transforms)
         for due in track(merged, "converting", total, console=Console(stderr=True)):
             bag.write(due.topic, due.type_name, due.log_ns, due.message)

@@ -16,6 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from alpamayo_ros.bags import BagWriter, bag_span, bag_topics, deserialize, read_bag
+from alpamayo_ros.evaluation.replay import EGO_SIGNALS
 from alpamayo_ros.geometry import inverse, quaternion_from_rotation, rotation_from_quaternion, transform
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import F64, EngineFailure
@@ -56,10 +57,10 @@ def _size(bag: Path) -> int:
 def lengthen(bag: Path, rig: Rig, out: Path, repeats: int) -> None:
     """Write a bag that drives the stretch of another again and again, each time from where it ended, in one drive.
 
-    It has the rig's topics, whose messages begin with a stamp that can be moved on, and /tf_static once; others are named on
-    stderr and left out.
+    It has the rig's topics and ego signals, whose messages begin with a stamp that can be moved on, and /tf_static once;
+    others are named on stderr and left out.
     """
-    stamped = {rig.odometry.topic, *(name for camera in rig.cameras.values() for name in (camera.topic, camera.info_topic))}
+    stamped = {rig.odometry.topic, EGO_SIGNALS, *(name for camera in rig.cameras.values() for name in (camera.topic, camera.info_topic))}
     topics = [topic for topic in bag_topics(bag) if topic in {*stamped, "/tf_static"}]
     if others := [topic for topic in bag_topics(bag) if topic not in topics]:
         print(f"left out of the long bag, not being of rig {rig.name}: {', '.join(others)}", file=sys.stderr)

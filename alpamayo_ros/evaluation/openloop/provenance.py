@@ -26,7 +26,7 @@ GIT = "git"
 LIBRARIES = ("numpy", "opencv-python-headless", "simplejpeg", "rosbags", "torch")
 """Those that pixels, messages and plans go through."""
 
-_NOT_ASKED = ("cli.py", "nodes", "simulation", "training", "evaluation/report", "evaluation/viewing", "evaluation/conversion")
+_NOT_ASKED = ("cli", "nodes", "simulation", "training", "evaluation/report", "evaluation/viewing", "evaluation/conversion")
 """Of the package: neither plans nor their figures go through it."""
 
 _PACKAGE = Path(types.__file__).resolve().parent  # of the sources, where they are linked to

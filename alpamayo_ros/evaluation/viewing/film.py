@@ -96,9 +96,9 @@ def write_mp4(scenes: Iterable[Scene], path: Path) -> None:
     """H.264 that browsers play, 1920 x 1080; every scene is shown until the next one's t0."""
     pages = Pages(FILM_PX)
     timed = _timed(scenes)
-    _encode(
+    encode(
         MP4,
-        pages,
+        (pages.width, pages.height),
         ((av.VideoFrame.from_ndarray(pages.page(scene), format="rgb24"), lasts_ns) for scene, lasts_ns in timed),
         path,
     )
@@ -112,15 +112,17 @@ def write_gif(scenes: Iterable[Scene], path: Path) -> None:
     # The colours furthest apart, not the most frequent: a traffic light and the driven path are few pixels.
     sample = Image.fromarray(np.vstack([page[::2, ::2] for page, _ in first]))
     palette = sample.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
-    _encode(GIF, pages, ((_indexed(page, palette), lasts_ns) for page, lasts_ns in chain(first, drawn)), path)
+    encode(
+        GIF, (pages.width, pages.height), ((_indexed(page, palette), lasts_ns) for page, lasts_ns in chain(first, drawn)), path
+    )
 
 
-def _encode(coding: Coding, pages: Pages, frames: Iterable[tuple[av.VideoFrame, int]], path: Path) -> None:
-    """Write frames with how long each lasts, ns."""
+def encode(coding: Coding, size: tuple[int, int], frames: Iterable[tuple[av.VideoFrame, int]], path: Path) -> None:
+    """Write frames of (width, height) px with how long each lasts, ns."""
     tick = Fraction(1, coding.ticks_hz)
     with av.open(str(path), "w", options=coding.container) as film:
         stream = cast("av.VideoStream", film.add_stream(coding.codec, rate=NOMINAL_HZ, options=coding.encoder))
-        stream.width, stream.height, stream.pix_fmt = pages.width, pages.height, coding.pixels
+        (stream.width, stream.height), stream.pix_fmt = size, coding.pixels
         stream.codec_context.time_base = tick
         shown_ns = 0
         for frame, lasts_ns in frames:

@@ -17,9 +17,14 @@ from alpamayo_ros.evaluation.openloop.results import (
     Setup,
     Window,
 )
+from alpamayo_ros.simulation.closed_loop.settings import start_ns
+from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.types import EgoHistory, EgoPose, Plan, Request, Trajectory
 
 BUNDLE = "made"
+START_NS = start_ns(make_scenario("town", 0))
+"""As `make_bag` stamps its first message."""
+
 STAGES = ("observe", "infer", "rollout", "reasoning", "total")
 TRACES = (
     "Keep the lane since the road ahead is clear.",
@@ -57,7 +62,7 @@ def plan(t0_ns: int, candidates: tuple[Trajectory, ...], text: str, rng: np.rand
 
 def made_bag(name: str, windows: int, seed: int, known_points: int = 64) -> BagEvaluation:
     """The last windows of a bag know less of the future; the blanked bundle and the baseline are worse than the bundle."""
-    rng, start_ns = np.random.default_rng(seed), 1_700_000_000_000_000_000
+    rng, start_ns = np.random.default_rng(seed), START_NS
     made: list[Window] = []
     for i in range(windows):
         t0_ns = start_ns + 2_000_000_000 + i * 500_000_000

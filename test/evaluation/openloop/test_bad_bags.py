@@ -13,8 +13,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from alpamayo_ros.bags import BagWriter, Record, deserialize, message, read_bag, serialize
+from alpamayo_ros.bags.messages import typestore
 from alpamayo_ros.evaluation.openloop.results import KINEMATIC, BagEvaluation, Setup
 from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
+from alpamayo_ros.evaluation.replay import EGO_SIGNALS, NAVIGATION
 from alpamayo_ros.profile import Rig, read_profile
 from alpamayo_ros.simulation.bag import make_bag
 from alpamayo_ros.types import InvalidInput, Request
@@ -90,13 +92,13 @@ def test_a_topic_that_is_required_and_not_there(topic: str, bag: Path, setup: Se
     wanted = {ODOMETRY: "nav_msgs/msg/Odometry", FRONT_TELE: "sensor_msgs/msg/CompressedImage"}[topic]
     assert f"has no {topic} ({wanted}), which rig seven_camera declares" in text
     assert "it holds " in text
-    assert "/sensing/camera/front_wide/image/compressed (30 sensor_msgs/msg/CompressedImage)" in text
+    assert "/sensing/camera/front_left/image/compressed (30 sensor_msgs/msg/CompressedImage)" in text
     assert text.endswith(f"; see alpamayo doctor {tmp_path / 'bag'}")
     assert len(text) < 1000
 
 
 def test_a_topic_that_is_there_and_empty_is_not_there(bag: Path, setup: Setup, tmp_path: Path) -> None:
-    store = get_typestore(Stores.ROS2_KILTED)
+    store = typestore()
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {r.topic: r.type_name for r in read_bag(bag)}
         by_topic = {topic: writer.add_connection(topic, kind, typestore=store) for topic, kind in connections.items()}
@@ -130,7 +132,7 @@ def test_a_type_that_was_recorded_with_another_definition(bag: Path, setup: Setu
     foreign.register(get_types_from_msg("std_msgs/Header header\nfloat64 x", "nav_msgs/msg/Odometry"))
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {}
-        for record in read_bag(bag):
+        for record in without(EGO_SIGNALS)(read_bag(bag)):
             if record.topic not in connections:
                 connections[record.topic] = writer.add_connection(record.topic, record.type_name, typestore=foreign)
             writer.write(connections[record.topic], record.log_ns, record.cdr)
@@ -281,7 +283,7 @@ def test_a_recording_of_a_loop_counts_a_window_once(bag: Path, setup: Setup, tmp
 
 
 def commands(records: Records) -> Records:
-    """A turn is asked for at 1 s, and the signals come at 50 Hz."""
+    """A turn is asked for at 1 s."""
     time, header = message("builtin_interfaces/msg/Time"), message("std_msgs/msg/Header")
     for number, record in enumerate(records):
         stamp = time(record.log_ns // 10**9, record.log_ns % 10**9)
@@ -289,11 +291,7 @@ def commands(records: Records) -> Records:
             expires = time(record.log_ns // 10**9 + 60, 0)
             kind = "alpamayo_ros/msg/NavigationCommand"
             command = message(kind)(header(stamp, ""), 1, 30.0, "Main St", expires)
-            yield Record("/alpamayo_planner/navigation", kind, record.log_ns, serialize(command, kind))
-        if record.topic == ODOMETRY:
-            kind = "alpamayo_ros/msg/EgoSignals"
-            signals = message(kind)(header(stamp, ""), 0.01, 1, 0.2)
-            yield Record("/alpamayo_planner/ego_signals", kind, record.log_ns, serialize(signals, kind))
+            yield Record(NAVIGATION, kind, record.log_ns, serialize(command, kind))
         yield record
 
 
@@ -304,7 +302,8 @@ def test_signals_that_the_profile_wants_are_read_and_required(bag: Path, setup: 
     wanting = replace(setup, profile=str(tmp_path / "profile.yaml"))
     found = evaluate_bag(changed(bag, tmp_path / "bag", commands), wanting)
     assert len(found.windows) == 5
-    assert found.coverage.messages["/alpamayo_planner/ego_signals"] == 300
-    assert found.coverage.messages["/alpamayo_planner/navigation"] == 1
+    assert found.coverage.messages[EGO_SIGNALS] == 50 * SECONDS
+    assert found.coverage.messages[NAVIGATION] == 1
     assert found.coverage.messages_refused == {}
-    assert "has no /alpamayo_planner/ego_signals (alpamayo_ros/msg/EgoSignals)" in refusal(bag, wanting)
+    text = refusal(changed(bag, tmp_path / "less", without(EGO_SIGNALS)), wanting)
+    assert f"has no {EGO_SIGNALS} (alpamayo_ros/msg/EgoSignals)" in text

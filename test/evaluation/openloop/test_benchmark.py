@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alpamayo_ros.bags import BagWriter, bag_topics, deserialize, read_bag
+from alpamayo_ros.bags import bag_topics, deserialize, read_bag
 from alpamayo_ros.evaluation.openloop import benchmark
 from alpamayo_ros.evaluation.openloop.benchmark import lengthen
 from alpamayo_ros.evaluation.replay import replay_bag
@@ -23,18 +23,13 @@ def test_a_bag_of_one_file_is_lengthened_without_what_has_no_stamp(
     """/tf begins with the length of an array, where others have a stamp."""
     rig, _ = small_rig
     make_bag(tmp_path / "short", rig, duration_s=0.5)
-    with BagWriter(tmp_path / "more") as writer:
-        for record in read_bag(tmp_path / "short"):
-            writer.write(*record)
-            if record.topic == "/tf_static":
-                writer.write("/tf", record.type_name, record.log_ns, record.cdr)
 
     def evaluated(bag: Path, *_: object) -> dict[str, Any]:
-        assert set(bag_topics(bag)) == set(bag_topics(tmp_path / "short"))
+        assert {*bag_topics(bag), "/tf"} == set(bag_topics(tmp_path / "short"))
         return {"windows": 9, "seconds": {"bags": 1.0, "summary": 0.1, "report": 0.1}}
 
     monkeypatch.setattr(benchmark, "_evaluated", evaluated)
-    figures = benchmark.bench_evaluate(tmp_path / "more" / "more.mcap", rig, "seven_camera", 0.0, tmp_path / "out")
+    figures = benchmark.bench_evaluate(tmp_path / "short" / "short.mcap", rig, "seven_camera", 0.0, tmp_path / "out")
     assert figures["bag_s"] > 0.4
     assert "left out of the long bag, not being of rig seven_camera: /tf\n" in capsys.readouterr().err
 
@@ -45,7 +40,7 @@ def test_a_repeated_stretch_goes_on_where_it_ended(tmp_path: Path, small_rig: tu
     lengthen(tmp_path / "short", rig, tmp_path / "long", repeats=3)
     once, thrice = bag_topics(tmp_path / "short"), bag_topics(tmp_path / "long")
     assert {name: topic.count for name, topic in thrice.items()} == {
-        name: topic.count * (1 if name == "/tf_static" else 3) for name, topic in once.items()
+        name: topic.count * (1 if name == "/tf_static" else 3) for name, topic in once.items() if name != "/tf"
     }
     poses = [ego_pose(deserialize(r.cdr, r.type_name), rig) for r in read_bag(tmp_path / "long", [rig.odometry.topic])]
     steps_ns = np.diff([pose.stamp_ns for pose in poses])

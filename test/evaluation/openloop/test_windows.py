@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
 from alpamayo_ros.bags import BagWriter, read_bag
+from alpamayo_ros.bags.messages import typestore
 from alpamayo_ros.evaluation.metrics import plan_deviation_m
 from alpamayo_ros.evaluation.openloop import windows
 from alpamayo_ros.evaluation.openloop.provenance import of_inputs
@@ -251,11 +251,11 @@ def rewritten(bag: Path, out: Path, plugin: StoragePlugin, compression: Compress
     writer = Writer(out, version=9, storage_plugin=plugin)
     if compression:
         writer.set_compression(compression, CompressionFormat.ZSTD)
-    store, connections = get_typestore(Stores.ROS2_KILTED), dict[str, Any]()
+    connections: dict[str, Any] = {}
     with writer:
         for record in read_bag(bag):
             if record.topic not in connections:
-                connections[record.topic] = writer.add_connection(record.topic, record.type_name, typestore=store)
+                connections[record.topic] = writer.add_connection(record.topic, record.type_name, typestore=typestore())
             writer.write(connections[record.topic], record.log_ns, record.cdr)
 
 

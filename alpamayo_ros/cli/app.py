@@ -1,0 +1,41 @@
+"""What the commands share: the program that they are part of, and arguments that mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import arg
+
+Figures = dict[str, Any]
+Rig = Annotated[str, arg(metavar="NAME|FILE", help="rig: a name from config/rigs or a .yaml file")]
+Bundle = Annotated[str, arg(metavar="NAME|DIR", help="a built-in engine (kinematic) or a model bundle's folder")]
+Profile = Annotated[str, arg(metavar="NAME|FILE", help="input profile for a built-in engine")]
+
+MISSING = {"rclpy": "source your ROS 2 installation"} | {
+    library: f'pip install "alpamayo_ros[{extra}]"'
+    for extra, libraries in {
+        "evaluation": ("matplotlib", "jinja2", "av", "PIL", "rerun"),
+        "simulation": ("highway_env", "shapely"),
+        "alpasim": ("grpc",),
+        "ray": ("ray",),
+        "physical_ai_av": ("pyarrow",),
+    }.items()
+    for library in libraries
+}
+"""What to do about a library that only some commands need."""
+
+app = tyro.extras.SubcommandApp()
+
+
+def make_room(folder: Path, overwrite: bool) -> None:
+    """Make the parents of a folder that must not exist yet; with `overwrite`, delete an older bag there."""
+    import shutil
+
+    from alpamayo_ros.bags.whole import check_room
+
+    check_room(folder, overwrite)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)

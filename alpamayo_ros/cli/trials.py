@@ -1,0 +1,56 @@
+"""Commands that try the whole package: the demonstration and the benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from alpamayo_ros.cli.app import Bundle, Figures, app, make_room
+
+
+@app.command
+def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle = "kinematic") -> Figures:
+    """Make a bag, replay it over DDS into the planner node, record what it says and print a table."""
+    from alpamayo_ros.evaluation.demo import run_demo
+    from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.simulation.bag import make_bag as write
+
+    rig = "seven_camera"
+    make_room(out / "bag", overwrite=True)
+    make_room(out / "recording", overwrite=True)
+    write(out / "bag", read_rig(rig), duration_s=duration_s, seed=0)
+    return run_demo(out / "bag", out, rig, str(Path(bundle).resolve()) if Path(bundle).is_dir() else bundle)
+
+
+@app.command
+def bench(
+    what: Positional[Literal["ros", "engine", "evaluate"]],
+    bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
+    duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag")] = 60.0,
+    gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
+    bundle: Annotated[Path, arg(metavar="DIR", help="engine: a model bundle's folder")] = Path("models/ar1_nano"),
+    out: Path = Path("out/bench"),
+) -> Figures:
+    """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
+    if what == "engine":
+        from alpamayo_ros.engine.benchmark import bench_engine
+
+        return {"bench": what, **bench_engine(bundle, out)}
+    from alpamayo_ros.profile import read_profile, read_rig
+    from alpamayo_ros.simulation.bag import make_bag as write
+
+    rig = read_rig("seven_camera")
+    if bag is None:
+        bag = out / "bag"
+        make_room(bag, overwrite=True)
+        write(bag, rig, duration_s=duration_s, seed=0)
+    if what == "evaluate":
+        from alpamayo_ros.evaluation.openloop.benchmark import bench_evaluate
+
+        make_room(out / "long", overwrite=True)
+        return {"bench": what, **bench_evaluate(bag, rig, "seven_camera", gigabytes, out)}
+    from alpamayo_ros.evaluation.benchmark import bench_ros
+
+    return {"bench": what, **bench_ros(bag, rig, read_profile("seven_camera"), out)}

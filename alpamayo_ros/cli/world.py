@@ -1,0 +1,73 @@
+"""Commands of the driving world: closed loop, and labelled data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import UseAppendAction, arg
+
+from alpamayo_ros.cli.app import Figures, Profile, Rig, app
+
+
+@app.command
+def simulate(
+    suite: Annotated[str, arg(metavar="NAME", help="smoke, test, held_out, validation or train")] = "smoke",
+    bundle: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME|DIR", help="who drives: a built-in engine (none named: kinematic), a bundle, expert or always_stop"),
+    ] = (),
+    family: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="of the suite, only these families")] = (),
+    scenes: Annotated[int | None, arg(metavar="INT", help="of the suite, only so many")] = None,
+    rig: Rig = "seven_camera",
+    profile: Profile = "seven_camera",
+    ros: Annotated[bool, arg(help="through the real planner node over DDS, with /clock, instead of in process")] = False,
+    plan_hz: Annotated[float, arg(help="plans per simulated second; a controller tracks in between")] = 2.0,
+    latency_s: Annotated[
+        UseAppendAction[tuple[float, ...]],
+        arg(metavar="FLOAT", help="simulated seconds until a plan is followed; several make a sweep"),
+    ] = (),
+    deadline_s: Annotated[float, arg(help="longest time that one planning step may take")] = 30.0,
+    samples: Annotated[int, arg(help="trajectories drawn; the one nearest to the others is chosen")] = 1,
+    reasoning: Annotated[Literal["none", "full"], arg(help="whether the model writes its Chain of Causation first")] = "full",
+    workers: Annotated[int, arg(help="processes that drive")] = 1,
+    films: Annotated[int, arg(help="of drives that ended badly, per driver, at most")] = 5,
+    record: Annotated[bool, arg(help="write every drive as a bag, with pictures as the driver saw them")] = False,
+    out: Path = Path("out/simulation"),
+) -> Figures:
+    """Drive the scenes of a suite in closed loop: AlpaSim's metrics with intervals, per family, beside expert and baselines."""
+    from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
+    from alpamayo_ros.simulation.closed_loop.suite import Driver
+    from alpamayo_ros.simulation.simulate import Asked
+    from alpamayo_ros.simulation.simulate import simulate as run
+    from alpamayo_ros.simulation.suites import chosen
+    from alpamayo_ros.types import Request
+
+    request = Request(samples, reasoning)
+    drivers = tuple(Driver(name, rig, profile, ros, request) for name in bundle or ("kinematic",))
+    settings = LoopSettings(plan_hz=plan_hz, deadline_s=deadline_s)
+    asked = Asked(suite, chosen(suite, family, scenes), drivers, out, settings, latency_s or (0.0,), workers, films, record)
+    return run(asked)
+
+
+@app.command(name="make-dataset")
+def make_dataset(
+    out: Annotated[Path, arg(metavar="DIR", help="shards and index.json; what is there of the same recipe is kept")],
+    samples: Annotated[int, arg(help="labelled windows, at least")] = 20_000,
+    split: Annotated[Literal["train", "validation", "test"], arg(help="which seeds")] = "train",
+    family: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="only these; none named is all that the split may have")
+    ] = (),
+    skip: Annotated[int, arg(help="so many seeds of the split")] = 0,
+    rig: Rig = "seven_camera",
+    profile: Annotated[str, arg(metavar="NAME|FILE", help="whose pictures and history")] = "ar1_nano",
+    workers: Annotated[int, arg(help="processes that drive and draw")] = 1,
+) -> Figures:
+    """Make labelled samples from seeds alone: pictures, motion, what the expert then drove, its decision and its reason."""
+    from alpamayo_ros.profile import read_profile, read_rig
+    from alpamayo_ros.simulation.dataset import Recipe
+    from alpamayo_ros.simulation.dataset import make_dataset as make
+    from alpamayo_ros.simulation.suites import families_of
+
+    recipe = Recipe(split, read_rig(rig), read_profile(profile), family or families_of(split), skip)
+    return make(out, recipe, samples, workers)

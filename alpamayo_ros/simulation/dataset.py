@@ -1,0 +1,187 @@
+"""A data set of labelled samples from seeds alone: shards of scenes and an index of what is in them.
+
+The same recipe gives the same bytes of every shard, whatever the number of workers; a run that was cut off goes on with the
+shards that are missing. What is written can be deleted and made again anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from alpamayo_ros.bags.whole import whole_file
+from alpamayo_ros.bundle.folder import read_json
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256, files_sha256
+from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.simulation import samples as samples_module
+from alpamayo_ros.simulation.expert.label import figures
+from alpamayo_ros.simulation.families import FAMILIES
+from alpamayo_ros.simulation.samples import Scene, scene_samples
+from alpamayo_ros.simulation.shards import read_scenes, write_shard
+from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split
+from alpamayo_ros.types import InvalidInput
+
+VERSION = 1
+"""Of shards and index; raised whenever a field changes its name or meaning."""
+
+SCENES_PER_SHARD = 16
+LIBRARIES = ("numpy", "opencv-python-headless", "highway-env", "shapely")
+"""Those that motion and pictures go through."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides every byte of a data set but its length. Raises InvalidInput for families that are not for its split."""
+
+    split: Split
+    rig: Rig
+    profile: InputProfile
+    families: tuple[str, ...] = TRAINED  # scenes are taken from one after the other
+    skip: int = 0  # so many seeds of the split
+    duration_s: float | None = None  # of a drive; None is the family's own
+
+    def __post_init__(self) -> None:
+        self.rig.check_covers(self.profile)
+        if self.split not in SPLITS:
+            raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
+        wanted = TRAINED if self.split == "train" else tuple(FAMILIES)
+        if not self.families or not set(self.families) <= set(wanted):
+            raise InvalidInput(f"families for split {self.split}: want any of {', '.join(wanted)}, got {list(self.families)}")
+
+    def described(self) -> dict[str, Any]:
+        """For the index, with the versions of what it goes through."""
+        package = Path(samples_module.__file__).resolve().parents[1]
+        return {
+            "split": self.split,
+            "families": list(self.families),
+            "skip": self.skip,
+            "duration_s": self.duration_s,
+            "rig": self.rig.model_dump(mode="json"),
+            "profile": self.profile.model_dump(mode="json"),
+            "scenes_per_shard": SCENES_PER_SHARD,
+            "code": files_sha256(package, package.glob("**/*.py")),
+            "versions": {name: version(name) for name in ("alpamayo_ros", *LIBRARIES)},
+        }
+
+    def scenes(self) -> Iterator[SceneId]:
+        """Every scene: all families with the first seed, then with the next one."""
+        return (SceneId(family, seed) for seed in SPLITS[self.split][self.skip :] for family in self.families)
+
+
+def make_dataset(out: Path, recipe: Recipe, samples: int, workers: int = 1) -> dict[str, Any]:
+    """Write shards with at least so many samples, and index.json, into a folder; returns the index's figures.
+
+    Scenes are taken in the recipe's order until the samples suffice. Shards that the folder has of the same recipe are kept.
+    Raises InvalidInput for a folder of another recipe, for one that is something else, and when the seeds do not suffice.
+    """
+    if samples < 1 or workers < 1:
+        raise InvalidInput(f"want 1 sample and 1 worker or more, got {samples} and {workers}")
+    began = perf_counter()
+    said = json.loads(json.dumps({"version": VERSION, "recipe": recipe.described()}))
+    _prepare(out, said)
+    shards = _enough(_made(out, recipe, workers), samples)
+    for path in set(out.glob("shard-*")) - set(shards):
+        path.unlink()  # workers were ahead
+    contents = {path: list(read_scenes(path)) for path in shards}
+    made = _figures([scene for scenes in contents.values() for scene in scenes])
+    made["bytes"] = sum(path.stat().st_size for path in shards)
+    listed = [_described(path, scenes) for path, scenes in contents.items()]
+    _write(out, {**said, "figures": made, "shards": listed})
+    if made["samples"] < samples:
+        raise InvalidInput(
+            f"{out}: want {samples} samples, all seeds of {recipe.split} from the {recipe.skip}th on gave {made['samples']}"
+        )
+    return {**made, "seconds": perf_counter() - began, "files": [str(out / "index.json")]}
+
+
+def _prepare(out: Path, said: Mapping[str, Any]) -> None:
+    """A folder with the index of an empty data set, or one of the same recipe."""
+    index = out / "index.json"
+    if not index.exists():
+        if out.exists() and any(out.iterdir()):
+            raise InvalidInput(f"{out} is not empty and has no index.json: choose another place")
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out, said)
+    there = read_json(index)
+    if there.get("version") != said["version"]:
+        raise InvalidInput(f"{index}: want version {said['version']}, got {there.get('version')}")
+    other = [name for name, value in said["recipe"].items() if there["recipe"].get(name) != value]
+    if other:
+        raise InvalidInput(f"{out} is of another recipe, {', '.join(other)} differ: choose another place, or delete it")
+
+
+def _write(out: Path, index: Mapping[str, Any]) -> None:
+    with whole_file(out / "index.json") as file:
+        file.write((json.dumps(index, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _enough(made: Iterator[tuple[Path, int]], samples: int) -> list[Path]:
+    """The first shards that have so many samples."""
+    paths: list[Path] = []
+    held = 0
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("samples", total=samples)
+        for path, gained in made:
+            paths.append(path)
+            held += gained
+            progress.update(task, completed=min(held, samples))
+            if held >= samples:
+                break
+    made.close()  # type: ignore[attr-defined]
+    return paths
+
+
+def _made(out: Path, recipe: Recipe, workers: int) -> Iterator[tuple[Path, int]]:
+    """Every shard and the count of its samples, in order; workers are ahead by one shard each."""
+    scenes = recipe.scenes()
+    parts = iter(lambda: tuple(islice(scenes, SCENES_PER_SHARD)), ())
+    asked = ((out / f"shard-{number:05d}.tar", part) for number, part in enumerate(parts))
+    make = partial(_make_shard, recipe=recipe)
+    if workers == 1:
+        yield from ((path, make(path, part)) for path, part in asked)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    try:
+        ahead = deque((path, pool.submit(make, path, part)) for path, part in islice(asked, workers + 1))
+        while ahead:
+            path, found = ahead.popleft()
+            yield path, found.result()
+            ahead.extend((path, pool.submit(make, path, part)) for path, part in islice(asked, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
+    """Write a shard unless it is there; how many samples it has."""
+    if path.exists():
+        return sum(len(scene.windows) for scene in read_scenes(path))
+    written = write_shard(path, (scene_samples(scene, recipe.rig, recipe.profile, recipe.duration_s) for scene in part))
+    return sum(len(scene.windows) for scene in written)
+
+
+def _figures(scenes: Sequence[Scene]) -> dict[str, Any]:
+    dropped = sum((Counter(scene.dropped) for scene in scenes), Counter[str]())
+    said = asdict(figures([label for scene in scenes for label in scene.labels]))
+    return {"samples": said.pop("labels"), "scenes": len(scenes), "dropped": dict(sorted(dropped.items())), **said}
+
+
+def _described(path: Path, scenes: Sequence[Scene]) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "samples": sum(len(scene.windows) for scene in scenes),
+        "scenes": {f"{scene.id.family} {scene.id.seed}": len(scene.windows) for scene in scenes},
+    }

@@ -1,0 +1,259 @@
+"""Labelled samples: what a model sees at a t0 of an expert's drive, what was driven from then on, and why.
+
+Pictures are taken once per instant and shared by the windows that overlap. Everything follows from the scene's family and seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from alpamayo_ros.geometry import rotation_z
+from alpamayo_ros.pipeline.observe import history_of
+from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.simulation.closed_loop.loop import run_episode
+from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
+from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
+from alpamayo_ros.simulation.episode import Episode, Planned
+from alpamayo_ros.simulation.expert.intention import Cause
+from alpamayo_ros.simulation.expert.label import Label, driven, label
+from alpamayo_ros.simulation.families import make_scenario
+from alpamayo_ros.simulation.navigation import navigation_at
+from alpamayo_ros.simulation.rendering import Stage
+from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at
+from alpamayo_ros.simulation.scenario import Scenario
+from alpamayo_ros.simulation.state import Ego
+from alpamayo_ros.simulation.suites import SceneId
+from alpamayo_ros.types import (
+    F32,
+    F64,
+    HORIZON,
+    STEP_S,
+    U8,
+    Consistency,
+    Decision,
+    EgoHistory,
+    EgoSignals,
+    InvalidInput,
+    MetaAction,
+    Navigation,
+    TurnIndicator,
+    checked,
+)
+
+_STEP_MS = round(STEP_S * 1000)
+
+
+@dataclass(frozen=True)
+class Track:
+    """The ego of a drive every 0.1 s from t = 0, in the odometry frame."""
+
+    xy_m: F64  # (N, 2) rear axle
+    yaw_rad: F64  # (N,)
+    speed_mps: F64  # (N,)
+    accel_mps2: F64  # (N,)
+    steering_rad: F64  # (N,) front wheels, positive turns left
+    indicator: tuple[TurnIndicator, ...]  # N
+
+    def ego(self, step: int) -> Ego:
+        """The ego at a step."""
+        motion = (self.yaw_rad, self.speed_mps, self.accel_mps2, self.steering_rad)
+        return Ego(self.xy_m[step], *(float(values[step]) for values in motion), self.indicator[step])
+
+
+@dataclass(frozen=True)
+class Window:
+    """A t0 of a scene with its label, but for the trajectory, which the track holds."""
+
+    step: int  # of the track
+    frames: tuple[int, ...]  # indices of the scene's instants, oldest first
+    navigation: Navigation | None
+    decision: Decision
+    causes: tuple[Cause, ...]
+    text: str
+    meta_actions: tuple[MetaAction, ...]
+    consistent: Consistency
+    surprise_m: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything of a drive's samples but their pixels."""
+
+    id: SceneId
+    start_ns: int  # stamp of t = 0
+    history_steps: int
+    roles: tuple[str, ...]
+    height: int  # pixels of every picture
+    width: int
+    instants_ms: tuple[int, ...]  # at which there are pictures, after t = 0
+    track: Track
+    windows: tuple[Window, ...]
+    dropped: Mapping[str, int]  # windows that became no sample, by reason
+
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        """Of the windows."""
+        return tuple(
+            Label(
+                window.step * STEP_S,
+                window.decision,
+                window.causes,
+                window.text,
+                driven([self.track.ego(window.step + k) for k in range(HORIZON + 1)]),
+                window.meta_actions,
+                window.consistent,
+                window.surprise_m,
+            )
+            for window in self.windows
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window as a model learns from it. The label's trajectory is what was driven."""
+
+    frames: tuple[int, ...]  # indices of the scene's pictures, oldest first
+    history: EgoHistory
+    signals: EgoSignals  # all four
+    navigation: Navigation | None
+    label: Label
+
+    @property
+    def future(self) -> tuple[F32, F32]:
+        """xyz (64, 3) m and rotations (64, 3, 3) of the label's trajectory, ego_t0, as `actions_from_trajectory` takes them."""
+        way = self.label.trajectory
+        rot = np.stack([rotation_z(yaw) for yaw in way.yaw_rad.tolist()])
+        return way.xyz.astype(np.float32), rot.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class SceneSamples:
+    """A scene with its pictures; `samples` are its windows as arrays."""
+
+    scene: Scene
+    pictures: U8  # (instants, roles, H, W, 3) RGB
+
+    def __post_init__(self) -> None:
+        scene = self.scene
+        shape = len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3
+        object.__setattr__(self, "pictures", checked("pictures", self.pictures, np.uint8, *shape))
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """In the order of their t0."""
+        return tuple(_sample(self.scene, *each) for each in zip(self.scene.windows, self.scene.labels, strict=True))
+
+
+def scene_samples(scene: SceneId, rig: Rig, profile: InputProfile, duration_s: float | None = None) -> SceneSamples:
+    """Let the expert drive a scene, and label it. Raises InvalidInput as `samples_of` does, and for an unknown scene."""
+    return samples_of(run_episode(make_scenario(scene.family, scene.seed, duration_s), ExpertPolicy()), rig, profile)
+
+
+def samples_of(episode: Episode, rig: Rig, profile: InputProfile) -> SceneSamples:
+    """Label the expert's drive; pictures are of the profile's cameras, at its size.
+
+    A drive that ended with an incident has no samples. Raises InvalidInput for a rig that lacks a camera of the profile, and
+    for instants that the world does not have.
+    """
+    rig.check_covers(profile)
+    roles = tuple(role for role in profile.cameras if role in rig.cameras)
+    labels, dropped = _labels(episode, profile)
+    instants_ms = sorted({_ms(why.t0_s) + offset_ms for why in labels for offset_ms in profile.frame_offsets_ms})
+    scene = Scene(
+        id=SceneId(episode.scenario.family, episode.scenario.seed),
+        start_ns=start_ns(episode.scenario),
+        history_steps=profile.history_steps,
+        roles=roles,
+        height=profile.image_height,
+        width=profile.image_width,
+        instants_ms=tuple(instants_ms),
+        track=_track(episode),
+        windows=tuple(_window(episode, profile, instants_ms, why) for why in labels),
+        dropped=dropped,
+    )
+    return SceneSamples(scene, _pictures(scene, episode, rig))
+
+
+def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Counter[str]]:
+    """Labels of the windows whose past and future were driven, and why others have none."""
+    back = max(profile.history_steps - 1, -profile.frame_offsets_ms[0] // _STEP_MS)
+    whole = [planned for planned in episode.planned if back <= tick_of(planned.t0_s) < len(episode.snapshots) - HORIZON]
+    if episode.incident is not None:
+        return [], Counter({episode.incident.kind: len(whole)})
+    found = [label(episode, planned, _rng(episode.scenario, planned)) for planned in whole]
+    labels = [each for each in found if each is not None]
+    return labels, Counter({"surprise": len(found) - len(labels)})
+
+
+def _rng(scenario: Scenario, planned: Planned) -> np.random.Generator:
+    return np.random.default_rng([zlib.crc32(scenario.family.encode()), scenario.seed, _ms(planned.t0_s)])
+
+
+def _window(episode: Episode, profile: InputProfile, instants_ms: list[int], why: Label) -> Window:
+    step = tick_of(why.t0_s)
+    stamp_ns = start_ns(episode.scenario) + step * _STEP_MS * 1_000_000
+    return Window(
+        step,
+        tuple(instants_ms.index(step * _STEP_MS + offset_ms) for offset_ms in profile.frame_offsets_ms),
+        navigation_at(episode.scenario, episode.snapshots[step].ego, stamp_ns),
+        why.decision,
+        why.causes,
+        why.text,
+        why.meta_actions,
+        why.consistent,
+        why.surprise_m,
+    )
+
+
+def _ms(t_s: float) -> int:
+    return tick_of(t_s) * _STEP_MS
+
+
+def _track(episode: Episode) -> Track:
+    egos = [snapshot.ego for snapshot in episode.snapshots]
+    return Track(
+        xy_m=np.array([ego.xy_m for ego in egos]),
+        yaw_rad=np.array([ego.yaw_rad for ego in egos]),
+        speed_mps=np.array([ego.speed_mps for ego in egos]),
+        accel_mps2=np.array([ego.accel_mps2 for ego in egos]),
+        steering_rad=np.array([ego.steering_rad for ego in egos]),
+        indicator=tuple(ego.indicator for ego in egos),
+    )
+
+
+def _pictures(scene: Scene, episode: Episode, rig: Rig) -> U8:
+    """(instants, roles, H, W, 3)"""
+    if odd := [ms for ms in scene.instants_ms if ms % _STEP_MS]:
+        raise InvalidInput(f"pictures at {odd[:8]} ms: the world has an instant every {_STEP_MS} ms")
+    taken = np.empty((len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3), np.uint8)
+    stage, cameras = Stage(episode.scenario), SceneCameras(rig_at(rig, scene.height, scene.width))
+    for index, ms in enumerate(scene.instants_ms):
+        seen = pictures(stage, episode.snapshots[ms // _STEP_MS], cameras, scene.roles)
+        for place, role in enumerate(scene.roles):
+            taken[index, place] = seen[role]
+    return taken
+
+
+def _sample(scene: Scene, window: Window, why: Label) -> Sample:
+    """What `observe` makes of the same motion."""
+    egos = [scene.track.ego(step) for step in range(window.step - scene.history_steps + 1, window.step + 1)]
+    t0_ns = scene.start_ns + window.step * _STEP_MS * 1_000_000
+    stamps_ns = [t0_ns - back * _STEP_MS * 1_000_000 for back in reversed(range(len(egos)))]
+    return Sample(
+        frames=window.frames,
+        history=history_of([ego.pose(stamp_ns) for ego, stamp_ns in zip(egos, stamps_ns, strict=True)]),
+        signals=EgoSignals(
+            np.array([ego.speed_mps for ego in egos], np.float32),
+            np.array([ego.accel_mps2 for ego in egos], np.float32),
+            np.array([ego.steering_rad for ego in egos], np.float32),
+            tuple(ego.indicator for ego in egos),
+        ),
+        navigation=window.navigation,
+        label=why,
+    )

@@ -1,0 +1,115 @@
+"""Scenes in tar files, the same bytes for the same scenes: a JSON per scene, and a PNG per instant beside it.
+
+A PNG has the pictures of all cameras below each other, in the order of the scene's roles. Members of one scene follow each
+other and have its name up to the first dot, as in WebDataset: `town-000012.json`, `town-000012.002500.png` (ms).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from alpamayo_ros.bags.whole import whole_file
+from alpamayo_ros.evaluation.openloop.storage import from_json, to_json
+from alpamayo_ros.simulation.samples import Scene, SceneSamples
+from alpamayo_ros.types import U8, InvalidInput
+
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+"""Fast: with the noise of a sensor in them, pictures hardly become smaller with more."""
+
+
+def write_shard(path: Path, scenes: Iterable[SceneSamples]) -> tuple[Scene, ...]:
+    """Write scenes into one tar file, whole or not at all. Raises OSError when the disk refuses."""
+    written: list[Scene] = []
+    with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for taken in scenes:
+            about = json.dumps(to_json(taken.scene, lambda array: array.tolist()), allow_nan=False, separators=(",", ":"))
+            _add(tar, f"{_name(taken.scene)}.json", about.encode())
+            for ms, pictures in zip(taken.scene.instants_ms, taken.pictures, strict=True):
+                _add(tar, f"{_name(taken.scene)}.{ms:06d}.png", _png(pictures))
+            written.append(taken.scene)
+    return tuple(written)
+
+
+def read_shard(path: Path) -> Iterator[SceneSamples]:
+    """The scenes of a file that `write_shard` wrote, equal to the bit. Raises InvalidInput for what is not one."""
+    with _opened(path) as tar:
+        while member := tar.next():
+            yield _scene(tar, member, path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            yield tar
+    except (tarfile.TarError, OSError) as error:
+        raise InvalidInput(f"{path}: not a shard of scenes: {error}") from error
+
+
+def _about(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Scene:
+    where = f"{path} {member.name}"
+    try:
+        data = json.loads(_content(tar, member))
+    except ValueError as error:
+        raise InvalidInput(f"{where}: not JSON: {error}") from error
+    return from_json(Scene, data, np.array, where)
+
+
+def _scene(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> SceneSamples:
+    scene = _about(tar, member, path)
+    pictures = np.empty((len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3), np.uint8)
+    for index, ms in enumerate(scene.instants_ms):
+        name, found = f"{_name(scene)}.{ms:06d}.png", tar.next()
+        if found is None or found.name != name:
+            raise InvalidInput(f"{path}: want {name} next, got {found.name if found else 'the end'}")
+        column = _decoded(_content(tar, found))
+        if column is None or column.size != pictures[index].size:
+            raise InvalidInput(
+                f"{path} {name}: not the pictures of {len(scene.roles)} cameras at {scene.width} x {scene.height}"
+            )
+        pictures[index] = column.reshape(pictures.shape[1:])
+    return SceneSamples(scene, pictures)
+
+
+def read_scenes(path: Path) -> Iterator[Scene]:
+    """The scenes of a shard without their pictures, which is much faster. Raises InvalidInput."""
+    with _opened(path) as tar:
+        for member in tar:
+            if member.name.endswith(".json"):
+                yield _about(tar, member, path)
+
+
+def _name(scene: Scene) -> str:
+    return f"{scene.id.family}-{scene.id.seed:06d}"
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # of nobody, at the beginning of time
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    if file is None:
+        raise InvalidInput(f"{member.name}: not a file")
+    return file.read()
+
+
+def _png(pictures: U8) -> bytes:
+    """Pictures (roles, H, W, 3) below each other."""
+    column = pictures.reshape(-1, *pictures.shape[2:])
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(column, cv2.COLOR_RGB2BGR), PNG)
+    return bytes(encoded)
+
+
+def _decoded(png: bytes) -> U8 | None:
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]

@@ -1,0 +1,187 @@
+"""`alpamayo simulate`: drivers through the scenes of a suite, with the expert, a baseline and one that stops beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from alpamayo_ros.engine.loading import bundle_profile
+from alpamayo_ros.evaluation.openloop.provenance import of_code
+from alpamayo_ros.profile import read_rig
+from alpamayo_ros.simulation.bag import write_episode
+from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
+from alpamayo_ros.simulation.closed_loop.suite import WITHOUT_ENGINE, Driver, run_suite
+from alpamayo_ros.simulation.episode import Episode
+from alpamayo_ros.simulation.families import make_scenario
+from alpamayo_ros.simulation.outcomes import Outcome, outcome
+from alpamayo_ros.simulation.rendering.cameras import rig_at
+from alpamayo_ros.simulation.results.film import write_film
+from alpamayo_ros.simulation.results.page import Film, write_page
+from alpamayo_ros.simulation.results.summary import Standing, by_family, stand
+from alpamayo_ros.simulation.results.tables import markdown, terminal
+from alpamayo_ros.simulation.suites import SceneId
+from alpamayo_ros.types import InvalidInput
+
+REFERENCES = ("expert", "kinematic", "always_stop")
+"""Rows of every table: what can be reached, what needs no eyes, and what needs no plan."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to drive and what to keep of it."""
+
+    suite: str  # its name, for the title
+    scenes: tuple[SceneId, ...]
+    drivers: tuple[Driver, ...]
+    out: Path
+    settings: LoopSettings = field(default_factory=LoopSettings)
+    latencies_s: tuple[float, ...] = (0.0,)  # of the drivers asked for; references have the settings' own
+    workers: int = 1
+    films: int = 5  # per driver, of drives that ended badly
+    record: bool = False  # every drive of the drivers asked for, as a bag
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One driver under one latency."""
+
+    name: str
+    driver: Driver
+    settings: LoopSettings
+    is_asked: bool
+
+
+def simulate(asked: Asked) -> dict[str, Any]:
+    """Drive, sum up, write simulation.json, report.md, report.html, films and bags, print the table; returns the figures.
+
+    Raises InvalidInput before anything is driven, for no scenes, a driver that cannot drive, or a latency out of range.
+    """
+    if not asked.scenes:
+        raise InvalidInput(f"suite {asked.suite}: no scene is left to drive")
+    rows = [*_asked_rows(asked), *_references(asked)]
+    for row in rows:
+        row.driver.check(row.settings)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    standings, films = [], []
+    for row in rows:
+        outcomes, kept = _driven(asked, row)
+        standings.append(stand(row.name, outcomes))
+        films += kept
+    title = f"Closed loop: suite {asked.suite}"
+    about = _about(asked)
+    figures = _figures(standings)
+    files = [asked.out / "simulation.json", asked.out / "report.md", asked.out / "report.html"]
+    files[0].write_text(json.dumps(_stored(asked, standings), indent=1) + "\n", "utf-8")
+    files[1].write_text(markdown(title, about, standings), "utf-8")
+    write_page(files[2], title, about, standings, films)
+    Console().print(terminal(title, standings))
+    return figures | {"files": [str(path) for path in (*files, *(film.path for film in films))]}
+
+
+def _asked_rows(asked: Asked) -> Iterator[_Row]:
+    for driver in asked.drivers:
+        for latency_s in asked.latencies_s:
+            settings = replace(asked.settings, latency_s=latency_s)
+            late = f", {latency_s:g} s late" if latency_s else ""
+            over = " over ROS" if driver.over_ros else ""
+            yield _Row(f"{driver.name}{over}{late}", driver, settings, is_asked=True)
+
+
+def _references(asked: Asked) -> Iterator[_Row]:
+    """Those that were not asked for anyway."""
+    plain = {row.name for row in _asked_rows(asked)}
+    like = asked.drivers[0]
+    for bundle in REFERENCES:
+        if bundle not in plain:
+            yield _Row(bundle, Driver(bundle, like.rig, "front_camera"), asked.settings, is_asked=False)
+
+
+def _driven(asked: Asked, row: _Row) -> tuple[list[Outcome], list[Film]]:
+    """Outcomes of one row, in the order of the scenes, and films of the first drives that ended badly."""
+    scenarios = [make_scenario(scene.family, scene.seed) for scene in asked.scenes]
+    outcomes: list[Outcome] = []
+    films: list[Film] = []
+    workers = 1 if row.driver.over_ros else asked.workers
+    for episode in run_suite(scenarios, row.driver, row.settings, workers):
+        judged = outcome(episode)
+        outcomes.append(judged)
+        if row.is_asked and asked.record:
+            _record(asked, row, episode)
+        if row.is_asked and len(films) < asked.films and judged.scene_score == 0.0:
+            films.append(_filmed(asked, row, episode))
+    return outcomes, films
+
+
+def _filmed(asked: Asked, row: _Row, episode: Episode) -> Film:
+    scenario = episode.scenario
+    path = asked.out / "films" / f"{_slug(row.name)}-{scenario.family}-{scenario.seed}.mp4"
+    path.parent.mkdir(exist_ok=True)
+    title = f"{row.name}: {scenario.family} {scenario.seed}"
+    write_film(episode, read_rig(row.driver.rig), title, path)
+    ended = episode.failure or (episode.incident.kind.replace("_", " ") if episode.incident else "no progress")
+    return Film(path, title, ended)
+
+
+def _record(asked: Asked, row: _Row, episode: Episode) -> None:
+    """With pictures as the driver was shown them: a suite at full size would fill a disk."""
+    driver, scenario = row.driver, episode.scenario
+    sees = "kinematic" if driver.bundle in WITHOUT_ENGINE else driver.bundle
+    profile = bundle_profile(sees, driver.profile)
+    rig = rig_at(read_rig(driver.rig), profile.image_height, profile.image_width)
+    out = asked.out / "bags" / _slug(row.name) / f"{scenario.family}-{scenario.seed}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_episode(out, rig, episode)
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._" else "-" for c in name)
+
+
+def _about(asked: Asked) -> list[str]:
+    families, settings = len({scene.family for scene in asked.scenes}), asked.settings
+    return [
+        f"{len(asked.scenes)} scenes of {families} families; a plan every {1 / settings.plan_hz:g} s, tracked in between.",
+        f"The expert drives the first {settings.warm_up_s:g} s of every scene.",
+        "A simulated world says how a planner does in it, and nothing about roads.",
+    ]
+
+
+def _figures(standings: Sequence[Standing]) -> dict[str, Any]:
+    """Those of the first driver asked for, and the main one of all."""
+    first = standings[0]
+    mean = {name: value.mean for name, value in first.means.items()}
+    return {
+        "driver": first.driver,
+        "episodes": len(first.outcomes),
+        "at_fault_incidents_per_km": first.at_fault_per_km,
+        "distance_between_incidents_km": first.between_incidents.km,
+        **{name: mean[name] for name in ("scene_score", "offroad", "progress", "comfort", "close_encounter", "failed")},
+        "scene_scores": {standing.driver: standing.means["scene_score"].mean for standing in standings},
+    }
+
+
+def _stored(asked: Asked, standings: Sequence[Standing]) -> dict[str, Any]:
+    return {
+        "suite": asked.suite,
+        "settings": vars(asked.settings),
+        "made_with": of_code(),
+        "drivers": {standing.driver: _numbers(standing) for standing in standings},
+    }
+
+
+def _numbers(standing: Standing) -> dict[str, Any]:
+    return _sums(standing) | {
+        "families": {family: _sums(each) for family, each in by_family(standing).items()},
+        "episodes": [each.values() for each in standing.outcomes],
+    }
+
+
+def _sums(standing: Standing) -> dict[str, Any]:
+    distances = {"between_incidents": standing.between_incidents, "between_at_fault": standing.between_at_fault}
+    means = {name: mean._asdict() for name, mean in standing.means.items()}
+    return means | {name: distance._asdict() for name, distance in distances.items()}

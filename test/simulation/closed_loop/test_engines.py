@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulation.closed_loop.driven import ATTENTIVE, QUICK, bits, short, small_profile, told
+
+from alpamayo_ros.pipeline.cycle import Cycle
+from alpamayo_ros.profile import Rig, read_rig
+from alpamayo_ros.simulation.closed_loop import engines, sensors
+from alpamayo_ros.simulation.closed_loop.engines import EnginePolicy
+from alpamayo_ros.simulation.closed_loop.loop import run_episode
+from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, start_ns
+from alpamayo_ros.simulation.closed_loop.suite import Driver, open_policy
+from alpamayo_ros.simulation.rendering import Stage
+from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at
+from alpamayo_ros.types import InvalidInput
+
+RIG = read_rig("seven_camera")
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return small_profile(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture
+def engine(profile: str) -> Iterator[EnginePolicy]:
+    with closing(EnginePolicy(ATTENTIVE, RIG, profile, QUICK)) as policy:
+        yield policy
+
+
+@pytest.fixture
+def cycles(monkeypatch: pytest.MonkeyPatch) -> list[Cycle]:
+    """Every cycle that is run in the test."""
+    run, ran = engines.run_cycle, []
+
+    def noted(*arguments: object) -> Cycle:
+        ran.append(run(*arguments))
+        return ran[-1]
+
+    monkeypatch.setattr(engines, "run_cycle", noted)
+    return ran
+
+
+def test_an_engine_sees_the_world_at_the_very_instants_it_asks_for(engine: EnginePolicy, cycles: list[Cycle]) -> None:
+    scenario = short()
+    episode = run_episode(scenario, engine, QUICK)
+    assert len(cycles) == 3
+    stage, cameras = Stage(scenario), SceneCameras(rig_at(RIG, 48, 80))
+    for cycle, tick in zip(cycles, (5, 10, 15), strict=True):
+        seen, t0_ns = cycle.observation, start_ns(scenario) + tick * 100_000_000
+        assert seen is not None
+        assert seen.stamp_ns == t0_ns
+        frames = seen.frames["front_wide"]
+        assert [frame.stamp_ns - t0_ns for frame in frames] == [-300_000_000, -100_000_000, 0]
+        assert seen.sync_error_ms["front_wide"] == (0.0, 0.0, 0.0)
+        assert seen.odometry_extrapolated_ms == 0.0
+        for frame, at in zip(frames, (tick - 3, tick - 1, tick), strict=True):
+            drawn = pictures(stage, episode.snapshots[at], cameras, ("front_wide",))["front_wide"]
+            assert np.array_equal(frame.image, drawn)
+        egos = [snapshot.ego for snapshot in episode.snapshots[tick - 3 : tick + 1]]
+        moved = np.linalg.norm([ego.xy_m - egos[-1].xy_m for ego in egos], axis=1)
+        assert np.linalg.norm(seen.history.xyz, axis=1) == pytest.approx(moved, abs=1e-5)
+        assert seen.ego_t0.position[:2].tolist() == egos[-1].xy_m.tolist()
+
+
+def test_pictures_that_no_window_has_are_not_made(
+    engine: EnginePolicy, cycles: list[Cycle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, at = sensors.pictures, []
+
+    def noted(stage: object, snapshot: object, *others: object) -> object:
+        at.append(round(snapshot.t_s * 10))
+        return draw(stage, snapshot, *others)
+
+    monkeypatch.setattr(sensors, "pictures", noted)
+    run_episode(short(), engine, QUICK)
+    assert at == [2, 4, 5, 7, 9, 10, 12, 14, 15, 17, 19], "17 and 19 are for the t0 of the last instant, which comes no more"
+
+
+def test_what_was_driven_before_does_not_matter(engine: EnginePolicy, profile: str) -> None:
+    run_episode(short(), engine, QUICK)
+    second = run_episode(short(seed=1), engine, QUICK)
+    with closing(EnginePolicy(ATTENTIVE, RIG, profile, QUICK)) as fresh:
+        assert bits(run_episode(short(seed=1), fresh, QUICK)) == bits(second)
+    assert {plan.plan.reasoning.text for plan in second.planned} != {""}
+
+
+def test_a_crashed_engine_fails_its_drive_and_no_other(engine: EnginePolicy, profile: str) -> None:
+    crashed = run_episode(told("crash"), engine, QUICK)
+    assert crashed.failure == "at 0.5 s: the engine's process ended with status 3"
+    after = run_episode(short(), engine, QUICK)
+    assert after.failure == ""
+    assert len(after.planned) == 3
+    assert all(plan.trajectory is not None for plan in after.planned)
+
+
+def test_a_hanging_engine_fails_at_its_deadline(profile: str) -> None:
+    hasty = LoopSettings(warm_up_s=0.5, deadline_s=1.0)
+    with closing(EnginePolicy(ATTENTIVE, RIG, profile, hasty)) as policy:
+        episode = run_episode(told("hang", from_m=46.0), policy, hasty)
+    assert "no answer before the deadline, the engine's process was killed" in episode.failure
+    assert len(episode.planned) > 0, "it had planned before"
+
+
+def test_an_engine_that_refuses_politely_is_silent_after_a_while(engine: EnginePolicy) -> None:
+    episode = run_episode(told("refuse", duration_s=4.0), engine, QUICK)
+    assert episode.failure == "at 3.0 s: no plan for 2.5 s, limit 2; the last reason: out of luck"
+    assert {plan.refused for plan in episode.planned} == {"out of luck"}
+
+
+def test_navigation_is_what_holds_at_t0(engine: EnginePolicy, cycles: list[Cycle]) -> None:
+    scenario = told("", from_m=46.0)
+    episode = run_episode(scenario, engine, QUICK)
+    along = [float(scenario.route.locate(plan.ego.xy_m)[0]) for plan in episode.planned]
+    heard = [cycle.observation.navigation for cycle in cycles]
+    assert along[0] < 46.0 < along[1]
+    assert heard[0] is None
+    assert [command.distance_m for command in heard[1:]] == pytest.approx([300.0 - place for place in along[1:]], abs=1e-4)
+
+
+def test_signals_that_the_profile_declares_are_measured(tmp_path: Path, cycles: list[Cycle]) -> None:
+    declared = ["speed", "acceleration", "steering_angle", "turn_indicator"]
+    with closing(EnginePolicy("kinematic", RIG, small_profile(tmp_path, ego_signals=declared), QUICK)) as policy:
+        episode = run_episode(short(), policy, QUICK)
+    signals, egos = cycles[1].observation.signals, [snapshot.ego for snapshot in episode.snapshots[7:11]]
+    assert signals.speed_mps == pytest.approx([ego.speed_mps for ego in egos], rel=1e-6)
+    assert signals.acceleration_mps2 == pytest.approx([ego.accel_mps2 for ego in egos], rel=1e-6)
+    assert signals.steering_angle_rad == pytest.approx([ego.steering_rad for ego in egos], rel=1e-6)
+    assert signals.turn_indicator == tuple(ego.indicator for ego in egos)
+
+
+@pytest.mark.parametrize(
+    ("bundle", "changes", "words"),
+    [
+        ("kinematic", {"frame_offsets_ms": [-133, 0]}, r"looks at \[-133\] ms: the world has an instant every 100 ms"),
+        ("kinematic", {"frame_offsets_ms": [-900, 0]}, "looks 0.9 s back, the warm-up is 0.5 s long"),
+        ("kinematic", {"history_steps": 16}, "looks 1.5 s back, the warm-up is 0.5 s long"),
+        (
+            "kinematic",
+            {"cameras": {"front_tele": "required"}},
+            "anchor front_wide is not required by profile",
+        ),
+        ("kinematics", {}, "no engine 'kinematics': want one of kinematic"),
+        ("engine.own_engines:NoSuchEngine", {}, "cannot be opened.* has no attribute 'NoSuchEngine'"),
+        ("engine.own_engines:dies_opening", {}, "cannot be opened: .*no such weights"),
+    ],
+)
+def test_who_cannot_drive_here_is_refused_before_the_first_drive(
+    tmp_path: Path, bundle: str, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        open_policy(Driver(bundle, profile=small_profile(tmp_path, **changes)), QUICK)
+
+
+def test_a_rig_without_a_camera_of_the_profile_is_refused(tmp_path: Path, profile: str) -> None:
+    cameras = {role: camera for role, camera in RIG.cameras.items() if role != "rear_tele"}
+    blind = Rig.model_validate(RIG.model_copy(update={"cameras": cameras}).model_dump())
+    with pytest.raises(InvalidInput, match="rig seven_camera has no rear_tele, which profile seven_camera requires"):
+        EnginePolicy("kinematic", blind, "seven_camera", LoopSettings())
+
+
+def test_a_driver_is_called_by_the_name_of_its_bundle(engine: EnginePolicy) -> None:
+    assert Driver("always_stop").name == "always_stop"
+    assert Driver("models/ar1_nano").name == "ar1_nano"
+    assert engine.name == ATTENTIVE
+    assert engine.senses == "1 cameras of 80x48, 3 frames each; odometry, navigation"

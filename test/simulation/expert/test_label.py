@@ -1,0 +1,180 @@
+"""Labels of the expert's windows: what was driven, why, and nothing that could not be known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from simulation.made import scenario
+
+from alpamayo_ros import dynamics
+from alpamayo_ros.reasoning import parse_trace
+from alpamayo_ros.simulation.closed_loop.loop import run_episode
+from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
+from alpamayo_ros.simulation.episode import Episode, Planned
+from alpamayo_ros.simulation.expert.intention import Cause, Intention
+from alpamayo_ros.simulation.expert.label import SURPRISE_LIMIT_M, Label, any_label, driven, figures, label
+from alpamayo_ros.simulation.expert.sight import visible
+from alpamayo_ros.simulation.expert.wording import words
+from alpamayo_ros.simulation.families import FAMILIES, make_scenario
+from alpamayo_ros.simulation.scenario import Trigger
+from alpamayo_ros.simulation.state import WHEELBASE_M, Ego, Snapshot
+from alpamayo_ros.types import HORIZON, Decision, InvalidInput, Trajectory
+
+KEEPS = Decision("set_speed_tracking", "lane_keeping")
+CLEAR = (Cause("clear_road", ("road",), 0.0),)
+
+
+def egos(
+    seconds: float, accel_mps2: float, curvature_1pm: float, at: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> list[Ego]:
+    """A unicycle's motion at 100 Hz, from 8 m/s, from a place and heading in the world."""
+    n = round(seconds * 100)
+    motion = dynamics.integrate(np.full(n, accel_mps2), np.full(n, curvature_1pm), 8.0, dt_s=0.01)
+    cos, sin = np.cos(at[2]), np.sin(at[2])
+    xy = motion.xy @ np.array([[cos, sin], [-sin, cos]]) + at[:2]
+    steering = float(np.arctan(WHEELBASE_M * curvature_1pm))
+    rows = zip(xy, motion.yaw_rad + at[2], motion.speed_mps, strict=True)
+    return [Ego(place, float(yaw), float(speed), accel_mps2, steering) for place, yaw, speed in rows]
+
+
+def episode(motion: Sequence[Ego], *planned: Planned) -> Episode:
+    snapshots = tuple(Snapshot(0.1 * k, ego, (), ()) for k, ego in enumerate(motion[::10]))
+    return Episode(scenario(), "expert", snapshots, tuple(motion), planned)
+
+
+def planned(motion: Sequence[Ego], t0_s: float, trajectory: Trajectory | None = None, decision: Decision = KEEPS) -> Planned:
+    """A plan of what is driven, unless another trajectory is given."""
+    tick = round(t0_s * 100)
+    if trajectory is None:
+        trajectory = driven(motion[tick : tick + 641 : 10])
+    return Planned(t0_s, motion[tick], trajectory, intention=Intention(trajectory, decision, CLEAR, "off"))
+
+
+def labelled(motion: Sequence[Ego], plan: Planned) -> Label | None:
+    return label(episode(motion, plan), plan, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("accel_mps2", "curvature_1pm"), [(0.0, 0.0), (0.9, 0.0), (-0.7, 0.02), (0.0, -0.06)])
+def test_what_was_driven_is_the_unicycle_that_drove_it(accel_mps2: float, curvature_1pm: float) -> None:
+    made = driven(egos(6.4, accel_mps2, curvature_1pm, at=(300.0, -40.0, 2.5))[::10])
+    want = dynamics.trajectory(np.full(HORIZON, accel_mps2), np.full(HORIZON, curvature_1pm), 8.0)
+    for name in ("t_s", "yaw_rad", "speed_mps", "accel_mps2", "curvature_1pm"):
+        np.testing.assert_allclose(getattr(made, name), getattr(want, name), atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(made.xyz, want.xyz, atol=0.05)  # trapezoids of 0.1 s and of 0.01 s
+
+
+def test_whoever_stands_has_the_curvature_of_their_wheels() -> None:
+    steering = 0.3
+    stands = [Ego(np.zeros(2), 1.0, 0.0, 0.0, steering)] * 65
+    made = driven(stands)
+    np.testing.assert_allclose(made.curvature_1pm, np.tan(steering) / WHEELBASE_M)
+    assert not made.xyz.any()
+    assert not made.accel_mps2.any()
+
+
+def test_a_label_tells_what_was_intended_and_what_was_driven() -> None:
+    motion = egos(12.0, 0.0, 0.0, at=(5.0, 6.0, -1.0))
+    found = labelled(motion, planned(motion, 3.0))
+    assert found is not None
+    assert (found.t0_s, found.decision, found.causes) == (3.0, KEEPS, CLEAR)
+    assert parse_trace(found.text, 0, complete=True).decision == KEEPS
+    assert [action.action for action in found.meta_actions] == ["maintain_speed", "go_straight"]
+    assert found.consistent.agrees is True
+    assert found.surprise_m == 0.0
+
+
+def test_a_decision_that_was_not_driven_does_not_agree() -> None:
+    motion = egos(12.0, -1.5, 0.0)
+    found = labelled(motion, planned(motion, 3.0))
+    assert found is not None
+    assert found.consistent.agrees is False
+    assert "strong_decelerate" in found.consistent.why_not
+
+
+@pytest.mark.parametrize(("t0_s", "is_labelled"), [(1.9, False), (2.0, True), (3.6, True), (3.7, False)])
+def test_a_label_wants_two_seconds_before_and_a_horizon_after(t0_s: float, is_labelled: bool) -> None:
+    motion = egos(10.0, 0.0, 0.0)
+    cut = [*motion, *egos(7.0, 0.0, 0.0)]  # a plan needs a future, the episode does not have it
+    plan = planned(cut, t0_s)
+    assert (labelled(motion, plan) is not None) is is_labelled
+
+
+def test_no_label_where_the_expert_did_not_plan() -> None:
+    motion = egos(12.0, 0.0, 0.0)
+    assert labelled(motion, replace(planned(motion, 3.0), intention=None)) is None
+
+
+def test_what_nobody_could_know_is_not_labelled() -> None:
+    motion = egos(12.0, 0.0, 0.0)
+    for off_m, is_labelled in ((SURPRISE_LIMIT_M - 0.01, True), (SURPRISE_LIMIT_M + 0.01, False)):
+        other = driven(motion[300:941:10])
+        plan = planned(motion, 3.0, replace(other, xyz=other.xyz + np.array([0.0, off_m, 0.0])))
+        found = any_label(episode(motion, plan), plan, np.random.default_rng(0))
+        assert found is not None
+        assert found.surprise_m == pytest.approx(off_m)
+        assert (labelled(motion, plan) is not None) is is_labelled
+
+
+def test_figures_of_labels() -> None:
+    keeps, brakes = egos(12.0, 0.0, 0.0), egos(12.0, -0.9, 0.0)
+    found = [labelled(motion, planned(motion, 2.0 + 0.5 * k)) for motion in (keeps, brakes) for k in range(3)]
+    counted = figures([label for label in found if label is not None])
+    assert counted.labels == 6
+    assert counted.longitudinal == {"set_speed_tracking": 1.0}
+    assert counted.lateral == {"lane_keeping": 1.0}
+    assert counted.consistency == sum(label.consistent.agrees is True for label in found if label) / 6
+    with pytest.raises(InvalidInput):
+        figures([])
+
+
+# -------------------------------------------------------------------------------------- what is cited was there to be seen
+
+
+def drive(family: str, seed: int, duration_s: float) -> Episode:
+    return run_episode(make_scenario(family, seed, duration_s), ExpertPolicy())
+
+
+def in_sight(of: Episode) -> list[frozenset[str]]:
+    return [visible(of.scenario, snapshot) for snapshot in of.snapshots]
+
+
+def cited(of: Episode) -> Iterator[tuple[int, Intention]]:
+    for plan in of.planned:
+        assert plan.intention is not None
+        yield round(plan.t0_s * 10), plan.intention
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_cause_was_in_sight_during_the_last_two_seconds(family: str) -> None:
+    made = drive(family, seed=2, duration_s=6.5)
+    sights = in_sight(made)
+    plans = list(cited(made))
+    assert len(plans) >= 8
+    for step, intention in plans:
+        known = frozenset().union(*sights[max(step - 20, 0) : step + 1])
+        for cause in intention.causes:
+            assert cause.things, cause
+            assert known.issuperset(cause.things), (step, cause)
+
+
+def stops_after(of: Episode, t0_s: float) -> Episode:
+    """The same scenario, but all others brake to a stand from t0 on."""
+    others = tuple(replace(car, wishes=(*car.wishes, (Trigger(at_s=t0_s + 0.01), 0.0))) for car in of.scenario.vehicles)
+    return run_episode(replace(of.scenario, vehicles=others), ExpertPolicy())
+
+
+@pytest.mark.parametrize("family", ["follow_lead", "cut_in"])
+def test_what_others_do_after_t0_changes_no_word(family: str) -> None:
+    made, t0_s = drive(family, seed=5, duration_s=8.0), 4.0
+    other = stops_after(made, t0_s)
+
+    def texts(of: Episode, until_s: float) -> list[str]:
+        told = ((0.1 * step, words(intention, np.random.default_rng(step))) for step, intention in cited(of))
+        return [text for t_s, text in told if t_s <= until_s + 1e-6]
+
+    assert len(texts(made, t0_s)) == 5  # every 0.5 s from 2 s on
+    assert texts(made, t0_s) == texts(other, t0_s)
+    assert texts(made, 8.0) != texts(other, 8.0)  # it did matter
