@@ -77,8 +77,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     small_profile(folder)
     for seed, name in enumerate(("bag", "other_bag")):
         made = figures("make-bag", name, "--rig", "rig.yaml", "--duration-s", 1, "--seed", seed, cwd=folder)
-        # 7 cameras at 10 Hz with a camera_info each, odometry at 50 Hz, one /tf_static
-        assert (made["messages"], made["duration_s"]) == (7 * 10 * 2 + 50 + 1, 1.0)
+        # 7 cameras at 10 Hz with a camera_info each; odometry with its /tf, and ego signals, at 50 Hz; one /tf_static
+        assert (made["messages"], made["duration_s"]) == (7 * 10 * 2 + 50 * 3 + 1, 1.0)
         assert made["bytes"] == sum(file.stat().st_size for file in (folder / name).iterdir())
     (folder / "empty").mkdir()
     (folder / "notes.txt").write_text("not a bag")

@@ -13,7 +13,10 @@ Rig = Annotated[str, arg(metavar="NAME|FILE", help="rig: a name from config/rigs
 Bundle = Annotated[str, arg(metavar="NAME|DIR", help="a built-in engine (kinematic) or a model bundle's folder")]
 Profile = Annotated[str, arg(metavar="NAME|FILE", help="input profile for a built-in engine")]
 
-MISSING = {"rclpy": "source your ROS 2 installation"} | {
+MISSING = {
+    "rclpy": "source your ROS 2 installation",
+    "alpasim_grpc": "it is part of AlpaSim's checkout, pip install <alpasim>/src/grpc",
+} | {
     library: f'pip install "alpamayo_ros[{extra}]"'
     for extra, libraries in {
         "evaluation": ("matplotlib", "jinja2", "av", "PIL", "rerun"),

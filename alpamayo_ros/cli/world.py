@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
-from alpamayo_ros.cli.app import Figures, Profile, Rig, app
+from alpamayo_ros.cli.app import Bundle, Figures, Profile, Rig, app
 
 
 @app.command
@@ -71,3 +71,24 @@ def make_dataset(
 
     recipe = Recipe(split, read_rig(rig), read_profile(profile), family or families_of(split), skip)
     return make(out, recipe, samples, workers)
+
+
+@app.command
+def alpasim(
+    bundle: Bundle = "kinematic",
+    address: Annotated[str, arg(metavar="HOST:PORT", help="where to listen; AlpaSim's own default")] = "127.0.0.1:6789",
+    rig: Annotated[
+        str, arg(metavar="NAME|FILE", help="anchor, camera rates and stamp offsets; none named is Hyperion 8 at 10 Hz")
+    ] = "",
+    profile: Profile = "seven_camera",
+    samples: Annotated[int, arg(help="trajectories drawn; the one nearest to the others is chosen")] = 1,
+    reasoning: Annotated[Literal["none", "full"], arg(help="whether the model writes its Chain of Causation first")] = "full",
+    sessions: Annotated[int, arg(help="rollouts at the same time, at most; each has its share of memory from the start")] = 4,
+    deadline_s: Annotated[float, arg(help="longest time that one plan may take")] = 30.0,
+    allow_remote: Annotated[bool, arg(help="listen where other machines can reach it, without password or encryption")] = False,
+) -> Figures:
+    """Drive in NVIDIA's AlpaSim: a bundle as its external driver (egodriver.EgodriverService), until Ctrl-C."""
+    from alpamayo_ros.simulation.alpasim.server import Asked, serve
+    from alpamayo_ros.types import Request
+
+    return serve(Asked(bundle, address, rig, profile, allow_remote, sessions, deadline_s, Request(samples, reasoning)))

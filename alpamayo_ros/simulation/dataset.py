@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,16 +23,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from alpamayo_ros import types
 from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.evaluation.openloop.provenance import file_sha256, files_sha256
 from alpamayo_ros.profile import InputProfile, Rig
-from alpamayo_ros.simulation import samples as samples_module
 from alpamayo_ros.simulation.expert.label import figures
-from alpamayo_ros.simulation.families import FAMILIES
 from alpamayo_ros.simulation.samples import Scene, scene_samples
 from alpamayo_ros.simulation.shards import read_scenes, write_shard
-from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split
+from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split, families_of
 from alpamayo_ros.types import InvalidInput
 
 VERSION = 1
@@ -40,6 +40,8 @@ VERSION = 1
 SCENES_PER_SHARD = 16
 LIBRARIES = ("numpy", "opencv-python-headless", "highway-env", "shapely")
 """Those that motion and pictures go through."""
+
+_PACKAGE = Path(types.__file__).resolve().parent  # of the sources, where they are linked to
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,12 @@ class Recipe:
         self.rig.check_covers(self.profile)
         if self.split not in SPLITS:
             raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
-        wanted = TRAINED if self.split == "train" else tuple(FAMILIES)
+        wanted = families_of(self.split)
         if not self.families or not set(self.families) <= set(wanted):
             raise InvalidInput(f"families for split {self.split}: want any of {', '.join(wanted)}, got {list(self.families)}")
 
     def described(self) -> dict[str, Any]:
         """For the index, with the versions of what it goes through."""
-        package = Path(samples_module.__file__).resolve().parents[1]
         return {
             "split": self.split,
             "families": list(self.families),
@@ -72,7 +73,7 @@ class Recipe:
             "rig": self.rig.model_dump(mode="json"),
             "profile": self.profile.model_dump(mode="json"),
             "scenes_per_shard": SCENES_PER_SHARD,
-            "code": files_sha256(package, package.glob("**/*.py")),
+            "code": files_sha256(_PACKAGE, _PACKAGE.glob("**/*.py")),
             "versions": {name: version(name) for name in ("alpamayo_ros", *LIBRARIES)},
         }
 
@@ -128,11 +129,11 @@ def _write(out: Path, index: Mapping[str, Any]) -> None:
         file.write((json.dumps(index, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _enough(made: Iterator[tuple[Path, int]], samples: int) -> list[Path]:
+def _enough(made: Generator[tuple[Path, int], None, None], samples: int) -> list[Path]:
     """The first shards that have so many samples."""
     paths: list[Path] = []
     held = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with closing(made), Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("samples", total=samples)
         for path, gained in made:
             paths.append(path)
@@ -140,11 +141,10 @@ def _enough(made: Iterator[tuple[Path, int]], samples: int) -> list[Path]:
             progress.update(task, completed=min(held, samples))
             if held >= samples:
                 break
-    made.close()  # type: ignore[attr-defined]
     return paths
 
 
-def _made(out: Path, recipe: Recipe, workers: int) -> Iterator[tuple[Path, int]]:
+def _made(out: Path, recipe: Recipe, workers: int) -> Generator[tuple[Path, int], None, None]:
     """Every shard and the count of its samples, in order; workers are ahead by one shard each."""
     scenes = recipe.scenes()
     parts = iter(lambda: tuple(islice(scenes, SCENES_PER_SHARD)), ())

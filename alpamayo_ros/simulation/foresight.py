@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from alpamayo_ros.simulation.progress import Progress
+from alpamayo_ros.simulation.progress import Ahead, Progress, stop_before
 from alpamayo_ros.simulation.road import Road
-from alpamayo_ros.simulation.road_rules import Crossing, Ghost
-from alpamayo_ros.simulation.scenario import Trigger
+from alpamayo_ros.simulation.road_rules import Crossing, Ghost, before_ghost, before_walker
+from alpamayo_ros.simulation.scenario import Crosswalk, Trigger
 from alpamayo_ros.simulation.state import SIZES, Ego
 from alpamayo_ros.simulation.tracks import Spot, Track, spots
 from alpamayo_ros.simulation.walkers import Stroll
@@ -63,3 +63,20 @@ def ghosts(roads: Sequence[Road], ego: Ego, centre_m: F64, strolls: Sequence[Str
     x, y, yaw, length, width, when, speed = np.array(rows).T
     places = [spots(road, np.column_stack([x, y]), yaw, length, width) for road in roads]
     return [[Ghost(*row) for row in zip(on, when.tolist(), speed.tolist(), strict=True)] for on in places]
+
+
+def not_in_its_way(
+    me: Progress, left_m: float, line_m: float | None, crosswalks: Sequence[Crosswalk], around: Around
+) -> Iterator[Ahead]:
+    """What a driver, `left_m` of its road's reference line, stops for though nobody is in its way yet.
+
+    A line, the end of its lane, people on crosswalks, and whoever is about to get in its way.
+    """
+    if line_m is not None:
+        yield stop_before(line_m - me.front_m)
+    if me.track.ends_early:
+        yield stop_before(me.track.length_m - me.front_m)
+    for road, walker in around.walking:
+        if road == me.track.road_index:
+            yield from filter(None, (before_walker(me, walk, walker) for walk in crosswalks if walk.road == road))
+    yield from filter(None, (before_ghost(me, left_m, ghost) for ghost in around.ghosts[me.track.road_index]))

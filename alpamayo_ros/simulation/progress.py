@@ -24,7 +24,7 @@ class Progress(NamedTuple):
     speed_mps: float
     length_m: float
     width_m: float
-    order: int = 0  # among those who arrive at the same moment
+    order: int = 0  # among those who arrive at the same moment; the ego's is negative
     halts_at_m: float = float("inf")  # progress at which it stops: a line, or somebody who stands
     yields: bool = True
 
@@ -48,15 +48,20 @@ class Ahead(NamedTuple):
 
     gap_m: float  # from the front bumper
     speed_mps: float
+    within_s: float | None = None  # time until it is in the way; None: it is
 
 
-def hardest_mps2(gap_m: float, closing_mps: float, accel_mps2: float) -> float:
+def hardest_mps2(gap_m: float, closing_mps: float, accel_mps2: float, within_s: float | None = None) -> float:
     """Acceleration below which nobody needs to go behind a thing of this acceleration.
 
-    The Intelligent Driver Model brakes hard also behind somebody who is near and moves as fast, and early for a line.
+    The Intelligent Driver Model brakes hard also behind somebody who is near and moves as fast, early for a line, and at once
+    for somebody who is beside it now and in its way some time later.
     """
-    needed = max(closing_mps, 0.0) ** 2 / (2 * max(gap_m - NEAREST_M, 0.1))
-    return -1.2 * needed - EXTRA_BRAKING_MPS2 + min(accel_mps2, 0.0)
+    closing = max(closing_mps, 0.0)
+    if within_s is not None:
+        t = max(within_s, 0.5)
+        return -EXTRA_BRAKING_MPS2 - 2 * max(JAM_M + closing * t - gap_m, 0.0) / t**2
+    return -1.2 * closing**2 / (2 * max(gap_m - NEAREST_M, 0.1)) - EXTRA_BRAKING_MPS2 + min(accel_mps2, 0.0)
 
 
 def stop_before(way_m: float) -> Ahead:

@@ -78,7 +78,7 @@ def give_way(me: Progress, other: Progress, zone: Zone) -> Ahead | None:
     way_m, other_way_m = zone.from_m - me.front_m, zone.other_from_m - other.front_m
     if zone.joins and not zone.minor:
         first = (other_way_m, other.order) < (way_m, me.order)
-        return Ahead(way_m - other_way_m - other.length_m, other.speed_mps) if first else None
+        return Ahead(way_m - other_way_m - other.length_m, other.speed_mps, me.after_s(way_m)) if first else None
     enter_m = way_m if entered else zone.enter_m - me.front_m
     in_s, other_in_s = me.after_s(way_m), other.after_s(other_way_m)
     if in_s > other.after_s(zone.other_to_m - other.rear_m) + GAP_S:
@@ -112,14 +112,13 @@ class Junctions:
             self._zones[track, other] = tuple(self._known(track, other, zone) for zone in zones(track, other))
         return self._zones[track, other]
 
-    def ahead(self, me: Progress, others: Sequence[Progress], ego_on: Sequence[Progress]) -> Iterator[Ahead | None]:
+    def ahead(self, me: Progress, others: Sequence[Progress], ego_on: Sequence[Progress]) -> Iterator[Ahead]:
         """What a driver keeps behind because of others on other roads; of the ego, only who has a sign to give way."""
-        for other in others:
-            if other.track.road is not me.track.road:
-                yield from (give_way(me, other, zone) for zone in self.zones(me.track, other.track))
-        for ego in ego_on:
-            if ego.track.road is not me.track.road:
-                yield from (give_way(me, ego, zone) for zone in self.zones(me.track, ego.track) if zone.minor)
+        for other in (*others, *ego_on):
+            for zone in self.zones(me.track, other.track) if other.track.road is not me.track.road else ():
+                ahead = give_way(me, other, zone) if zone.minor or other.order >= 0 else None
+                if ahead is not None:
+                    yield ahead
 
     def _known(self, track: Track, other: Track, zone: Zone) -> Zone:
         """The zone as part of its junction, and with its signs."""

@@ -91,7 +91,8 @@ class Road:
         index = np.clip(np.asarray(along_m) / _SAMPLE_M, 0, len(xy) - 1).astype(np.int64)
         ahead: F64 = np.asarray(along_m - index * _SAMPLE_M, np.float64)
         yaw, halfway = _turned(heading[index], curvature[index], self.curvature_1pm(along_m), ahead)
-        centre = xy[index] + np.stack([ahead * np.cos(halfway), ahead * np.sin(halfway)], axis=-1)
+        chord = ahead * np.sinc((yaw - heading[index]) / (2 * np.pi))
+        centre = xy[index] + np.stack([chord * np.cos(halfway), chord * np.sin(halfway)], axis=-1)
         return centre + np.asarray(left_m)[..., None] * np.stack([-np.sin(yaw), np.cos(yaw)], axis=-1), yaw
 
     def locate(self, xy_m: F64) -> tuple[F64, F64]:

@@ -62,8 +62,14 @@ class Track:
 
     def ego(self, step: int) -> Ego:
         """The ego at a step."""
-        motion = (self.yaw_rad, self.speed_mps, self.accel_mps2, self.steering_rad)
-        return Ego(self.xy_m[step], *(float(values[step]) for values in motion), self.indicator[step])
+        return Ego(
+            self.xy_m[step],
+            float(self.yaw_rad[step]),
+            float(self.speed_mps[step]),
+            float(self.accel_mps2[step]),
+            float(self.steering_rad[step]),
+            self.indicator[step],
+        )
 
 
 @dataclass(frozen=True)
@@ -184,8 +190,8 @@ def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Count
     """Labels of the windows whose past and future were driven, and why others have none."""
     back = max(profile.history_steps - 1, -profile.frame_offsets_ms[0] // _STEP_MS)
     whole = [planned for planned in episode.planned if back <= tick_of(planned.t0_s) < len(episode.snapshots) - HORIZON]
-    if episode.incident is not None:
-        return [], Counter({episode.incident.kind: len(whole)})
+    if ended := episode.failure or (episode.incident and episode.incident.kind):
+        return [], Counter({ended: len(whole)})
     found = [label(episode, planned, _rng(episode.scenario, planned)) for planned in whole]
     labels = [each for each in found if each is not None]
     return labels, Counter({"surprise": len(found) - len(labels)})

@@ -18,9 +18,9 @@ from highway_env.vehicle.kinematics import Vehicle as Moving
 from highway_env.vehicle.objects import Obstacle
 
 from alpamayo_ros.simulation import road_rules as rules
-from alpamayo_ros.simulation.foresight import Around, ego_on, ghosts
+from alpamayo_ros.simulation.foresight import Around, ego_on, ghosts, not_in_its_way
 from alpamayo_ros.simulation.motion import Change, Motion
-from alpamayo_ros.simulation.progress import JAM_M, Ahead, Progress, hardest_mps2, stop_before
+from alpamayo_ros.simulation.progress import JAM_M, Ahead, Progress, hardest_mps2
 from alpamayo_ros.simulation.right_of_way import Junctions
 from alpamayo_ros.simulation.road_rules import SIDE_MARGIN_M, Obedience, Sweep
 from alpamayo_ros.simulation.scenario import LightColour, Scenario, Trigger, Vehicle
@@ -33,8 +33,10 @@ LaneIndex = tuple[str, str, int]
 
 OVERTAKING_S = 4.0  # duration of a lane change of MOBIL, or out of a lane that ends
 MERGE_FROM_M = 120.0  # before the end of a lane
+KEEPS_OUT_M = 300.0  # before the end of a lane nobody overtakes in it
 WISH_BRAKING_MPS2 = 4.0  # to a lower wished speed
-ROOM_M = 1.5  # to others in the lane that is changed to, and a second of their difference in speed
+ROOM_M = 2.0  # to others in the lane that is changed to
+IMPOSED_MPS2 = 2.5  # braking that a lane change asks of others, or of oneself
 STANDING_MPS2 = -1.0  # wanted by who stands and wants to go on standing
 
 
@@ -71,6 +73,8 @@ class TrackLane(AbstractLane):  # type: ignore[misc]
     def is_reachable_from(self, position: F64) -> bool:
         """Whether one may change into it from a neighbour at this place."""
         s, right = self.local_coordinates(position)
+        if self.track.ends_early and self.length - s < KEEPS_OUT_M:
+            return False
         along = self.track.along_m(s)
         from_left = self.track.sign * right < 0
         side = [other for other in self.neighbours if (other.left_m > self.track.left_m) == from_left]
@@ -104,6 +108,8 @@ class _OnStreets:
     LENGTH: float
     WIDTH: float
     accel_mps2 = 0.0
+    within_s: float | None = None  # until it is in the way; None: it is
+    entering: Track | None = None  # that it is seen to move over to
     spots: list[Spot]  # one per road
 
     def lane_distance_to(self, other: _OnStreets | None, *_: object) -> float:
@@ -126,7 +132,7 @@ class Shadow(_OnStreets, Obstacle):  # type: ignore[misc]
 
     def of(self, ahead: Ahead, heading: float) -> Shadow:
         """Of a thing ahead of somebody with a heading."""
-        self.gap_m, self.speed, self.heading = ahead.gap_m, ahead.speed_mps, heading
+        self.gap_m, self.speed, self.within_s, self.heading = *ahead, heading
         return self
 
 
@@ -208,7 +214,8 @@ class Driver(_OnStreets, IDMVehicle):  # type: ignore[misc]
             gap = self.lane_distance_to(thing)
             near = min(near, gap)
             closing = self.speed - float(thing.velocity @ self.direction)
-            wanted = min(wanted, max(float(self.acceleration(self, thing)), hardest_mps2(gap, closing, thing.accel_mps2)))
+            hardest = hardest_mps2(gap, closing, thing.accel_mps2, thing.within_s)
+            wanted = min(wanted, max(float(self.acceleration(self, thing)), hardest))
         if self.speed < 0.5 and (near < JAM_M + 0.5 or wish < 0.1):
             wanted = STANDING_MPS2  # the model itself would creep for ever
         self.wanted_mps2 = max(wanted, -self.ACC_MAX)
@@ -222,7 +229,7 @@ class Driver(_OnStreets, IDMVehicle):  # type: ignore[misc]
         """Place it in the world where it is on its road."""
         self.motion.put(xy_m, road_yaw_rad, dt_s)
         self.position, self.heading, self.speed = _flipped(xy_m), -self.motion.yaw_rad, self.motion.speed_mps
-        self.accel_mps2 = self.motion.accel_mps2
+        self.accel_mps2, self.entering = self.motion.accel_mps2, self.motion.track if self.motion.swerve else None
         self.lane_index = self.target_lane_index = self.road.index[self.motion.track]
         self.lane = self.road.network.get_lane(self.lane_index)
 
@@ -235,22 +242,10 @@ class Driver(_OnStreets, IDMVehicle):  # type: ignore[misc]
             yield leader
             if leader.speed < 0.5:
                 self.leader_stands_at_m = motion.front_m + self.lane_distance_to(leader)
-        for ahead in self._not_in_its_way(around):
-            if ahead is not None:
-                yield self.shadow.of(ahead, self.heading)
-
-    def _not_in_its_way(self, around: Around) -> Iterator[Ahead | None]:
-        me, track, scenario = self.progress(), self.motion.track, self.road.scenario
-        if self.line_m is not None:
-            yield stop_before(self.line_m - me.front_m)
-        if track.ends_early:
-            yield stop_before(track.length_m - me.front_m)
-        for road, walker in around.walking:
-            if road == track.road_index:
-                yield from (rules.before_walker(me, walk, walker) for walk in scenario.crosswalks if walk.road == road)
-        for ghost in around.ghosts[track.road_index]:
-            yield rules.before_ghost(me, self.motion.left_m, ghost)
-        yield from self.road.junctions.ahead(me, around.drivers, around.ego_on)
+        me, crosswalks = self.progress(), self.road.scenario.crosswalks
+        absent = not_in_its_way(me, motion.left_m, self.line_m, crosswalks, around)
+        for ahead in (*absent, *self.road.junctions.ahead(me, around.drivers, around.ego_on)):
+            yield self.shadow.of(ahead, self.heading)
 
     def _change_lanes(self, around: Around) -> None:
         motion = self.motion
@@ -261,7 +256,7 @@ class Driver(_OnStreets, IDMVehicle):  # type: ignore[misc]
         elif motion.ready():
             if not self.vehicle.yields or self.road.has_room(self, motion.change.to):
                 motion.move_over()
-                self.target_lane_index = self.road.index[motion.track]
+                self.entering, self.target_lane_index = motion.track, self.road.index[motion.track]
             elif not motion.change.insists:
                 motion.give_up()
 
@@ -357,7 +352,7 @@ class Traffic(Streets):  # type: ignore[misc]
         nearest_ahead = nearest_behind = float("inf")
         for other in (*self.vehicles, *self.people, *self.still):
             spot = other.spots[self.here.road_index]
-            if other is vehicle or not spot.within(low, high):
+            if other is vehicle or not (spot.within(low, high) or other.entering is track):
                 continue
             way = track.sign * (spot.along_m - mine.along_m)
             if 0 <= way < nearest_ahead:
@@ -371,12 +366,11 @@ class Traffic(Streets):  # type: ignore[misc]
         mine, half = driver.spots[to.road_index], driver.WIDTH / 2 + SIDE_MARGIN_M
         for other in (*self.vehicles, *self.people, *self.still):
             its = other.spots[to.road_index]
-            comes = isinstance(other, Driver) and other.motion.track is to
-            if other is driver or not (comes or its.within(to.left_m - half, to.left_m + half)):
+            if other is driver or not (its.within(to.left_m - half, to.left_m + half) or other.entering is to):
                 continue
-            gap, is_ahead = mine.gap_m(its), to.sign * (its.along_m - mine.along_m) >= 0
-            closing = (driver.speed - other.speed) * (1.0 if is_ahead else -1.0)
-            if gap < ROOM_M + max(closing, 0.0):
+            is_ahead = to.sign * (its.along_m - mine.along_m) >= 0
+            closing = max((driver.speed - other.speed) * (1.0 if is_ahead else -1.0), 0.0)
+            if mine.gap_m(its) < ROOM_M + closing**2 / (2 * IMPOSED_MPS2):
                 return False
         return True
 

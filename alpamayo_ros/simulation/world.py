@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 from shapely.geometry import Polygon
 
+from alpamayo_ros.simulation.road import Lane
 from alpamayo_ros.simulation.scenario import LightColour, Scenario, TrafficLight, Trigger, Vehicle
 from alpamayo_ros.simulation.state import Body, Ego, Snapshot, ego_footprint_m, footprint_m
 from alpamayo_ros.simulation.traffic import Traffic
@@ -21,6 +22,7 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         """Put everything in its place. Raises InvalidInput for a vehicle on no lane, and for bodies that overlap."""
+        _check_lights(scenario)
         for vehicle in scenario.vehicles:
             _check_vehicle(scenario, vehicle)
         self.scenario = scenario
@@ -83,22 +85,32 @@ def _standing(scenario: Scenario) -> tuple[Body, ...]:
     return tuple(bodies)
 
 
+def _check_lights(scenario: Scenario) -> None:
+    for k, light in enumerate(scenario.lights):
+        for name in light.lanes:
+            _lane_of(scenario, light.road, name, f"light {k}")
+
+
 def _check_vehicle(scenario: Scenario, vehicle: Vehicle) -> None:
-    road = scenario.roads[vehicle.road]
-    who = f"{scenario.family} {scenario.seed}: vehicle {vehicle.name}"
-    for name in (vehicle.lane, *(change.lane for change in vehicle.changes)):
-        if all(lane.name != name for lane in road.lanes):
-            raise InvalidInput(
-                f"{who}: road {road.name} has no lane {name}, only {', '.join(lane.name for lane in road.lanes)}"
-            )
-    lane = road.lane(vehicle.lane)
+    who = f"vehicle {vehicle.name}"
+    lane = _lane_of(scenario, vehicle.road, vehicle.lane, who)
     if not lane.from_m <= vehicle.along_m < lane.to_m:
-        raise InvalidInput(f"{who}: at {vehicle.along_m:.1f} m, but lane {lane.name} is {lane.from_m:.1f} to {lane.to_m:.1f} m")
+        where = f"at {vehicle.along_m:.1f} m, but lane {lane.name} is {lane.from_m:.1f} to {lane.to_m:.1f} m"
+        raise InvalidInput(f"{scenario.family} {scenario.seed}: {who}: {where}")
     if not 0 <= vehicle.speed_mps < np.inf:
-        raise InvalidInput(f"{who}: speed {vehicle.speed_mps} m/s, want >= 0")
+        raise InvalidInput(f"{scenario.family} {scenario.seed}: {who}: speed {vehicle.speed_mps} m/s, want >= 0")
     for change in vehicle.changes:
-        if road.lane(change.lane).oncoming != lane.oncoming:
-            raise InvalidInput(f"{who}: lane {change.lane} is driven in the other direction than lane {lane.name}")
+        if _lane_of(scenario, vehicle.road, change.lane, who).oncoming != lane.oncoming:
+            why = f"lane {change.lane} is driven in the other direction than lane {lane.name}"
+            raise InvalidInput(f"{scenario.family} {scenario.seed}: {who}: {why}")
+
+
+def _lane_of(scenario: Scenario, road_index: int, name: str, who: str) -> Lane:
+    road = scenario.roads[road_index]
+    if all(lane.name != name for lane in road.lanes):
+        known = ", ".join(lane.name for lane in road.lanes)
+        raise InvalidInput(f"{scenario.family} {scenario.seed}: {who}: road {road.name} has no lane {name}, only {known}")
+    return road.lane(name)
 
 
 def _check_apart(scenario: Scenario, start: Snapshot) -> None:

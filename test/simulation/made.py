@@ -1,6 +1,7 @@
 """A small scenario and snapshots written by hand, for tests of one room of the simulation."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def street(*pieces: Piece) -> Road:
     return Road("street", pieces, lanes, strips)
 
 
-def scenario(**changes: object) -> Scenario:
+def scenario(**changes: Any) -> Scenario:
     """The street, empty, from 40 m on at 8 m/s."""
     plain = Scenario("made", 0, 20.0, (street(),), Start(40.0, 8.0), goal_m=180.0)
     return replace(plain, **changes)

@@ -23,7 +23,7 @@ from alpamayo_ros.simulation.recording import at
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.road import Piece
 from alpamayo_ros.simulation.scenario import Command, Look, Start
-from alpamayo_ros.types import F64, InvalidInput, role_index
+from alpamayo_ros.types import F64, U8, InvalidInput, role_index
 
 DURATION_S, SPEED_MPS = 2.0, 8.0
 COMMAND = Command("turn_left", 45.0, 50.0, road_name="Main St")
@@ -64,6 +64,10 @@ def records(made: tuple[Path, MadeBag]) -> list[Record]:
 
 def messages(records: list[Record], topic: str) -> list[Any]:
     return [deserialize(record.cdr, record.type_name) for record in records if record.topic == topic]
+
+
+def decoded(msg: Any) -> U8:
+    return np.asarray(cv2.imdecode(msg.data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def stamp_ns(msg: Any) -> int:
@@ -161,7 +165,7 @@ def rendered(t_s: float, role: str, tick: int) -> F64:
 @pytest.mark.parametrize(("role", "k"), [("front_wide", 0), ("rear_left", 13)])
 def test_a_frame_shows_the_world_at_its_stamp_from_its_mount(records: list[Record], role: str, k: int) -> None:
     msg = messages(records, RIG.cameras[role].topic)[k]
-    seen = cv2.imdecode(msg.data, cv2.IMREAD_COLOR_RGB).astype(float)
+    seen = decoded(msg).astype(float)
     assert (msg.format, seen.shape) == ("jpeg", (90, 160, 3))
     right, wrong = (np.abs(seen - rendered(t_s, role, k)) for t_s in (0.1 * k, 1.9))
     # JPEG halves the colours' resolution: the median, not the mean, is free of what it does along edges.
@@ -178,7 +182,7 @@ def test_stamp_offset_rate_and_raw_transport_of_the_rig_are_obeyed(tmp_path: Pat
     exposures = [stamp_ns(m) for m in messages(records, camera.topic)]
     assert [stamp_ns(m) + 30_000_000 for m in raw] == exposures[::2]
     assert (raw[0].encoding, raw[0].height, raw[0].width, raw[0].step) == ("rgb8", 90, 160, 480)
-    encoded = cv2.imdecode(messages(records, camera.topic)[0].data, cv2.IMREAD_COLOR_RGB)
+    encoded = decoded(messages(records, camera.topic)[0])
     # JPEG drops most of the noise's colour: over 9 x 9 pixels it is the same picture.
     smooth_raw, smooth_encoded = (cv2.blur(pixels.reshape(90, 160, 3), (9, 9)).astype(int) for pixels in (raw[0].data, encoded))
     assert np.abs(smooth_raw - smooth_encoded).mean() < 1.5

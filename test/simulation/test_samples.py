@@ -17,7 +17,7 @@ from alpamayo_ros.profile import InputProfile, read_profile
 from alpamayo_ros.simulation.bag import write_episode
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
-from alpamayo_ros.simulation.episode import Episode, Incident
+from alpamayo_ros.simulation.episode import Episode, Incident, Planned
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at
@@ -45,22 +45,36 @@ def made(episode: Episode, profile: InputProfile) -> SceneSamples:
     return samples_of(episode, small_rig_of(160, 96), profile)
 
 
-def test_every_planned_instant_with_its_past_and_its_future_is_a_sample(made: SceneSamples, episode: Episode) -> None:
+def test_every_planned_instant_with_its_past_and_its_future_is_a_sample_or_dropped(
+    made: SceneSamples, episode: Episode
+) -> None:
     whole = [planned.t0_s for planned in episode.planned if 2.0 <= planned.t0_s <= SECONDS - 6.4]
-    assert [sample.label.t0_s for sample in made.samples] == pytest.approx(whole)
-    assert len(whole) == 6, "2.0 to 4.5 s"
-    assert made.scene.dropped == {"surprise": 0}
+    assert whole == pytest.approx([2.0, 2.5, 3.0, 3.5, 4.0, 4.5])
+    surprising = [t0_s for t0_s, planned in zip(whole, episode.planned, strict=False) if surprise_m(episode, planned) > 2.0]
+    assert [sample.label.t0_s for sample in made.samples] == pytest.approx([t0_s for t0_s in whole if t0_s not in surprising])
+    assert made.scene.dropped == {"surprise": len(surprising)}
+    assert len(made.samples) >= 3
+
+
+def surprise_m(episode: Episode, planned: Planned) -> float:
+    """How far what was driven is from what was intended, in the mean."""
+    assert planned.intention is not None
+    step = round(10 * planned.t0_s)
+    forward, left = (planned.ego.yaw_rad + turn for turn in (0.0, np.pi / 2))
+    axes = np.array([[np.cos(forward), np.cos(left)], [np.sin(forward), np.sin(left)]])
+    driven = (np.array([s.ego.xy_m for s in episode.snapshots[step + 1 : step + 65]]) - planned.ego.xy_m) @ axes
+    return float(np.linalg.norm(driven - planned.intention.trajectory.xyz[:, :2], axis=1).mean())
 
 
 def test_pictures_are_taken_once_and_shared(made: SceneSamples, episode: Episode, profile: InputProfile) -> None:
-    assert made.scene.instants_ms == tuple(range(0, 5000, 500))
-    assert made.pictures.shape == (10, 7, 32, 48, 3)
-    for sample in made.samples:
-        ms = [made.scene.instants_ms[frame] for frame in sample.frames]
-        assert [instant - 1000 * sample.label.t0_s for instant in ms] == pytest.approx(list(profile.frame_offsets_ms))
+    asked = [round(1000 * sample.label.t0_s) + offset_ms for sample in made.samples for offset_ms in profile.frame_offsets_ms]
+    assert made.scene.instants_ms == tuple(sorted(set(asked)))
+    assert made.pictures.shape == (len(set(asked)), 7, 32, 48, 3) < (len(asked), 7, 32, 48, 3)
+    found = [made.scene.instants_ms[frame] for sample in made.samples for frame in sample.frames]
+    assert found == asked
     stage, cameras = Stage(episode.scenario), SceneCameras(rig_at(small_rig_of(160, 96), 32, 48))
-    seen = pictures(stage, episode.snapshots[35], cameras, made.scene.roles)
-    for role, picture in zip(made.scene.roles, made.pictures[7], strict=True):
+    seen = pictures(stage, episode.snapshots[15], cameras, made.scene.roles)
+    for role, picture in zip(made.scene.roles, made.pictures[made.scene.instants_ms.index(1500)], strict=True):
         np.testing.assert_array_equal(picture, seen[role])
 
 

@@ -60,7 +60,8 @@ def lengthen(bag: Path, rig: Rig, out: Path, repeats: int) -> None:
     It has the rig's topics and ego signals, whose messages begin with a stamp that can be moved on, and /tf_static once;
     others are named on stderr and left out.
     """
-    stamped = {rig.odometry.topic, EGO_SIGNALS, *(name for camera in rig.cameras.values() for name in (camera.topic, camera.info_topic))}
+    cameras = rig.cameras.values()
+    stamped = {rig.odometry.topic, EGO_SIGNALS, *(name for each in cameras for name in (each.topic, each.info_topic))}
     topics = [topic for topic in bag_topics(bag) if topic in {*stamped, "/tf_static"}]
     if others := [topic for topic in bag_topics(bag) if topic not in topics]:
         print(f"left out of the long bag, not being of rig {rig.name}: {', '.join(others)}", file=sys.stderr)

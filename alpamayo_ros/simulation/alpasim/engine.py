@@ -40,6 +40,10 @@ class SharedEngine:
             self._client.wait_ready(MODEL_READY_S)
             return run_cycle(buffers, t0_ns, self._client, request, self._client.space)
 
+    def forget(self, before_epoch: int) -> None:
+        """See `Engine.reset`: nobody asks about earlier epochs any more."""
+        self._client.reset(before_epoch)
+
     def close(self) -> None:
         """End the engine's process and give the memory back."""
         self._client.close()

@@ -13,7 +13,7 @@ from alpasim_grpc import API_VERSION_MESSAGE
 from alpasim_grpc.v0 import common_pb2, egodriver_pb2_grpc
 
 from alpamayo_ros.simulation.alpasim import answers, incoming
-from alpamayo_ros.simulation.alpasim.session import Session, Setup
+from alpamayo_ros.simulation.alpasim.session import EPOCHS, Session, Setup
 from alpamayo_ros.types import EngineFailure, InvalidInput, StaleInput
 
 QUIET_S = 600.0
@@ -82,7 +82,7 @@ class EgodriverService(egodriver_pb2_grpc.EgodriverServiceServicer):  # type: ig
             raise InvalidInput("session_uuid is empty")
         with self._lock:
             if uuid in self._sessions:
-                raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"session {uuid:.80} is there already")
+                raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"session {uuid[:80]!r} is there already")
             self._make_room()
             self.counts["sessions"] += 1
             self._sessions[uuid] = Session(self._setup, request.random_seed, self.counts["sessions"])
@@ -92,10 +92,9 @@ class EgodriverService(egodriver_pb2_grpc.EgodriverServiceServicer):  # type: ig
     def close_session(self, request: Any) -> Any:
         """Forget a session and all that it held."""
         with self._lock:
-            session = self._sessions.pop(request.session_uuid, None)
-        if session is None:
-            raise _unknown(request.session_uuid)
-        session.close()
+            if request.session_uuid not in self._sessions:
+                raise _unknown(request.session_uuid)
+            self._forget(request.session_uuid)
         return common_pb2.Empty()
 
     @_telling
@@ -127,7 +126,7 @@ class EgodriverService(egodriver_pb2_grpc.EgodriverServiceServicer):  # type: ig
         """See `Session.drive`. `time_query_us` and `renderer_data` change nothing: a plan covers the 6.4 s after its t0."""
         session = self._session(request)
         if not session.driving.acquire(blocking=False):
-            raise Refused(grpc.StatusCode.ABORTED, f"session {request.session_uuid:.80} is being driven")
+            raise Refused(grpc.StatusCode.ABORTED, f"session {request.session_uuid[:80]!r} is being driven")
         try:
             self.count("drives")
             driven = session.drive(request.time_now_us)
@@ -161,9 +160,13 @@ class EgodriverService(egodriver_pb2_grpc.EgodriverServiceServicer):  # type: ig
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{self._max} sessions, limit {self._max}; the quietest was heard {quiet_s:.0f} s ago, limit {QUIET_S:.0f}",
             )
-        del self._sessions[uuid]
-        session.close()
+        self._forget(uuid)
+
+    def _forget(self, uuid: str) -> None:
+        self._sessions.pop(uuid).close()
+        next_epoch = (self.counts["sessions"] + 1) * EPOCHS
+        self._setup.engine.forget(min((session.first_epoch for session in self._sessions.values()), default=next_epoch))
 
 
 def _unknown(uuid: str) -> Refused:
-    return Refused(grpc.StatusCode.NOT_FOUND, f"no session {uuid:.80!r}")
+    return Refused(grpc.StatusCode.NOT_FOUND, f"no session {uuid[:80]!r}")

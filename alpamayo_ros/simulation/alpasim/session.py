@@ -56,6 +56,7 @@ class Session:
     def __init__(self, setup: Setup, seed: int, number: int) -> None:
         self.driving = threading.Lock()
         self.heard_s = time.monotonic()
+        self.first_epoch = number * EPOCHS
         self._setup, self._seed = setup, seed
         self._submitting = threading.Lock()
         self._cameras: dict[str, RigCamera] = {}  # that have sent a picture, with its size
@@ -63,7 +64,7 @@ class Session:
         self._waits_until_ns: int | None = None
         engine = setup.engine
         self.buffers = Buffers(setup.profile, setup.rig, engine.ring, 0, engine.add_frame, clock_ns=lambda: self._newest_ns)
-        self.buffers.frames.clear(number * EPOCHS)
+        self.buffers.frames.clear(self.first_epoch)
 
     def take_image(self, image: Any) -> None:
         """An `egodriver.RolloutCameraImage.CameraImage`; of a camera that the profile does not use nothing is kept.

@@ -11,12 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from alpamayo_ros import dynamics
-from alpamayo_ros.engine.kinematic import stopping_acceleration
 from alpamayo_ros.simulation.episode import Planned
 from alpamayo_ros.simulation.expert import Expert
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Snapshot
-from alpamayo_ros.types import HORIZON, STEP_S
+from alpamayo_ros.types import F64, HORIZON, STEP_S
 
 COMFORTABLE_BRAKE_MPS2 = 2.0
 
@@ -79,9 +78,11 @@ class AlwaysStop:
 
     def __init__(self) -> None:
         self._now: Snapshot | None = None
+        self._began: Snapshot | None = None
 
     def begin(self, scenario: Scenario) -> None:
         """See Policy."""
+        self._began = None
 
     def see(self, snapshot: Snapshot) -> None:
         """See Policy."""
@@ -90,10 +91,17 @@ class AlwaysStop:
     def plan(self) -> Planned:
         """See Policy."""
         assert self._now is not None
-        ego = self._now.ego
-        accel = stopping_acceleration(ego.speed_mps, -COMFORTABLE_BRAKE_MPS2, STEP_S)
-        trajectory = dynamics.trajectory(accel, np.full(HORIZON, ego.curvature_1pm), ego.speed_mps)
-        return Planned(self._now.t_s, ego, trajectory)
+        self._began = self._began or self._now
+        ego, since_s = self._now.ego, self._now.t_s - self._began.t_s
+        wanted = _stopping_mps(self._began.ego.speed_mps, since_s + STEP_S * np.arange(1, HORIZON + 1))
+        accel = np.diff(wanted, prepend=ego.speed_mps) / STEP_S
+        return Planned(self._now.t_s, ego, dynamics.trajectory(accel, np.full(HORIZON, ego.curvature_1pm), ego.speed_mps))
 
     def close(self) -> None:
         """See Policy."""
+
+
+def _stopping_mps(from_mps: float, t_s: F64) -> F64:
+    """Speeds of a stop that begins and ends gently: half a cosine, of COMFORTABLE_BRAKE_MPS2 at its steepest."""
+    lasts_s = max(from_mps * np.pi / (2 * COMFORTABLE_BRAKE_MPS2), 2.0)
+    return np.asarray(from_mps * (1 + np.cos(np.pi * np.minimum(t_s / lasts_s, 1.0))) / 2)

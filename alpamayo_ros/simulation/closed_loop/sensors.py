@@ -18,7 +18,6 @@ from alpamayo_ros.evaluation import messages
 from alpamayo_ros.evaluation.replay import EGO_SIGNALS, IMAGE_TYPES, NAVIGATION
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.settings import TICK_NS, LoopSettings, start_ns, tick_of
-from alpamayo_ros.simulation.navigation import command_at as command_at  # noqa: PLC0414 - asked for here first
 from alpamayo_ros.simulation.navigation import navigation_at
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at

@@ -93,7 +93,7 @@ def _apart(scenarios: Sequence[Scenario], driver: Driver, settings: LoopSettings
     while left:
         at_once = min(workers, len(left))
         try:
-            for episode in _in_processes(left, driver, settings, at_once):
+            for episode in _in_processes(tuple(left), driver, settings, at_once):
                 yield episode
                 left.pop(0)
         except BrokenProcessPool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ LINE_M = 0.08  # from the ego's side to the lane's line
 BESIDE_M = 1.0  # before and behind an obstacle that the ego has its whole offset
 TOGETHER_M = 30.0  # obstacles so close are passed in one go
 WAITS_M = 2.0  # before where the ego can still pull out
+PASSED_M = 3.0  # past its near end, whoever came the other way is no matter any more
 AFTERWARDS_S = 1.5  # from when the ego is back until somebody comes the other way
 LEAST_MOVE_S = 2.2  # for small ones
 _KINDS: dict[str, CauseKind] = {
@@ -54,7 +55,7 @@ def obstacles(scene: Scene, route: Route, base_left_m: float, from_m: float) -> 
         if found and new.from_m - found[-1].to_m < TOGETHER_M and (new.side == found[-1].side or not new.within):
             new = _together(found.pop(), new, base_left_m)
         found.append(new)
-    return found
+    return [_between(scene, obstacle, base_left_m) for obstacle in found]
 
 
 def causes(obstacle: Obstacle, scene: Scene) -> tuple[Cause, ...]:
@@ -63,7 +64,7 @@ def causes(obstacle: Obstacle, scene: Scene) -> tuple[Cause, ...]:
     kind = "barrier" if all(t.body.kind == "barrier" for t in obstacle.things) else _KINDS[first.body.kind]
     names = tuple(t.body.name for t in obstacle.things if t.body.kind == first.body.kind)
     side: Direction = "left" if obstacle.side == "right" else "right"
-    return (Cause(kind, names, max(obstacle.from_m - scene.front_m, 0.0), side),)
+    return (Cause(kind, names, obstacle.from_m - scene.front_m, side),)
 
 
 def nudge(obstacle: Obstacle, scene: Scene, base_left_m: float) -> tuple[tuple[Knot, ...], Phase]:
@@ -77,26 +78,28 @@ def nudge(obstacle: Obstacle, scene: Scene, base_left_m: float) -> tuple[tuple[K
     return knots, Phase(begin - out, begin, decision, obstacle.side, causes(obstacle, scene))
 
 
-def coming(obstacle: Obstacle, scene: Scene) -> Thing | None:
-    """Somebody who comes the other way before the ego is past the obstacle and back in its lane."""
-    end = obstacle.to_m + 0.7 * reach_m(1.5, scene.speed_mps)
-    done_s = _takes_s(end - scene.stance.along_m, scene.speed_mps)
-    for thing in scene.things:
+def coming(obstacle: Obstacle, scene: Scene, base_left_m: float) -> tuple[Thing, float] | None:
+    """Somebody who comes the other way first, and when the last such one has passed; None: there is time to go round."""
+    back = obstacle.to_m + 0.7 * reach_m(obstacle.left_m - base_left_m, 5.0)
+    start_s, first = 0.0, None
+    for thing in sorted(scene.things, key=lambda t: float(t.along_m[0])):
         if thing.fixed or thing.walks or np.cos(thing.heading_rad[0]) > -0.5 or thing.front_m < scene.rear_m:
             continue
         beside = abs(thing.left_m[0] - obstacle.left_m) < thing.half_left_m[0] + WIDTH_M / 2 + 0.3
-        arrives_s = (thing.rear_m - end) / max(thing.body.speed_mps, 1.0)
-        if beside and arrives_s < done_s + AFTERWARDS_S:
-            return thing
-    return None
+        speed = max(thing.body.speed_mps, 1.0)
+        needs_s = _takes_s(back - scene.stance.along_m, scene.speed_mps if first is None else min(scene.speed_mps, 3.0))
+        if beside and (thing.rear_m - back) / speed < start_s + needs_s + AFTERWARDS_S:
+            start_s = max(start_s, (thing.front_m - obstacle.from_m + PASSED_M) / speed)
+            first = first or thing
+    return None if first is None else (first, start_s)
 
 
-def wait(obstacle: Obstacle, scene: Scene, base_left_m: float, other: Thing) -> Wait:
+def wait(obstacle: Obstacle, scene: Scene, base_left_m: float, other: Thing, until_s: float) -> Wait:
     """Behind an obstacle until somebody has passed."""
     room = WAITS_M + BESIDE_M + reach_m(obstacle.left_m - base_left_m, 0.0, TIGHT_1PM)
-    away = max(other.rear_m - scene.front_m, 0.0)
+    away = other.rear_m - scene.front_m
     oncoming = Cause("oncoming_vehicle", (other.body.name,), away)
-    return Wait(obstacle.from_m - room, Why("yield", (oncoming, *causes(obstacle, scene))))
+    return Wait(obstacle.from_m - room, Why("yield", (oncoming, *causes(obstacle, scene))), until_s)
 
 
 def _obstacle(route: Route, thing: Thing, base: float, lane: Lane) -> Obstacle:
@@ -118,6 +121,19 @@ def _together(one: Obstacle, other: Obstacle, base: float) -> Obstacle:
     wider = max((one, other), key=lambda o: (not o.within, abs(o.left_m - base)))
     things, within = (*one.things, *other.things), one.within and other.within
     return Obstacle(things, wider.side, wider.left_m, within, one.from_m, max(one.to_m, other.to_m))
+
+
+def _between(scene: Scene, obstacle: Obstacle, base: float) -> Obstacle:
+    """The same way round, but in the middle where something stands close on the other side, too."""
+    sign = 1.0 if obstacle.side == "left" else -1.0
+    near = [t for t in scene.things if t.fixed and t.front_m > obstacle.from_m - 15.0 and t.rear_m < obstacle.to_m + 15.0]
+    edges = [sign * (float(t.left_m[0]) - base) - float(t.half_left_m[0]) for t in near if t not in obstacle.things]
+    away = sign * (obstacle.left_m - base)
+    other = min((edge for edge in edges if edge > away), default=np.inf)
+    own = max(sign * (float(t.left_m[0]) - base) + float(t.half_left_m[0]) for t in obstacle.things)
+    if other - away - WIDTH_M / 2 >= LEAST_CLEAR_M + 0.1:
+        return obstacle
+    return replace(obstacle, left_m=base + sign * min(away, (own + other) / 2))
 
 
 def _ground(route: Route, along_m: float, lane: Lane, side: Direction) -> bool:

@@ -16,6 +16,7 @@ from alpamayo_ros.simulation.expert.speed import Drive, Why
 from alpamayo_ros.types import STEP_S, Decision, MetaAction, Trajectory
 
 LOOK_S = 3.5  # where nothing happens at first, what holds the ego during this time is what it decides for
+STANDING = ("parked_car", "broken_down_car", "truck", "cones", "barrier")
 _NEUTRAL = ("maintain_speed", "go_straight")
 
 
@@ -68,8 +69,17 @@ def _longitudinal(
         yield Why("acceleration_for_passing", manoeuvre.passing)
     for why, _ in counted.most_common():
         yield _resuming(why, resumes if speeds_up or starts else None)
+        yield from _instead_of_searching(why)
     yield from (why for why in dict.fromkeys(drive.limiting) if why not in counted)
     yield _resuming(Why("set_speed_tracking", (clear_road(),)), resumes)
+
+
+def _instead_of_searching(why: Why) -> Iterator[Why]:
+    """Who brakes hard or halts for want of a gap gives way, or stops where the lane ends."""
+    if why.decision == "gap_searching":
+        if why.causes[0].kind == "vehicle_alongside":
+            yield Why("yield", why.causes)
+        yield Why("stop_for_static_constraints", tuple(cause for cause in why.causes if cause.kind in ("lane_ends", *STANDING)))
 
 
 def _resuming(why: Why, resumes: Cause | None) -> Why:

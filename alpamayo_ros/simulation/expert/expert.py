@@ -60,7 +60,7 @@ class Expert:
             *self._rules.limits(scene, way),
             *self._traffic.leaders(scene, way, limit),
             *manoeuvre.gaps,
-            *(Stop(wait.why, wait.at_m, scene.stance.along_m, scene.speed_mps) for wait in manoeuvre.waits),
+            *(Stop(w.why, w.at_m, scene.stance.along_m, scene.speed_mps, w.until_s, w.braking_mps2) for w in manoeuvre.waits),
         ]
         free = drive(way, scene.speed_mps, scene.ego.accel_mps2, limits)
         others = list(self._traffic.meetings(scene, way, free))
@@ -72,7 +72,8 @@ class Expert:
         yield Pace(set_speed, way, self._route.limits_mps(way.left_m, way.along_m), LIMIT_BRAKING_MPS2)
         bends = np.abs(np.interp(way.along_m, self._route.along_m, self._route.curvature_1pm)) > _BEND_1PM / 2
         fast = np.sqrt(LATERAL_MPS2 / np.maximum(np.abs(way.curvature_1pm), _STRAIGHT_1PM))
-        yield Pace(Why("speed_adaptation", (self._bend(scene, manoeuvre, way),)), way, np.where(bends, fast, 100.0), BEND_BRAKING_MPS2)
+        bend = Why("speed_adaptation", (self._bend(scene, manoeuvre, way),))
+        yield Pace(bend, way, np.where(bends, fast, 100.0), BEND_BRAKING_MPS2)
         yield Pace(set_speed, way, np.where(bends, 100.0, MOVES_SHARE * fast), BEND_BRAKING_MPS2)
 
     def _bend(self, scene: Scene, manoeuvre: Manoeuvre, way: Path) -> Cause:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alpamayo_ros.simulation.expert.scene import Scene
+from alpamayo_ros.simulation.expert.speed import FALLING_BACK_MPS
 from alpamayo_ros.simulation.expert.things import AHEAD_S, Thing
 from alpamayo_ros.simulation.state import FRONT_M, REAR_M
 from alpamayo_ros.types import STEP_S
@@ -13,6 +14,10 @@ LOOK_S = 3.0  # how far ahead a gap must hold
 IN_LANE_M = 1.1  # whoever comes so near a lane's centre with a side takes it
 AHEAD_GAP_M, AHEAD_GAP_S = 2.5, 0.25
 BEHIND_GAP_M, BEHIND_GAP_S = 3.0, 0.3
+FASTER_MPS, FASTER_S = 4.0, 2.0  # ahead of somebody who comes up faster than that, more room
+SLOWER_S, LEAST_GAP_M = 1.2, 2.0  # ahead of somebody slower, less
+SOON_S = 2.0  # where gaps are compared
+CHOSEN_S = 2.0
 UNDER_WAY = 0.3  # share of those gaps that is enough to go on with a change
 _LOOK_STEPS = round(LOOK_S / STEP_S)
 
@@ -36,20 +41,26 @@ def obstructing(scene: Scene, left_m: float, share: float = 1.0) -> Thing | None
     return None
 
 
-def leader_of_gap(scene: Scene, left_m: float) -> Thing | None:
-    """Whom to fall in behind in a lane: the one before the gap that is nearest and long enough; None: nobody."""
+def leader_of_gap(scene: Scene, left_m: float, limit_mps: float, chosen: str) -> Thing | None:
+    """Whom to fall in behind in a lane: the one before the gap that is reached first; None: nobody.
+
+    The gap behind the one who was chosen before is taken to be nearer than it is.
+    """
     queue = [thing for thing in in_lane(scene, left_m) if not thing.fixed]
-    middle = scene.stance.along_m + (FRONT_M - REAR_M) / 2
+    middle, half = scene.stance.along_m + (FRONT_M - REAR_M) / 2, (FRONT_M + REAR_M) / 2
     best, found = np.inf, None
     for ahead, behind in zip([None, *queue], [*queue, None], strict=True):
-        low = behind.front_m + BEHIND_GAP_M + BEHIND_GAP_S * behind.body.speed_mps if behind else -np.inf
-        high = ahead.rear_m - AHEAD_GAP_M - AHEAD_GAP_S * scene.speed_mps if ahead else np.inf
-        if high - low < FRONT_M + REAR_M:
+        low = behind.front_m + BEHIND_GAP_M + BEHIND_GAP_S * behind.body.speed_mps + half if behind else -np.inf
+        high = ahead.rear_m - AHEAD_GAP_M - AHEAD_GAP_S * scene.speed_mps - half if ahead else np.inf
+        beside = ahead or behind
+        if high < low or beside is None:
             continue
-        place = min(max(middle, low + (FRONT_M + REAR_M) / 2), high - (FRONT_M + REAR_M) / 2)
-        away = abs(place - middle) * (1.5 if place > middle else 1.0)  # falling back is easier
-        if away < best:
-            best, found = away, ahead
+        its = beside.body.speed_mps
+        soon = middle + SOON_S * (scene.speed_mps - its)
+        time = max(low - soon, 0.0) / max(limit_mps - its, 0.5) + max(soon - high, 0.0) / FALLING_BACK_MPS
+        time -= CHOSEN_S if (ahead.body.name if ahead else "") == chosen else 0.0
+        if time < best:
+            best, found = time, ahead
     return found
 
 
@@ -65,7 +76,9 @@ def _room_m(scene: Scene, thing: Thing) -> float:
 def _wanted_m(scene: Scene, thing: Thing) -> float:
     if _is_ahead(scene, thing):
         return AHEAD_GAP_M + AHEAD_GAP_S * scene.speed_mps
-    return BEHIND_GAP_M + BEHIND_GAP_S * thing.body.speed_mps
+    faster = thing.body.speed_mps - scene.speed_mps
+    more = FASTER_S * max(faster - FASTER_MPS, 0.0) + SLOWER_S * min(faster, 0.0)
+    return max(BEHIND_GAP_M + BEHIND_GAP_S * thing.body.speed_mps + more, LEAST_GAP_M)
 
 
 def _is_ahead(scene: Scene, thing: Thing) -> bool:

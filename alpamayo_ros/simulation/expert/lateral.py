@@ -22,6 +22,7 @@ LEAST_S, LEAST_M = 0.6, 4.0  # to the next knot
 BEHIND_M = 40.0  # obstacles so far behind may still be left for the lane
 TURN_1PM = 0.02  # the curvature of a turn at a junction
 SPLIT_M = 60.0  # length of a split
+GOES_S = 5.0  # who can go so soon plans to
 NUDGED = 0.35  # of the way to the side: who has gone farther goes on
 INDICATES_S = 3.0
 
@@ -64,7 +65,8 @@ class Across:
         for obstacle in found:
             if not obstacle.within and (hold := self._hold(scene, obstacle, base)) is not None:
                 waits.append(hold)
-                break
+                if hold.until_s > GOES_S:
+                    break
             more, phase = nudge(obstacle, scene, base)
             if knots and knots[-1].along_m > more[0].along_m:  # no time to go back in between
                 knots, more = knots[:-1], more[1:]
@@ -82,12 +84,12 @@ class Across:
         if self._route.beside(base, scene.stance.along_m, obstacle.side) is not None:  # a change of lane is wanted, not a nudge
             return Wait(obstacle.from_m - 12.0, Why("stop_for_static_constraints", causes(obstacle, scene)))
         name = obstacle.things[0].body.name
-        other = coming(obstacle, scene)
+        other = coming(obstacle, scene, base)
         gone = (scene.stance.left_m - base) / (obstacle.left_m - base)
         if other is None or (self._passing == name and gone > NUDGED):
             self._passing = name
             return None
-        return wait(obstacle, scene, base, other)
+        return wait(obstacle, scene, base, *other)
 
 
 def _ahead(knots: Sequence[Knot], scene: Scene) -> tuple[Knot, ...]:
@@ -105,7 +107,8 @@ def _ahead(knots: Sequence[Knot], scene: Scene) -> tuple[Knot, ...]:
         if np.isinf(knot.along_m):
             if kept and abs(kept[-1].left_m - knot.left_m) < 1e-9:
                 continue
-            knot = Knot(max(here, kept[-1].along_m if kept else here) + settled_m(scene.speed_mps, knot.left_m - scene.stance.left_m), knot.left_m)
+            begin = kept[-1].along_m if kept else here
+            knot = Knot(begin + settled_m(scene.speed_mps, knot.left_m - scene.stance.left_m), knot.left_m)
         kept.append(knot)
     return tuple(kept)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from alpamayo_ros.simulation.expert.intention import Cause
 from alpamayo_ros.simulation.expert.path import Knot
-from alpamayo_ros.simulation.expert.speed import Gap, Why
+from alpamayo_ros.simulation.expert.speed import COMFORTABLE_BRAKING_MPS2, Gap, Why
 from alpamayo_ros.types import Direction, Lateral, TurnIndicator
 
 
@@ -23,10 +24,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Wait:
-    """A place that the front bumper does not pass before a move."""
+    """A place that the front bumper does not pass before a move, until a time from now."""
 
     at_m: float
     why: Why
+    until_s: float = inf
+    braking_mps2: float = COMFORTABLE_BRAKING_MPS2
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,15 @@ from alpamayo_ros.simulation.state import FRONT_M
 from alpamayo_ros.types import F64, HORIZON, STEP_S, Longitudinal
 
 COMFORTABLE_BRAKING_MPS2 = 1.5
-HARDEST_BRAKING_MPS2 = 7.0
+HARD_BRAKING_MPS2, HARDEST_BRAKING_MPS2 = 3.6, 7.0  # the harder one only where the other is not enough
 EASING_MPS3 = 1.0  # at the end of a comfortable stop; harder ones ease off in the same time
 GAP_M, HEADWAY_S = 3.0, 1.3
 HELD_M = 1.5  # who stands so close behind where to stop does not creep up to it
+FALLING_BACK_MPS = 2.5  # against the traffic of another lane, to fall in there
 NO_LIMIT_MPS2 = 100.0
 
 _FALLING_IN_M, _FALLING_IN_S = 3.2, 0.25  # a little more than a change of lane asks for
-_FALLING_BACK_1PS, _FALLING_BACK_MPS, _FALLING_BACK_MPS2 = 0.2, 2.5, 1.1
+_FALLING_BACK_1PS, _FALLING_BACK_MPS2 = 0.2, 1.1
 _SHORT_HEADWAY_S = 0.4
 _FOLLOWING_MPS2, _FOLLOWING_BRAKING_MPS2 = 1.4, 1.8
 _BRAKE_RELEASE_MPS3, _SPEEDING_UP_MPS3, _BRAKING_MPS3, _URGENT_MPS3 = 3.0, 1.8, 2.5, 3.2
@@ -39,9 +40,9 @@ _STANDS_MPS = 0.03
 _SOON_S, _CREEPS_MPS = 6.5, 3.0  # nobody speeds up to where they stop so soon, unless they creep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Why:
-    """A decision on the longitudinal axis and its causes, the deciding one first."""
+    """A decision on the longitudinal axis and its causes, the deciding one first; equal only to itself."""
 
     decision: Longitudinal
     causes: tuple[Cause, ...]
@@ -52,8 +53,8 @@ class Limit(Protocol):
 
     why: Why
 
-    def allows(self, step: int, along_m: float, speed_mps: float) -> float:
-        """The acceleration that is allowed now, with the rear axle at this place."""
+    def allows(self, step: int, along_m: float, speed_mps: float, /) -> float:
+        """The acceleration that is allowed at a step, with the rear axle at this place."""
         ...
 
 
@@ -68,7 +69,7 @@ class Pace:
         self._start_m = float(path.along_m[0])
         self._squared: list[float] = np.maximum(in_time, 0.25).tolist()
 
-    def allows(self, step: int, along_m: float, speed_mps: float) -> float:
+    def allows(self, _step: int, along_m: float, speed_mps: float, /) -> float:
         """See Limit."""
         at = (along_m + _LOOK_AHEAD_S * speed_mps - self._start_m) / GRID_M
         k = min(int(at), len(self._squared) - 2)
@@ -80,27 +81,38 @@ class Pace:
 class Stop:
     """A place that the front bumper does not pass until a time; infinite: not in sight."""
 
-    def __init__(self, why: Why, at_m: float, along_m: float, speed_mps: float, until_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        why: Why,
+        at_m: float,
+        along_m: float,
+        speed_mps: float,
+        until_s: float = math.inf,
+        braking_mps2: float = COMFORTABLE_BRAKING_MPS2,
+    ) -> None:
+        """It brakes for it with `braking_mps2`, harder where that is too late."""
         self.why = why
-        self.at_m = at_m
-        self.needs_mps2 = braking_needed_mps2(at_m - along_m - FRONT_M, speed_mps)
+        self._at_m = at_m
         self._until_s = until_s
-        self._braking = min(max(self.needs_mps2, COMFORTABLE_BRAKING_MPS2), HARDEST_BRAKING_MPS2)
+        needed = braking_needed_mps2(at_m - along_m - FRONT_M, speed_mps)
+        self._braking = min(max(needed, braking_mps2), HARDEST_BRAKING_MPS2)
+        self._hardest = -min(1.1 * self._braking, HARD_BRAKING_MPS2 if needed < HARD_BRAKING_MPS2 else HARDEST_BRAKING_MPS2)
+        self._soon_s = _SOON_S * COMFORTABLE_BRAKING_MPS2 / braking_mps2
         self._easing = EASING_MPS3 * self._braking / COMFORTABLE_BRAKING_MPS2
         self._easing_m = self._braking**3 / (6 * self._easing**2)
 
-    def allows(self, step: int, along_m: float, speed_mps: float) -> float:
+    def allows(self, step: int, along_m: float, speed_mps: float, /) -> float:
         """See Limit."""
-        left_m = self.at_m - along_m - FRONT_M
+        left_m = self._at_m - along_m - FRONT_M
         if step * STEP_S >= self._until_s:
             return NO_LIMIT_MPS2
         if left_m < HELD_M and speed_mps < 0.1:
             return -0.3
         if left_m > self._easing_m:
             wished = math.sqrt(2 * self._braking * (left_m - self._easing_m / 4))
-            soon = speed_mps > _CREEPS_MPS and left_m < _SOON_S * speed_mps
-            return min(wished - speed_mps - self._braking, 0.0 if soon else NO_LIMIT_MPS2)
-        wished = (3 * max(left_m, 0.0) * math.sqrt(self._easing / 2)) ** (2 / 3)
+            soon = speed_mps > _CREEPS_MPS and left_m < self._soon_s * speed_mps
+            return max(min(wished - speed_mps - self._braking, 0.0 if soon else NO_LIMIT_MPS2), self._hardest)
+        wished = math.pow(3 * max(left_m, 0.0) * math.sqrt(self._easing / 2), 2 / 3)
         return wished - speed_mps - math.sqrt(2 * self._easing * wished)
 
 
@@ -113,7 +125,7 @@ class Leader:
         self._speed_mps: list[float] = speed_mps.tolist()
         self._present: list[bool] = present.tolist()
 
-    def allows(self, step: int, along_m: float, speed_mps: float) -> float:
+    def allows(self, step: int, along_m: float, speed_mps: float, /) -> float:
         """See Limit."""
         if not self._present[step]:
             return NO_LIMIT_MPS2
@@ -138,10 +150,10 @@ class Gap:
         self._rear_m: list[float] = rear_m.tolist()
         self._speed_mps: list[float] = speed_mps.tolist()
 
-    def allows(self, step: int, along_m: float, speed_mps: float) -> float:
+    def allows(self, step: int, along_m: float, speed_mps: float, /) -> float:
         """See Limit."""
         short = self._rear_m[step] - along_m - FRONT_M - _FALLING_IN_M - _FALLING_IN_S * speed_mps
-        slower = min(max(short * _FALLING_BACK_1PS, -_FALLING_BACK_MPS), 3.0)
+        slower = min(max(short * _FALLING_BACK_1PS, -FALLING_BACK_MPS), 3.0)
         return max(_EAGERNESS_1PS * (self._speed_mps[step] + slower - speed_mps), -_FALLING_BACK_MPS2)
 
 
@@ -198,4 +210,4 @@ def _approached(accel: float, wished: float, speed_mps: float) -> float:
     up = _BRAKE_RELEASE_MPS3 if accel < 0.0 else _SPEEDING_UP_MPS3
     down = _URGENT_MPS3 if wished < _URGENT_MPS2 else _BRAKING_MPS3
     wished = min(max(wished, accel - down * STEP_S), accel + up * STEP_S)
-    return max(wished, -1.6 * speed_mps**0.6 - 0.02)
+    return max(wished, -1.6 * math.pow(speed_mps, 0.6) - 0.02)

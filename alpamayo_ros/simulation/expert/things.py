@@ -17,9 +17,10 @@ from alpamayo_ros.simulation.scenario import ROUTE, Scenario
 from alpamayo_ros.simulation.state import Body
 from alpamayo_ros.types import F64, HORIZON, STEP_S
 
-AHEAD_S: F64 = np.arange(HORIZON + 1) * STEP_S
+AHEAD_S = np.linspace(0.0, HORIZON * STEP_S, HORIZON + 1)
 """Times of a prediction, from now on."""
 
+WALKS_OFF_S = 0.7  # how long somebody who sets out is taken to get faster
 BRAKES_ON_S = 2.0  # how long somebody who brakes now is taken to go on braking
 DRIFTS_ON_S = 2.5  # and who moves sideways
 DRIFT_MPS = 0.25  # sideways: less is no lane change
@@ -30,9 +31,9 @@ _SAMPLE_M = 1.0
 _ASTRAY_RAD = 0.8  # against a lane's direction: whoever heads elsewhere is not in it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Thing:
-    """A body as it is known, and as it is expected at the times AHEAD_S."""
+    """A body as it is known, and as it is expected at the times AHEAD_S; equal only to itself."""
 
     body: Body
     along_m: F64  # (65,) of its centre on the route
@@ -172,8 +173,10 @@ def _thing(body: Body, along: F64, left: F64, heading: F64, *, fixed: bool = Fal
 
 
 def _covered_m(body: Body, t_s: F64) -> F64:
-    """Distances after times: who brakes, brakes on for a while; who speeds up is taken to keep the speed."""
+    """Distances after times: who brakes, brakes on for a while; who walks off gets faster, who drives keeps the speed."""
     speed, accel = body.speed_mps, min(body.accel_mps2, 0.0)
+    if body.kind in _WALKERS and body.accel_mps2 > 0.0:
+        return (speed + WALKS_OFF_S * body.accel_mps2) * t_s
     if accel > -0.5 or speed <= 0.0:
         return speed * t_s
     braking = np.minimum(t_s, min(BRAKES_ON_S, speed / -accel))

@@ -63,15 +63,15 @@ class Traffic:
         self._route = route
         self._rules = rules
         self._crosswalks = [(i, c) for i, c in enumerate(scenario.crosswalks) if c.road == ROUTE]
-        self._elsewhere_s: dict[str, float] = {}  # when things were last not in the ego's way
+        self._moved_s: dict[str, float] = {}  # when others last moved sideways, or were about to
         self._waited_s: dict[str, float] = {}  # since when the ego stands for those who only wait themselves
 
     def leaders(self, scene: Scene, path: Path, limit_mps: float) -> Iterator[Limit]:
         """Whoever is ahead in the ego's way, or is going to be, and goes the same way or stands."""
         for thing in scene.things:
             apart = _apart_m(thing, path)
-            if not thing.walks and apart[0] > MARGIN_M:
-                self._elsewhere_s[thing.body.name] = scene.t_s
+            if abs(thing.drift_mps) > DRIFT_MPS or (thing.body.indicator != "off" and apart[0] > MARGIN_M):
+                self._moved_s[thing.body.name] = scene.t_s
             ahead = thing.along_m[0] > scene.stance.along_m + (FRONT_M - REAR_M) / 2
             if not ahead or apart.min() > MARGIN_M:
                 continue
@@ -99,12 +99,12 @@ class Traffic:
         first = int(np.argmax(present))
         present[max(first - MAKES_ROOM_STEPS, 0) : first] = True
         speed = np.gradient(thing.along_m, STEP_S)
-        recent = scene.t_s - self._elsewhere_s.get(thing.body.name, -np.inf) < RECENT_S and scene.t_s > 0.5
+        recent = scene.t_s - self._moved_s.get(thing.body.name, -np.inf) < RECENT_S
         why = _following(scene, thing, recent, limit_mps)
         rear = thing.along_m - thing.half_along_m
-        if apart[0] > MARGIN_M and abs(thing.drift_mps) < DRIFT_MPS:
-            if _closing_needs_mps2(scene, thing) > COURTESY_MPS2:
-                return  # only indicates, and will wait until the ego has passed
+        indicates = apart[0] > MARGIN_M and abs(thing.drift_mps) < DRIFT_MPS
+        if indicates and _closing_needs_mps2(scene, thing) > COURTESY_MPS2:
+            return  # and will wait until the ego has passed
         yield Leader(why, rear, np.maximum(speed, 0.0), present)
 
     def _obstacle(self, scene: Scene, thing: Thing) -> Stop:

@@ -119,28 +119,33 @@ def _fits(decision: Decision, cause: Cause) -> bool:
 
 
 def _parts(decision: Decision, causes: Sequence[Cause]) -> tuple[_Part | None, _Part | None]:
-    """Each axis with the cause that is its own; a cause of both belongs to the one that has no other, the lateral one first."""
-    by_road = LONGITUDINAL_CAUSES[decision.longitudinal] if decision.longitudinal else ()
-    aside = LATERAL_CAUSES[decision.lateral] if decision.lateral else ()
-    if decision.lateral == "lane_keeping":
-        aside = tuple(kind for kind in aside if kind not in by_road)
-    fits = {"lateral": aside, "longitudinal": by_road}
-    own: dict[str, Cause | None] = dict.fromkeys(fits)
-    if decision.longitudinal == "acceleration_for_passing":
-        fits = dict(reversed(fits.items()))  # "change lanes and accelerate to pass the truck"
-    for cause in sorted(causes, key=lambda c: sum(c.kind in kinds for kinds in fits.values())):
-        for axis, kinds in fits.items():
-            if cause.kind in kinds and own[axis] is None:
-                own[axis] = cause
-                break
-    about = {axis: (cause or causes[0]).kind for axis, cause in own.items()}
+    """The longitudinal and the lateral one."""
+    along, across = _own(decision, causes)
     longitudinal, lateral = None, None
     if decision.longitudinal:
         tables = LONGITUDINAL_BARE[decision.longitudinal], LONGITUDINAL_WITH[decision.longitudinal]
-        longitudinal = _Part(*tables, own["longitudinal"], about["longitudinal"])
+        longitudinal = _Part(*tables, along, (along or causes[0]).kind)
     if decision.lateral:
-        lateral = _Part(LATERAL_BARE[decision.lateral], LATERAL_WITH[decision.lateral], own["lateral"], about["lateral"])
+        lateral = _Part(LATERAL_BARE[decision.lateral], LATERAL_WITH[decision.lateral], across, (across or causes[0]).kind)
     return longitudinal, lateral
+
+
+def _own(decision: Decision, causes: Sequence[Cause]) -> list[Cause | None]:
+    """The longitudinal decision's own cause and the lateral one's; a cause of both belongs to the one that has no other.
+
+    That is the lateral one, unless it keeps the lane or the other is passing: "change lanes and accelerate to pass the truck".
+    """
+    along = LONGITUDINAL_CAUSES[decision.longitudinal] if decision.longitudinal else ()
+    across = LATERAL_CAUSES[decision.lateral] if decision.lateral else ()
+    along_first = decision.lateral == "lane_keeping" or decision.longitudinal == "acceleration_for_passing"
+    if decision.lateral == "lane_keeping":
+        across = tuple(kind for kind in across if kind not in along)
+    own: list[Cause | None] = [None, None]
+    for cause in sorted(causes, key=lambda c: (c.kind in along) + (c.kind in across)):
+        free = [axis for axis, kinds in enumerate((along, across)) if cause.kind in kinds and own[axis] is None]
+        if free:
+            own[free[0] if along_first else free[-1]] = cause
+    return own
 
 
 def _in_order(

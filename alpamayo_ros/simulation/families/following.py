@@ -84,15 +84,15 @@ def cut_in(dice: Dice) -> Scenario:
     section = CrossSection(left=1) if side == "left" else CrossSection(right=1)
     limit = dice.between(10.5, 14.0)
     road = street(dice, winding(dice, length_m(dice, limit), (180.0, 350.0)), limit, section)
-    speed, slower = limit * dice.between(0.8, 0.95), dice.between(1.5, 3.5)
+    speed, slow = limit * dice.between(0.8, 0.95), limit - dice.between(2.0, 4.0)
     moves_m = START_M + dice.between(20.0, 55.0)
-    gap = dice.between(9.0, 15.0) + slower * (moves_m - START_M) / speed
-    wish = ((Trigger(at_s=0.0), speed - slower), (Trigger(at_s=dice.between(10.0, 13.0)), limit))
+    gap = dice.between(11.0, 16.0) + (limit - slow) * (moves_m - START_M) / limit
+    wish = ((Trigger(at_s=0.0), slow), (Trigger(at_s=dice.between(10.0, 13.0)), limit))
     change = LaneChange("ego", Trigger(ego_past_m=moves_m), dice.between(2.5, 3.5))
     place = START_M + 3.8 + gap + _CAR_M / 2
-    cutter = Vehicle("cutter", "car", ROUTE, side, place, speed - slower, wish, (change,), colour=paint(dice))
+    cutter = Vehicle("cutter", "car", ROUTE, side, place, slow, wish, (change,), colour=paint(dice))
     behind = Vehicle("behind", "car", ROUTE, side, START_M - dice.between(15.0, 30.0), speed, colour=paint(dice))
-    goal = START_M + 0.8 * (speed - slower) * dice.goal_s
+    goal = START_M + 0.8 * slow * dice.goal_s
     return _drive(dice, road, speed, goal, (cutter, behind, *_opposite(dice, road, limit)))
 
 

@@ -58,11 +58,11 @@ def red_light(dice: Dice) -> Scenario:
 
 def light_turns(dice: Dice) -> Scenario:
     """The light turns yellow as the ego comes near: it stops where it can, goes on where it is too late."""
-    junction, limit, line = _junction(dice, dice.between(55.0, 75.0))
+    junction, limit, line = _junction(dice, dice.between(48.0, 62.0))
     speed = limit * dice.between(0.85, 1.0)
     late = dice.chance(0.3)
     ahead = dice.between(1.0, 1.5) * limit if late else dice.between(3.0, 12.0) + stopping_m(limit)
-    red_s = dice.between(4.0, 5.0)
+    red_s = dice.between(5.5, 7.0)
     phases: list[tuple[LightColour, float]] = [("yellow", 3.0), ("red", red_s), ("green", 30.0)]
     light = _light(junction, line, phases, Trigger(ego_past_m=line - _FRONT_M - ahead))
     turns_s = (line - _FRONT_M - ahead - START_M) / speed

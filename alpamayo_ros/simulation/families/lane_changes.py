@@ -16,9 +16,9 @@ from alpamayo_ros.simulation.families.streets import (
     street,
     winding,
 )
-from alpamayo_ros.simulation.families.surroundings import STREET_NAMES, follower, paint, parked
+from alpamayo_ros.simulation.families.surroundings import STREET_NAMES, follower, paint, parked, steady, taker
 from alpamayo_ros.simulation.road import Road
-from alpamayo_ros.simulation.scenario import ROUTE, Command, LaneChange, Scenario, Start, Trigger, Vehicle
+from alpamayo_ros.simulation.scenario import ROUTE, Command, Scenario, Start, Trigger, Vehicle
 from alpamayo_ros.types import Direction, Maneuver
 
 _FRONT_M = 3.8  # of the ego, ahead of its rear axle
@@ -54,10 +54,9 @@ def aborted_overtake(dice: Dice) -> Scenario:
     waits_m = dice.between(15.0, 30.0)  # until the lorry is near enough to be worth passing
     gap = 3.5 * speed + waits_m * (1.0 - slow / speed)
     place = START_M + _FRONT_M + gap + 4.25
-    truck = Vehicle("truck", "truck", ROUTE, "ego", place, slow, _steady(slow), colour=paint(dice))
-    taker = _taker(dice, "left", speed, START_M + waits_m)
+    truck = Vehicle("truck", "truck", ROUTE, "ego", place, slow, steady(slow), colour=paint(dice))
     goal = START_M + 0.7 * covered_m(speed, slow, dice.goal_s)
-    return _drive(dice, road, speed, goal, (truck, taker))
+    return _drive(dice, road, speed, goal, (truck, taker(dice, "left", speed, START_M + waits_m)))
 
 
 def aborted_change(dice: Dice) -> Scenario:
@@ -70,17 +69,7 @@ def aborted_change(dice: Dice) -> Scenario:
     command = _command(
         dice, "keep_left" if side == "left" else "keep_right", given_m, START_M + 15.0 * speed, signed(side, LANE_M)
     )
-    return replace(_drive(dice, road, speed, goal, (_taker(dice, side, speed, given_m),)), commands=(command,))
-
-
-def _taker(dice: Dice, side: Direction, speed: float, begins_m: float) -> Vehicle:
-    """Somebody two lanes away who takes the lane between, beside the ego, while the ego changes into it from here on."""
-    change = LaneChange(side, Trigger(ego_past_m=begins_m + speed * dice.between(0.6, 1.1)), dice.between(2.0, 2.6))
-    place = START_M + dice.between(-1.0, 4.0)
-    leaves = (Trigger(at_s=dice.between(8.0, 9.5)), speed + 3.0)
-    return Vehicle(
-        "taker", "car", ROUTE, f"{side} 2", place, speed, (*_steady(speed), leaves), (change,), yields=False, colour=paint(dice)
-    )
+    return replace(_drive(dice, road, speed, goal, (taker(dice, side, speed, given_m),)), commands=(command,))
 
 
 def route_changes_lane(dice: Dice) -> Scenario:
@@ -129,14 +118,9 @@ def _stream(dice: Dice, lane: str, speed: float, ahead: int) -> tuple[Vehicle, .
         at -= dice.between(16.0, 20.0) + (dice.between(16.0, 24.0) if k == 1 else 0.0)
     places += [START_M + dice.between(26.0, 32.0) + 20.0 * k for k in range(ahead)]
     return tuple(
-        Vehicle(f"stream {k}", "car", ROUTE, lane, place, speed, _steady(speed), colour=paint(dice))
+        Vehicle(f"stream {k}", "car", ROUTE, lane, place, speed, steady(speed), colour=paint(dice))
         for k, place in enumerate(places)
     )
-
-
-def _steady(speed: float) -> tuple[tuple[Trigger, float], ...]:
-    """A wish for this speed, from the start."""
-    return ((Trigger(at_s=0.0), speed),)
 
 
 def _command(dice: Dice, maneuver: Maneuver, given_m: float, at_m: float, to_left_m: float) -> Command:

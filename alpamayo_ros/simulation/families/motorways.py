@@ -20,7 +20,7 @@ from alpamayo_ros.simulation.families.streets import (
     straight,
     street,
 )
-from alpamayo_ros.simulation.families.surroundings import paint, spaced
+from alpamayo_ros.simulation.families.surroundings import paint, spaced, taker
 from alpamayo_ros.simulation.road import Lane, Paint, Piece, Road, Strip
 from alpamayo_ros.simulation.scenario import ROUTE, Command, Scenario, Sign, Standing, Start, Trigger, Vehicle
 from alpamayo_ros.types import Direction
@@ -45,8 +45,21 @@ def on_ramp(dice: Dice) -> Scenario:
     command = Command("keep_left", START_M, end - 10.0, LANE_M, "Motorway")
     sign = Sign("merge", ROUTE, nose - 5.0, -LANE_M, side="right")
     goal = START_M + 0.8 * covered_m(speed, flow, dice.goal_s)
-    barrier = Standing("barrier", "barrier", ROUTE, end + 12.0, 0.0, np.pi / 2, (225, 70, 50))
-    return replace(_drive(dice, (road,), speed, goal, vehicles, command, sign), standing=(barrier,))
+    return replace(_drive(dice, (road,), speed, goal, vehicles, command, sign), standing=(_barrier(end),))
+
+
+def aborted_merge(dice: Dice) -> Scenario:
+    """The same, with nobody about but one, who comes over from the lane beyond while the ego moves in."""
+    limit = dice.between(13.0, 17.0)
+    nose, end = START_M + dice.between(12.0, 25.0), START_M + dice.between(215.0, 240.0)
+    road = street(dice, straight(length_m(dice, limit) + 60.0), limit, _SECTION._replace(left=2), "motorway")
+    road = _ending(road, "left", nose, end)
+    speed = limit * dice.between(0.93, 1.0)
+    vehicles = (taker(dice, "left", speed, nose), _ahead(dice, "left 2", 1.0 * limit))
+    command = Command("keep_left", START_M, end - 10.0, LANE_M, "Motorway")
+    sign = Sign("merge", ROUTE, nose - 5.0, -LANE_M, side="right")
+    goal = START_M + 0.7 * covered_m(speed, speed, dice.goal_s)
+    return replace(_drive(dice, (road,), speed, goal, vehicles, command, sign), standing=(_barrier(end),))
 
 
 def lane_ends(dice: Dice) -> Scenario:
@@ -62,8 +75,7 @@ def lane_ends(dice: Dice) -> Scenario:
     command = Command("keep_right", START_M + dice.between(5.0, 20.0), end - 10.0, -LANE_M)
     sign = Sign("merge", ROUTE, end - 90.0, 3.0, side="left")
     goal = START_M + 0.8 * covered_m(speed, flow, dice.goal_s)
-    barrier = Standing("barrier", "barrier", ROUTE, end + 12.0, 0.0, np.pi / 2, (225, 70, 50))
-    return replace(_drive(dice, (road,), speed, goal, vehicles, command, sign), standing=(barrier,))
+    return replace(_drive(dice, (road,), speed, goal, vehicles, command, sign), standing=(_barrier(end),))
 
 
 def leave_by_exit(dice: Dice) -> Scenario:
@@ -100,6 +112,11 @@ def _ending(road: Road, beside: Direction, nose_m: float, end_m: float) -> Road:
     rest = [lane for lane in road.lanes if lane not in (ego, other)]
     ground = Strip("shoulder", end_m, end_m + _RUN_OUT_M, -LANE_M / 2, LANE_M / 2)
     return replace(road, lanes=(*parts, *rest), strips=(*road.strips, ground))
+
+
+def _barrier(end_m: float) -> Standing:
+    """Across the ground behind the end of a lane."""
+    return Standing("barrier", "barrier", ROUTE, end_m + 12.0, 0.0, np.pi / 2, (225, 70, 50))
 
 
 def _parts(lane: Lane, edges_m: Sequence[float], side: Direction) -> list[Lane]:
@@ -170,4 +187,4 @@ def _drive(
     return replace(bare, vehicles=vehicles, commands=(command,), signs=(sign,))
 
 
-FAMILIES: tuple[Callable[[Dice], Scenario], ...] = (on_ramp, lane_ends, leave_by_exit, fork)
+FAMILIES: tuple[Callable[[Dice], Scenario], ...] = (on_ramp, aborted_merge, lane_ends, leave_by_exit, fork)

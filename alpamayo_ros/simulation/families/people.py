@@ -19,7 +19,7 @@ def crosswalk(dice: Dice) -> Scenario:
     """People cross at a zebra crossing, from either side."""
     section = dice.one_of((CrossSection(), CrossSection(right_kerb="none"), CrossSection(left_kerb="parking")))
     limit = dice.between(7.5, 10.0)
-    place = START_M + dice.between(50.0, 75.0)
+    place = START_M + dice.between(55.0, 78.0)
     road = street(dice, straight(length_m(dice, limit)), limit, section)
     first = _walker(dice, road, "walker 0", "pedestrian", place, limit, dice.between(1.2, 1.6))
     others = [
@@ -65,8 +65,8 @@ def _walker(dice: Dice, road: Road, name: str, kind: WalkerKind, along_m: float,
     away_m = stopping_m(limit_mps) + dice.between(2.0, 5.0)
     way_m = speed * away_m / limit_mps  # to the middle of the ego's lane, so that both would be there together
     from_left, to_left = (min(right, -way_m), left) if dice.chance(0.5) else (max(left, way_m), right)
-    starts = Trigger(ego_past_m=along_m - _FRONT_M - limit_mps * abs(from_left) / speed)
-    return Walker(name, kind, ROUTE, along_m, from_left, to_left, speed, starts, clothes(dice))
+    starts_m = max(along_m - _FRONT_M - limit_mps * abs(from_left) / speed, START_M + 1.0)
+    return Walker(name, kind, ROUTE, along_m, from_left, to_left, speed, Trigger(ego_past_m=starts_m), clothes(dice))
 
 
 def _traffic(dice: Dice, road: Road, limit_mps: float, place_m: float) -> tuple[Vehicle, ...]:

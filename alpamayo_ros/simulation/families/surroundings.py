@@ -13,6 +13,7 @@ from alpamayo_ros.simulation.road import Road
 from alpamayo_ros.simulation.scenario import (
     ROUTE,
     Daylight,
+    LaneChange,
     Look,
     Rgb,
     Scenario,
@@ -23,7 +24,7 @@ from alpamayo_ros.simulation.scenario import (
     Walker,
     Weather,
 )
-from alpamayo_ros.types import F64
+from alpamayo_ros.types import F64, Direction
 
 STREET_NAMES = ("Harbour Street", "Mill Lane", "Station Road", "Park Avenue", "Oak Street", "Bridge Street", "School Lane")
 
@@ -62,8 +63,9 @@ def look(dice: Dice) -> Look:
 
 def scenery(dice: Dice, scenario: Scenario) -> tuple[Scenery, ...]:
     """Trees and houses along all roads, clear of every one; houses where there are pavements."""
-    route = scenario.route
-    driven = route.place(np.arange(scenario.start.along_m - 50.0, scenario.goal_m + _RANGE_M, 8.0), 0.0)[0]
+    route, start = scenario.route, scenario.start.along_m
+    fastest = max(lane.limit_mps for lane in route.lanes)
+    driven = route.place(np.arange(start - 50.0, start + 0.9 * fastest * scenario.duration_s, 8.0), 0.0)[0]
     walks = [_walk(scenario.roads[walker.road], walker) for walker in scenario.walkers]
     ground = np.concatenate([*(_outline(road) for road in scenario.roads), *walks])
     watched = np.concatenate([_watched(scenario.roads), *walks])
@@ -108,7 +110,7 @@ def _edge_m(road: Road, along_m: float, side: float) -> float:
 
 def _outline(road: Road) -> F64:
     """Points (N, 2) all over a road's lanes and strips, m."""
-    bands = [(lane.from_m, lane.to_m, lane.left_m) for lane in road.lanes]
+    bands = [(lane.from_m, lane.to_m, lane.left_m + side * lane.width_m / 2) for lane in road.lanes for side in (-1, 0, 1)]
     bands += [(strip.from_m, strip.to_m, left) for strip in road.strips for left in (strip.right_m, strip.left_m)]
     along = np.concatenate([np.arange(low, high, 4.0) for low, high, _ in bands])
     left = np.concatenate([np.full(len(np.arange(low, high, 4.0)), left) for low, high, left in bands])
@@ -149,6 +151,21 @@ def oncoming(dice: Dice, road: Road, index: int, places_m: Iterable[float], spee
         Vehicle(f"oncoming {k}", "car", index, lane_at(road, left, along).name, along, speed_mps, colour=paint(dice))
         for k, along in enumerate(places_m)
     )
+
+
+def taker(dice: Dice, side: Direction, speed: float, begins_m: float) -> Vehicle:
+    """Somebody two lanes away who takes the lane between, beside the ego, while the ego changes into it from here on."""
+    change = LaneChange(side, Trigger(ego_past_m=begins_m + speed * dice.between(1.3, 1.8)), dice.between(2.0, 2.6))
+    place = START_M + dice.between(-1.0, 4.0)
+    leaves = (Trigger(at_s=dice.between(8.0, 9.5)), speed + 3.0)
+    return Vehicle(
+        "taker", "car", ROUTE, f"{side} 2", place, speed, (*steady(speed), leaves), (change,), yields=False, colour=paint(dice)
+    )
+
+
+def steady(speed: float) -> tuple[tuple[Trigger, float], ...]:
+    """A wish for this speed, from the start."""
+    return ((Trigger(at_s=0.0), speed),)
 
 
 def spaced(dice: Dice, from_m: float, to_m: float, gaps_m: tuple[float, float]) -> list[float]:

@@ -9,7 +9,7 @@ from alpamayo_ros.simulation.families.dice import Dice, stopping_m
 from alpamayo_ros.simulation.families.streets import AHEAD_M, START_M, CrossSection, bend, ends_m, street
 from alpamayo_ros.simulation.families.surroundings import oncoming, paint, parked
 from alpamayo_ros.simulation.road import Piece, Road
-from alpamayo_ros.simulation.scenario import ROUTE, LightColour, Scenario, Start, TrafficLight, Trigger, Vehicle
+from alpamayo_ros.simulation.scenario import ROUTE, Crosswalk, LightColour, Scenario, Start, TrafficLight, Trigger, Vehicle
 
 _FASTEST_MPS = 11.0
 _MEAN_MPS = 6.0  # with the waits at lights
@@ -22,10 +22,11 @@ def town(dice: Dice) -> Scenario:
     road, lines = _street(dice, START_M + _FASTEST_MPS * dice.duration_s + AHEAD_M, limit)
     lights = tuple(_light(dice, road, line, limit, ahead_of_ego=k % 3 != 1) for k, line in enumerate(lines))
     vehicles = (*_companions(dice, limit), *_others(dice, road))
-    goal = START_M + (0.45 if dice.duration_s < 60 else 0.5) * _MEAN_MPS * dice.goal_s
+    goal = START_M + (0.58 if dice.duration_s < 60 else 0.9) * _MEAN_MPS * dice.goal_s
     bare = dice.drive((road,), Start(START_M, 7.5), goal)
     free = [(line - 8.0, line + 18.0) for line in lines]
-    return replace(bare, lights=lights, vehicles=vehicles, standing=parked(dice, road, free, 0.3))
+    walks = tuple(Crosswalk(ROUTE, line + 1.0, line + 4.0) for line in lines)
+    return replace(bare, lights=lights, crosswalks=walks, vehicles=vehicles, standing=parked(dice, road, free, 0.3))
 
 
 def _street(dice: Dice, length: float, limit_mps: float) -> tuple[Road, list[float]]:
@@ -42,7 +43,7 @@ def _street(dice: Dice, length: float, limit_mps: float) -> tuple[Road, list[flo
 def _light(dice: Dice, road: Road, line_m: float, limit_mps: float, *, ahead_of_ego: bool) -> TrafficLight:
     """One that turns red ahead of the ego, or one that keeps its own time."""
     lanes = tuple(lane.name for lane in road.lanes if not lane.oncoming)
-    phases: tuple[tuple[LightColour, float], ...] = (("yellow", 2.5), ("red", dice.between(5.0, 7.0)), ("green", 16.0))
+    phases: tuple[tuple[LightColour, float], ...] = (("yellow", 2.5), ("red", dice.between(4.5, 6.0)), ("green", 16.0))
     lamp = (line_m + 11.5, -5.0)
     if not ahead_of_ego:
         return TrafficLight(ROUTE, line_m, lanes, phases, dice.between(0.0, 20.0), lamp)

@@ -23,7 +23,7 @@ _SKYLIGHT: dict[Daylight, tuple[float, float, float]] = {
 }
 _CLEAR_SKY: dict[Daylight, tuple[tuple[int, int, int], tuple[int, int, int]]] = {  # at the horizon, above
     "day": ((208, 219, 229), (88, 138, 206)),
-    "dusk": ((236, 164, 112), (74, 82, 128)),
+    "dusk": ((230, 172, 128), (74, 82, 128)),
     "night": ((38, 41, 54), (10, 12, 24)),
 }
 _CLOUDED_SKY: dict[Weather, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -37,7 +37,7 @@ _DIMMED: dict[Daylight, tuple[float, float, float]] = {
     "dusk": (0.62, 0.54, 0.58),
     "night": (0.18, 0.19, 0.24),
 }
-_BEAM: dict[Daylight, float] = {"day": 0.0, "dusk": 0.15, "night": 0.8}  # part of a colour that headlights near by show
+_BEAM: dict[Daylight, float] = {"day": 0.0, "dusk": 0.0, "night": 0.8}  # part of a colour that headlights near by show
 _BEAM_COLOUR = np.array([1.0, 0.96, 0.88])
 _CLOUDED_GREY = np.array([1.03, 1.0, 0.97])
 _BEAM_M = 24.0  # farther from the lamps it is half as bright

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from alpamayo_ros.cameras import Pinhole
+from alpamayo_ros.cameras import Pinhole, resized
 from alpamayo_ros.simulation.rendering.eye import SHIFT, Eye
 from alpamayo_ros.simulation.rendering.faces import Codes, Faces, chosen, joined, reach_m
 from alpamayo_ros.simulation.rendering.grain import grainy
@@ -102,9 +102,9 @@ class Scene:
 
 
 def _finer(lens: Pinhole, times: int) -> Pinhole:
-    width, height, fx, fy = lens.width * times, lens.height * times, lens.fx * times, lens.fy * times
-    cx, cy = (lens.cx + 0.5) * times - 0.5, (lens.cy + 0.5) * times - 0.5
-    return Pinhole(fx, fy, cx, cy, width, height, lens.distortion)
+    finer = resized(lens, lens.width * times, lens.height * times)
+    assert isinstance(finer, Pinhole)
+    return finer
 
 
 def _averaged(image: U8, width: int, height: int) -> U8:

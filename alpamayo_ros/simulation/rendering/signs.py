@@ -49,9 +49,9 @@ _SEGMENTS = dict(zip("0123456789SOP", _STROKES.split(), strict=True))
 
 def traffic_light(lit: LightColour) -> Faces:
     """Large, and low so that a narrow lens sees its lamps from near by."""
-    pole = post(0.09, 0.0, 1.95, POLE)
-    housing = box((-0.12, -0.62, 1.9), (0.2, 0.62, 5.0), HOUSING)
-    rim = plate(rectangle(-0.56, 1.96, 0.56, 4.94), -0.125, 0.0, (44, 46, 50))
+    pole = post(0.09, 0.0, 1.85, POLE)
+    housing = box((-0.12, -0.78, 1.8), (0.2, 0.78, 5.1), HOUSING)
+    rim = plate(rectangle(-0.7, 1.88, 0.7, 5.02), -0.125, 0.0, (40, 42, 46))
     return joined([pole, housing, rim, *(_lamp(colour, colour == lit) for colour in LAMPS)])
 
 
@@ -113,8 +113,8 @@ def _merge(of: Sign) -> Faces:
     """A straight arrow that a lane from one side joins."""
     side = -1.0 if of.side == "left" else 1.0
     arrow: list[_Uv] = [
-        [(-0.08, -0.38), (0.04, -0.38), (0.04, 0.2), (-0.08, 0.2)],
-        [(-0.19, 0.18), (0.15, 0.18), (-0.02, 0.42)],
+        [(-0.06, -0.38), (0.06, -0.38), (0.06, 0.2), (-0.06, 0.2)],
+        [(-0.17, 0.18), (0.17, 0.18), (0.0, 0.42)],
         _turned([(0.26, -0.34), (0.37, -0.3), (0.06, 0.12), (0.0, 0.0)], side),
     ]
     return joined([*_diamond(YELLOW), *(_layer(uv, BLACK, 2, 0.5) for uv in arrow)])

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from evaluation.openloop.made import SECONDS
 from evaluation.small_vehicle import small_rig_of, write_small_profile
 
 from alpamayo_ros.profile import Rig
+from alpamayo_ros.simulation.bag import make_bag
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,11 @@ def small_rig(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, Path]:
 def small_profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All seven cameras, a window of 200 ms."""
     return write_small_profile(tmp_path_factory.mktemp("profile"))
+
+
+@pytest.fixture(scope="session")
+def bag(tmp_path_factory: pytest.TempPathFactory, small_rig: tuple[Rig, Path]) -> Path:
+    """A drive of the town; nobody changes it."""
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    make_bag(path, small_rig[0], duration_s=SECONDS, seed=2)
+    return path

@@ -22,6 +22,7 @@ from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.types import EgoHistory, EgoPose, Plan, Request, Trajectory
 
 BUNDLE = "made"
+SECONDS = 8.0  # of the recorded drive that the tests of this folder share
 START_NS = start_ns(make_scenario("town", 0))
 """As `make_bag` stamps its first message."""
 

@@ -20,7 +20,6 @@ from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluat
 from alpamayo_ros.evaluation.openloop.storage import EvaluationFile, TimingFile, read_file
 from alpamayo_ros.evaluation.openloop.summary import grouped
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.simulation.bag import make_bag
 from alpamayo_ros.types import Request
 
 
@@ -35,13 +34,6 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *wo
     said = capsys.readouterr()
     lines = said.out.splitlines()
     return status, said.out + said.err, json.loads(lines[-1]) if status < 2 else {}
-
-
-@pytest.fixture(scope="module")
-def bag(tmp_path_factory: pytest.TempPathFactory, small_rig: tuple[Rig, Path]) -> Path:
-    path = tmp_path_factory.mktemp("bags") / "drive"
-    make_bag(path, small_rig[0], duration_s=9.0, seed=0)
-    return path
 
 
 @pytest.fixture(scope="module")

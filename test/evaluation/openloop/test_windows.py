@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from evaluation.openloop.made import SECONDS
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from alpamayo_ros.bags import BagWriter, read_bag
@@ -28,20 +29,12 @@ from alpamayo_ros.profile import Rig, read_rig, shared_files
 from alpamayo_ros.simulation.bag import make_bag
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
-SECONDS = 8.0
 OWN = "evaluation.openloop.contenders:"
 
 
 @pytest.fixture(autouse=True)
 def _own_engines_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-
-
-@pytest.fixture(scope="module")
-def bag(tmp_path_factory: pytest.TempPathFactory, small_rig: tuple[Rig, Path]) -> Path:
-    path = tmp_path_factory.mktemp("bags") / "drive"
-    make_bag(path, small_rig[0], duration_s=SECONDS, seed=2)
-    return path
 
 
 @pytest.fixture(scope="module")

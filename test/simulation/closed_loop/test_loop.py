@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,13 @@ from simulation.made import busy
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import COMFORTABLE_BRAKE_MPS2, AlwaysStop, ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, start_ns
+from alpamayo_ros.simulation.episode import Planned
+from alpamayo_ros.simulation.expert.intention import Intention
 from alpamayo_ros.simulation.scenario import Start
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import Decision, InvalidInput, Trajectory
 
 
-def first_difference(one: list[object], other: list[object]) -> int:
+def first_difference(one: Sequence[object], other: Sequence[object]) -> int:
     return next(at for at, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1])
 
 
@@ -30,7 +33,7 @@ def test_the_expert_drives_until_the_policy_does() -> None:
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.1, 0.25, 0.5])
 def test_a_plan_is_followed_exactly_its_latency_after_t0(latency_s: float) -> None:
-    def brake(t0_s: float) -> object:
+    def brake(t0_s: float) -> Trajectory | str:
         return straight(-3.0) if t0_s < 0.6 else "one is enough"
 
     late = LoopSettings(warm_up_s=0.5, latency_s=latency_s, silence_s=5.0)
@@ -38,6 +41,15 @@ def test_a_plan_is_followed_exactly_its_latency_after_t0(latency_s: float) -> No
     episode, without = (run_episode(short(), Scripted(brake), settings) for settings in (late, never))
     assert first_difference(bits(episode.egos), bits(without.egos)) == round((0.5 + latency_s) * 100) + 1
     assert episode.latency_s == latency_s
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 0.5])
+def test_the_time_of_a_plan_runs_from_its_t0_however_late_it_is_followed(latency_s: float) -> None:
+    settings = LoopSettings(warm_up_s=0.5, latency_s=latency_s, silence_s=10.0)
+    policy = Scripted(lambda t0_s: straight(0.0, 8.0) if t0_s < 0.6 else "one is enough")
+    episode = run_episode(short(6.0), policy, settings)
+    driven_m = np.linalg.norm(episode.egos[600].xy_m - episode.planned[0].ego.xy_m)
+    assert driven_m == pytest.approx(8.0 * 5.5, abs=0.1), "a tenth of a second is 0.8 m"
 
 
 def test_the_newest_plan_in_effect_is_followed() -> None:
@@ -48,8 +60,26 @@ def test_the_newest_plan_in_effect_is_followed() -> None:
     assert first_difference(bits(one.egos), bits(two.egos)) == 131
 
 
+def test_the_turn_indicator_is_the_plans() -> None:
+    def indicated(of: Scripted) -> Scripted:
+        plan = of.plan
+
+        def changing_lane() -> Planned:
+            planned = plan()
+            assert planned.trajectory is not None
+            intention = Intention(planned.trajectory, Decision(lateral="lane_change", direction="left"), (), "left")
+            return replace(planned, intention=intention if planned.t0_s < 0.6 else None)
+
+        of.plan = changing_lane  # type: ignore[method-assign]
+        return of
+
+    episode = run_episode(short(), indicated(Scripted(lambda _: straight(0.0))), LoopSettings(warm_up_s=0.5, latency_s=0.2))
+    shown = [ego.indicator for ego in episode.egos]
+    assert shown == ["off"] * 71 + ["left"] * 50 + ["off"] * 80
+
+
 def test_a_refused_cycle_leaves_the_course_as_it_was() -> None:
-    def some(t0_s: float) -> object:
+    def some(t0_s: float) -> Trajectory | str:
         return "nothing to see" if 0.9 < t0_s < 1.1 else straight(-1.0, 8.0 - max(t0_s - 0.5, 0.0))
 
     episode = run_episode(short(), Scripted(some), QUICK)
@@ -67,7 +97,7 @@ def test_who_is_silent_for_too_long_has_failed() -> None:
 
 
 def test_who_misses_the_deadline_has_failed() -> None:
-    def slow(_: float) -> object:
+    def slow(_: float) -> Trajectory | str:
         time.sleep(0.06)
         return straight(0.0)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import nodes.ros_harness  # noqa: F401 - a DDS domain of its own, before anything of ROS starts
 import numpy as np
 import pytest
+from alpamayo_ros.msg import UnicycleTrajectory
 from simulation.closed_loop.driven import ATTENTIVE, QUICK, bits, short, small_profile, straight, told
 
 from alpamayo_ros.nodes import messages
@@ -53,7 +54,7 @@ def test_a_node_that_refuses_its_start_is_an_invalid_input_with_its_words(tmp_pa
 def test_in_process_a_trajectory_is_what_its_message_says() -> None:
     curved = straight(-0.7, 9.0, 0.03)
     points = messages._points(curved)
-    read = trajectory_values(messages.msg.UnicycleTrajectory(points=points))
+    read = trajectory_values(UnicycleTrajectory(points=points))
     assert bits(as_published(curved)) == bits(read)
     assert bits(read) != bits(curved), "or the comparison could not fail"
     np.testing.assert_allclose(read.yaw_rad, curved.yaw_rad, atol=1e-12)

@@ -14,13 +14,22 @@ from alpamayo_ros.reasoning import parse_trace
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.episode import Episode, Planned
-from alpamayo_ros.simulation.expert.intention import Cause, Intention
-from alpamayo_ros.simulation.expert.label import SURPRISE_LIMIT_M, Label, any_label, driven, figures, label
+from alpamayo_ros.simulation.expert.intention import Cause, CauseKind, Intention
+from alpamayo_ros.simulation.expert.label import (
+    KEPT_SHARES,
+    SURPRISE_LIMIT_M,
+    Label,
+    any_label,
+    driven,
+    figures,
+    is_kept,
+    label,
+)
 from alpamayo_ros.simulation.expert.sight import visible
 from alpamayo_ros.simulation.expert.wording import words
 from alpamayo_ros.simulation.families import FAMILIES, make_scenario
 from alpamayo_ros.simulation.scenario import Trigger
-from alpamayo_ros.simulation.state import WHEELBASE_M, Ego, Snapshot
+from alpamayo_ros.simulation.state import WHEELBASE_M, BodyKind, Ego, Snapshot
 from alpamayo_ros.types import HORIZON, Decision, InvalidInput, Trajectory
 
 KEEPS = Decision("set_speed_tracking", "lane_keeping")
@@ -130,6 +139,14 @@ def test_figures_of_labels() -> None:
         figures([])
 
 
+def test_usual_decisions_are_thinned_out_and_rare_ones_are_not() -> None:
+    rng = np.random.default_rng(0)
+    assert all(is_kept(Decision("yield", "maneuver_abort", "left"), rng) for _ in range(100))
+    for (longitudinal, lateral), share in KEPT_SHARES.items():
+        kept = np.mean([is_kept(Decision(longitudinal, lateral), rng) for _ in range(2000)])
+        assert kept == pytest.approx(share, abs=0.05)
+
+
 # -------------------------------------------------------------------------------------- what is cited was there to be seen
 
 
@@ -147,8 +164,41 @@ def cited(of: Episode) -> Iterator[tuple[int, Intention]]:
         yield round(plan.t0_s * 10), plan.intention
 
 
+VEHICLES: set[BodyKind] = {"car", "truck", "motorcycle", "parked_car", "broken_down_car"}
+CALLED: dict[CauseKind, set[BodyKind]] = {
+    **dict.fromkeys(("lead", "slow_lead", "stopped_lead", "braking_lead", "crossing_vehicle", "oncoming_vehicle"), VEHICLES),
+    **dict.fromkeys(("vehicle_alongside", "cut_in"), VEHICLES),
+    **{kind: {kind} for kind in ("pedestrian", "child", "cyclist", "parked_car", "broken_down_car", "truck", "barrier")},
+    "cones": {"cone"},
+}
+
+
+def is_so(cause: Cause, of: Episode, step: int) -> bool:
+    """Whether a thing is what it is called at that step."""
+    scenario, now, thing = of.scenario, of.snapshots[step], cause.things[0]
+    bodies = {body.name: body for body in now.bodies}
+    if thing.startswith("light"):
+        return cause.kind == f"{now.lights[int(thing.split()[1])]}_light"
+    if thing.startswith("sign"):
+        kind = scenario.signs[int(thing.split()[1])].kind
+        return cause.kind == {"stop": "stop_sign", "yield": "yield_sign", "advisory_speed": "advisory_sign"}.get(kind)
+    if cause.kind == "curve":
+        along, _ = scenario.route.locate(now.ego.xy_m)
+        return bool(np.abs(scenario.route.curvature_1pm(along + np.arange(-10.0, 120.0))).max() > 0.002)
+    if cause.kind == "cut_in":
+        return moves_over(thing, of, step)
+    return cause.kind not in CALLED or bodies[thing].kind in CALLED[cause.kind]
+
+
+def moves_over(name: str, of: Episode, step: int) -> bool:
+    """Whether somebody, not the ego, has changed their place across the road, or says that they do, during the last 3 s."""
+    past = [body for now in of.snapshots[max(step - 30, 0) : step + 1] for body in now.bodies if body.name == name]
+    _, left = of.scenario.route.locate(np.array([body.xy_m for body in past]))
+    return bool(np.ptp(left) > 0.3) or any(body.indicator != "off" for body in past)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_cause_was_in_sight_during_the_last_two_seconds(family: str) -> None:
+def test_every_cause_was_in_sight_during_the_last_two_seconds_and_is_what_it_is_called(family: str) -> None:
     made = drive(family, seed=2, duration_s=6.5)
     sights = in_sight(made)
     plans = list(cited(made))
@@ -158,6 +208,7 @@ def test_every_cause_was_in_sight_during_the_last_two_seconds(family: str) -> No
         for cause in intention.causes:
             assert cause.things, cause
             assert known.issuperset(cause.things), (step, cause)
+            assert is_so(cause, made, step), (step, cause)
 
 
 def stops_after(of: Episode, t0_s: float) -> Episode:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from alpamayo_ros.simulation.scenario import Crosswalk, Look, Scenario, Scenery,
 from alpamayo_ros.simulation.state import Body, BodyKind, Ego, Snapshot
 from alpamayo_ros.types import ROLES
 
-RIG = Path(__file__).parents[3] / "config/rigs/seven_camera.yaml"
 EVER = {"route", "road"}
 
 
@@ -107,6 +105,8 @@ def test_a_light_is_seen_from_before_it_and_from_its_own_direction_only() -> Non
     assert not seen(of=of, x=105.0)  # passed
     assert not seen(of=of, x=150.0, yaw=np.pi)  # from behind
     assert not seen(of=of, x=50.0, yaw=np.pi)  # behind us
+    assert seen(of=of, x=90.0) == {"light 0"}  # 29 degrees to the right
+    assert not seen(of=of, x=90.0, yaw=0.6)  # 63 degrees, beside the front camera's picture
     assert not seen(of=scenario(lights=(light(("oncoming",)),)), x=50.0)
     assert seen(of=scenario(lights=(light(("oncoming",)),)), x=125.0, y=7.0, yaw=np.pi) == {"light 0"}
 
@@ -142,7 +142,7 @@ def test_scenarios_seen_in_turns_are_not_mixed_up() -> None:
 
 @pytest.fixture(scope="module")
 def changes() -> Callable[[Scenario, Snapshot, Snapshot], int]:
-    cameras = SceneCameras(rig_at(read_rig(str(RIG)), 256, 384))
+    cameras = SceneCameras(rig_at(read_rig("seven_camera"), 256, 384))
 
     def count(of: Scenario, before: Snapshot, after: Snapshot) -> int:
         """Pixels of all cameras that differ, without noise and shadows."""

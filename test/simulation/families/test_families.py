@@ -157,7 +157,7 @@ def test_a_turn_is_a_quarter_turn_into_the_other_street() -> None:
         there, heading = route.place(end, 0.0)
         _, before = route.place(START_M, 0.0)
         assert float(heading - before) == pytest.approx(turn, abs=1e-4)  # of samples 0.1 m apart
-        assert float(side.locate(there)[1]) == pytest.approx(0.0, abs=1e-3)
+        assert float(side.locate(there)[1]) == pytest.approx(0.0, abs=5e-3)
         assert float(side.place(200.0, 0.0)[1]) == pytest.approx(float(heading), abs=1e-4)
 
 

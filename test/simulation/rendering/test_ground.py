@@ -63,10 +63,12 @@ def test_lines_are_beside_the_lanes_and_of_their_paint() -> None:
     assert seen[9:] == [WHITE, WHITE, YELLOW, YELLOW, GREY, GREY]
 
 
-def test_dashes_stay_where_they_are_when_a_road_gets_longer() -> None:
-    longer = replace(PLAIN, roads=(street(Piece(310.0, 0.0)),))
-    places = at(*[(45.0 + k, 1.75) for k in range(9)])
-    assert colours(PLAIN, places) == colours(longer, places)
+def test_dashes_stay_where_they_are_when_a_road_is_longer_or_its_lanes_begin_later() -> None:
+    longer = street(Piece(310.0, 0.0))
+    later = replace(longer, lanes=tuple(replace(lane, from_m=5.0) for lane in longer.lanes))
+    places = at(*[(45.5 + k, 1.75) for k in range(9)])
+    for road in (longer, later):
+        assert colours(PLAIN, places) == colours(replace(PLAIN, roads=(road,)), places)
 
 
 def test_a_zebra_has_stripes_along_the_road_over_all_lanes() -> None:

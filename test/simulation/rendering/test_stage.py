@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from simulation.made import busy, scenario, snapshot
 
-from alpamayo_ros.cameras import Pinhole, base_from_optical, nominal_camera
+from alpamayo_ros.cameras import FORWARD_FROM_OPTICAL, Pinhole, base_from_optical, nominal_camera
 from alpamayo_ros.geometry import apply, inverse, rotation_z, transform
 from alpamayo_ros.profile import read_rig
 from alpamayo_ros.simulation.rendering import Stage
@@ -204,11 +204,22 @@ def test_a_sign_shows_its_colour_to_who_comes(kind: str) -> None:
     assert close_to(picture(away, snapshot(away))[:175], SIGNS[kind]) == 0  # that one is for the oncoming
 
 
-def test_what_a_sign_says_shows() -> None:
-    speeds = [replace(PLAIN, signs=(Sign("advisory_speed", 0, 50.0, -4.0, speed_mps=v, side="left"),)) for v in (8.3, 11.1)]
-    sides = [replace(speeds[0], signs=(replace(speeds[0].signs[0], side=side),)) for side in ("left", "right")]
-    for first, second in (speeds, sides):
-        assert (picture(first, snapshot(first)) != picture(second, snapshot(second))).any()
+def test_an_advisory_speed_shows_its_number() -> None:
+    slow, fast = (replace(PLAIN, signs=(Sign("advisory_speed", 0, 50.0, -4.0, speed_mps=v, side="left"),)) for v in (8.3, 11.1))
+    assert (picture(slow, snapshot(slow)) != picture(fast, snapshot(fast))).any()
+
+
+@pytest.mark.parametrize("kind", ["advisory_speed", "merge", "exit"])
+def test_the_side_of_a_sign_is_mirrored(kind: str) -> None:
+    def seen(side: str) -> U8:
+        sign = Sign(kind, 0, 46.0, -4.0, speed_mps=24.5, side=side)  # type: ignore[arg-type]  # "88" is symmetric
+        of = replace(PLAIN, signs=(sign,))
+        straight = transform(FORWARD_FROM_OPTICAL, np.array([44.0, -4.0, 2.35]))  # in front of it
+        return Stage(of).picture(snapshot(of), Pinhole(150.0, 150.0, 99.5, 99.5, 200, 200), straight, (0,))[:130, 50:150]
+
+    left, right = seen("left").astype(int), seen("right").astype(int)
+    assert (np.abs(left - right).max(axis=-1) > 100).sum() > 50
+    assert (np.abs(left - right[:, ::-1]).max(axis=-1) > 100).mean() < 0.01
 
 
 def test_night_is_darker_than_dusk_and_dusk_than_day_but_for_the_lamps() -> None:
@@ -243,6 +254,16 @@ def test_the_side_towards_the_sun_is_brighter() -> None:
     rows, columns = slice(150, 175), slice(305, 335)
     from_behind, from_ahead = (picture(of, with_bodies(of, board))[rows, columns].mean() for of in (bright, dark))
     assert from_behind > from_ahead + 20
+
+
+@pytest.mark.parametrize("sun_from_left", [True, False])
+def test_shadows_fall_away_from_the_sun(sun_from_left: bool) -> None:
+    of = replace(PLAIN, look=Look(sun_yaw_rad=np.pi / 2 if sun_from_left else -np.pi / 2, noise_sigma=0.0))
+    darker = picture(of, with_bodies(of)).mean(axis=-1) - picture(of, with_bodies(of, body(along_m=50.0))).mean(axis=-1) > 15
+    box = outline(body(along_m=50.0), camera(), pose(snapshot(of)))
+    aside = np.flatnonzero((darker & (cv2.dilate(box, np.ones((7, 7))) == 0)).any(axis=0)) - 319.5
+    assert len(aside) > 5
+    assert ((aside > 0) == sun_from_left).all()
 
 
 def test_haze_hides_far_things_and_fog_near_ones() -> None:
