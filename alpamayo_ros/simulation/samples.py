@@ -25,7 +25,7 @@ from alpamayo_ros.simulation.expert.label import Label, driven, label
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.navigation import navigation_at
 from alpamayo_ros.simulation.rendering import Stage
-from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at
+from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Ego
 from alpamayo_ros.simulation.suites import SceneId
@@ -238,7 +238,7 @@ def _pictures(scene: Scene, episode: Episode, rig: Rig) -> U8:
     if odd := [ms for ms in scene.instants_ms if ms % _STEP_MS]:
         raise InvalidInput(f"pictures at {odd[:8]} ms: the world has an instant every {_STEP_MS} ms")
     taken = np.empty((len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3), np.uint8)
-    stage, cameras = Stage(episode.scenario), SceneCameras(rig_at(rig, scene.height, scene.width))
+    stage, cameras = Stage(episode.scenario), SceneCameras(rig, (scene.height, scene.width))
     for index, ms in enumerate(scene.instants_ms):
         seen = pictures(stage, episode.snapshots[ms // _STEP_MS], cameras, scene.roles)
         for place, role in enumerate(scene.roles):

@@ -12,14 +12,13 @@ from rich.console import Console
 
 from alpamayo_ros.engine.loading import bundle_profile
 from alpamayo_ros.evaluation.openloop.provenance import of_code
-from alpamayo_ros.profile import read_rig
+from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.simulation.bag import write_episode
 from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
 from alpamayo_ros.simulation.closed_loop.suite import WITHOUT_ENGINE, Driver, run_suite
 from alpamayo_ros.simulation.episode import Episode
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.outcomes import Outcome, outcome
-from alpamayo_ros.simulation.rendering.cameras import rig_at
 from alpamayo_ros.simulation.results.film import write_film
 from alpamayo_ros.simulation.results.page import Film, write_page
 from alpamayo_ros.simulation.results.summary import Standing, by_family, stand
@@ -128,14 +127,23 @@ def _filmed(asked: Asked, row: _Row, episode: Episode) -> Film:
 
 
 def _record(asked: Asked, row: _Row, episode: Episode) -> None:
-    """With pictures as the driver was shown them: a suite at full size would fill a disk."""
+    """With pictures as wide as the driver was shown them: a suite at full size would fill a disk."""
     driver, scenario = row.driver, episode.scenario
     sees = "kinematic" if driver.bundle in WITHOUT_ENGINE else driver.bundle
     profile = bundle_profile(sees, driver.profile)
-    rig = rig_at(read_rig(driver.rig), profile.image_height, profile.image_width)
+    rig = _narrow(read_rig(driver.rig), profile.image_width)
     out = asked.out / "bags" / _slug(row.name) / f"{scenario.family}-{scenario.seed}"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_episode(out, rig, episode)
+
+
+def _narrow(rig: Rig, width: int) -> Rig:
+    """The rig with pictures so wide, of the same views."""
+    cameras = {
+        role: c.model_copy(update={"width": width, "height": round(width * c.height / c.width)})
+        for role, c in rig.cameras.items()
+    }
+    return rig.model_copy(update={"cameras": cameras})
 
 
 def _slug(name: str) -> str:

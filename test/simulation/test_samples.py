@@ -20,7 +20,7 @@ from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.episode import Episode, Incident, Planned
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.rendering import Stage
-from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at
+from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures
 from alpamayo_ros.simulation.samples import SceneSamples, samples_of
 from alpamayo_ros.types import InvalidInput, Observation
 
@@ -72,7 +72,7 @@ def test_pictures_are_taken_once_and_shared(made: SceneSamples, episode: Episode
     assert made.pictures.shape == (len(set(asked)), 7, 32, 48, 3) < (len(asked), 7, 32, 48, 3)
     found = [made.scene.instants_ms[frame] for sample in made.samples for frame in sample.frames]
     assert found == asked
-    stage, cameras = Stage(episode.scenario), SceneCameras(rig_at(small_rig_of(160, 96), 32, 48))
+    stage, cameras = Stage(episode.scenario), SceneCameras(small_rig_of(160, 96), (32, 48))
     seen = pictures(stage, episode.snapshots[15], cameras, made.scene.roles)
     for role, picture in zip(made.scene.roles, made.pictures[made.scene.instants_ms.index(1500)], strict=True):
         np.testing.assert_array_equal(picture, seen[role])

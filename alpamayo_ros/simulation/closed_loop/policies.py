@@ -80,7 +80,7 @@ class AlwaysStop:
         self._now: Snapshot | None = None
         self._began: Snapshot | None = None
 
-    def begin(self, scenario: Scenario) -> None:
+    def begin(self, scenario: Scenario) -> None:  # noqa: ARG002 - what Policy asks for
         """See Policy."""
         self._began = None
 
@@ -93,7 +93,7 @@ class AlwaysStop:
         assert self._now is not None
         self._began = self._began or self._now
         ego, since_s = self._now.ego, self._now.t_s - self._began.t_s
-        wanted = _stopping_mps(self._began.ego.speed_mps, since_s + STEP_S * np.arange(1, HORIZON + 1))
+        wanted = _stopping_mps(self._began.ego.speed_mps, since_s + STEP_S * np.arange(1.0, HORIZON + 1))
         accel = np.diff(wanted, prepend=ego.speed_mps) / STEP_S
         return Planned(self._now.t_s, ego, dynamics.trajectory(accel, np.full(HORIZON, ego.curvature_1pm), ego.speed_mps))
 

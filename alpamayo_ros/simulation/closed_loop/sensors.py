@@ -54,7 +54,7 @@ class Sensors:
         self._settings = settings
         self._offsets = _offset_ticks(profile, settings)
         self.rig = _simulated(rig, profile, _picture_hz(self._offsets, settings))
-        self._cameras = SceneCameras(self.rig)
+        self._cameras = SceneCameras(rig, profile.image_shape[:2])
         self._scenario: Scenario | None = None
         self._stage: Stage | None = None
         self._start_ns = 0

@@ -31,9 +31,15 @@ def decide(
     actions = meta_actions(trajectory, scene.speed_mps)
     whys = list(_longitudinal(scene, manoeuvre, drive, [a for a in actions if a.axis == "longitudinal"], resumes))
     phases = list(_lateral(scene, manoeuvre, drive, [a for a in actions if a.axis == "lateral"]))
+    whys = [why for why in whys if _is_in_sight(scene, why)]
     pairs = [(why, phase) for why in whys for phase in phases]
     why, phase = next((p for p in pairs if consistent(_decision(*p), actions).agrees), pairs[0])
     return _decision(why, phase), _causes(scene, why, phase)
+
+
+def _is_in_sight(scene: Scene, why: Why) -> bool:
+    """Whether any of its causes is; what has gone out of sight is obeyed, but is no reason to give."""
+    return any(scene.in_sight.issuperset(cause.things) for cause in why.causes)
 
 
 def _decision(why: Why, phase: Phase | None) -> Decision:
@@ -45,8 +51,11 @@ def _decision(why: Why, phase: Phase | None) -> Decision:
 def _causes(scene: Scene, why: Why, phase: Phase | None) -> tuple[Cause, ...]:
     """Of both decisions, each once, as far as they are in sight; nothing in the way is a cause only where there is no other."""
     lateral = () if phase is None else phase.causes
-    both = (*lateral, *why.causes) if why.decision == "set_speed_tracking" else (*why.causes, *lateral)
-    seen = [cause for cause in dict.fromkeys(both) if cause.kind != "clear_road" and scene.in_sight.issuperset(cause.things)]
+    first = why.decision == "set_speed_tracking" or (phase is not None and phase.decision == "maneuver_abort")
+    both = (*lateral, *why.causes) if first else (*why.causes, *lateral)
+    once = {(cause.kind, cause.things): cause for cause in reversed(both)}
+    seen = [once[key] for key in dict.fromkeys((cause.kind, cause.things) for cause in both)]
+    seen = [cause for cause in seen if cause.kind != "clear_road" and scene.in_sight.issuperset(cause.things)]
     return tuple(replace(cause, distance_m=max(cause.distance_m, 0.0)) for cause in seen) or (clear_road(),)
 
 

@@ -121,8 +121,8 @@ class Lanes:
 
     def _moving(self, scene: Scene, change: Change) -> Manoeuvre:
         """The way across, once it has begun."""
-        wish, driven = change.wish, scene.stance.along_m - change.begun_m
-        causes = tuple(replace(cause, distance_m=cause.distance_m - driven) for cause in wish.causes)
+        wish = change.wish
+        causes = tuple(_from_here(cause, scene, scene.stance.along_m - change.begun_m) for cause in wish.causes)
         decision: Lateral = "maneuver_abort" if change.gives_up else wish.decision
         phase = Phase(change.begun_m, change.until_m, decision, wish.side, causes)
         knots = Knot(change.until_m, self.left_m), Knot(np.inf, self.left_m)
@@ -139,6 +139,13 @@ class Lanes:
                 stop = Wait(command.at_m + FRONT_M, Why("stop_for_static_constraints", (cause,)))
                 return Manoeuvre(knots, (Phase(begin, end, "pull_over", side, (cause,)),), (stop,), indicator=side)
         return None
+
+
+def _from_here(cause: Cause, scene: Scene, driven_m: float) -> Cause:
+    """A cause as far away as it is now."""
+    thing = scene.thing(cause.things[0])
+    away = cause.distance_m - driven_m if thing is None else thing.rear_m - scene.front_m
+    return replace(cause, distance_m=away)
 
 
 def _alongside(scene: Scene, other: Thing | None, side: Direction) -> tuple[Cause, ...]:

@@ -41,6 +41,8 @@ class Rules:
             colour = scene.lights.get(i)
             if colour == "yellow" and i not in self._passing and not _can_stop(scene, light):
                 self._passing.add(i)
+            if colour == "red" and _can_stop(scene, light):
+                self._passing.discard(i)
             if colour == "green":
                 self._passing.discard(i)
                 self._green_s.setdefault(i, scene.t_s)
@@ -84,9 +86,9 @@ class Rules:
             since = scene.t_s - self._green_s.get(i, -np.inf)
             if since < RESUMES_S and f"light {i}" in scene.in_sight and light.stop_line_m > scene.front_m - PASSED_M:
                 return _cause("green_light", f"light {i}", light.stop_line_m - scene.front_m)
-        for i, since_s in self._stood_s.items():
+        for i in self._stood_s:
             away = (self._signs[i].stop_line_m or -np.inf) - scene.front_m
-            if scene.t_s - since_s >= WAIT_S and away > -PASSED_M and f"sign {i}" in scene.in_sight:
+            if away > -PASSED_M and f"sign {i}" in scene.in_sight:
                 return _cause("stop_sign", f"sign {i}", away)
         return None
 

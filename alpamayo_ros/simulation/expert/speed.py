@@ -26,6 +26,7 @@ EASING_MPS3 = 1.0  # at the end of a comfortable stop; harder ones ease off in t
 GAP_M, HEADWAY_S = 3.0, 1.3
 HELD_M = 1.5  # who stands so close behind where to stop does not creep up to it
 FALLING_BACK_MPS = 2.5  # against the traffic of another lane, to fall in there
+UNNOTICED = 0.9  # of what the driver would do at most: less of a limit is none
 NO_LIMIT_MPS2 = 100.0
 
 _FALLING_IN_M, _FALLING_IN_S = 3.2, 0.25  # a little more than a change of lane asks for
@@ -179,14 +180,14 @@ def braking_needed_mps2(distance_m: float, speed_mps: float) -> float:
 
 
 def drive(path: Path, speed_mps: float, accel_mps2: float, limits: Sequence[Limit]) -> Drive:
-    """The way of a vehicle that has this speed and acceleration now, within all limits; there must be one."""
+    """The way of a vehicle that has this speed and acceleration now, within all limits; the first one is the speed it wishes."""
     progress: list[float] = path.progress.tolist()
     start, s, v, a = float(path.along_m[0]), float(path.along_m[0]), speed_mps, accel_mps2
     along, speed, accel, limiting = [s], [v], [], []
     for step in range(HORIZON):
         allowed = [limit.allows(step, s, v) for limit in limits]
-        least = min(range(len(limits)), key=allowed.__getitem__)
-        a = _approached(a, min(allowed[least], _strongest_mps2(v)), v)
+        least, most = min(range(len(limits)), key=allowed.__getitem__), _strongest_mps2(v)
+        a = _approached(a, min(allowed[least], most), v)
         after = v + a * STEP_S
         if after < _STANDS_MPS and a <= 0.0:
             a, after = -v / STEP_S, 0.0
@@ -195,7 +196,7 @@ def drive(path: Path, speed_mps: float, accel_mps2: float, limits: Sequence[Limi
         along.append(s)
         speed.append(v)
         accel.append(a)
-        limiting.append(limits[least].why)
+        limiting.append(limits[least if allowed[least] < UNNOTICED * most else 0].why)
     return Drive(np.array(along), np.array(speed), np.array(accel), tuple(limiting))
 
 

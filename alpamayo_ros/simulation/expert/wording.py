@@ -94,28 +94,36 @@ def _checked(intention: Intention) -> Decision:
 
 
 def _sayable(intention: Intention) -> list[Cause]:
-    """The first two causes, less a second one that neither decision can be made for or that would change what is read."""
-    decision, causes = intention.decision, intention.causes[:2]
+    """At most two causes: the first, and another kind, for the other axis' decision where there is one.
+
+    What neither decision can be made for is left out, and what would change the decision that is read.
+    """
+    decision, causes = intention.decision, intention.causes
     spoils = _spoils(decision, causes)
-    sayable = [c for c in causes if _fits(decision, c) and c.kind not in spoils]
+    sayable = [c for c in causes if _axes(decision, c) and c.kind not in spoils]
     if not sayable or sayable[0] != causes[0]:
         raise InvalidInput(f"no words for {decision} because of {causes[0].kind}")
-    if len({c.kind for c in sayable}) == 1:
-        return sayable[:1]
-    return [c for c in sayable if c.kind != "curve"] if any(c.kind == "advisory_sign" for c in sayable) else sayable
+    if any(c.kind == "advisory_sign" for c in sayable):
+        sayable = [c for c in sayable if c.kind != "curve"]  # which the sign announces
+    first, *others = sayable
+    others = [c for c in others if c.kind != first.kind]
+    return [first, *sorted(others, key=lambda c: _axes(decision, c) <= _axes(decision, first))[:1]]
 
 
 def _spoils(decision: Decision, causes: Sequence[Cause]) -> tuple[CauseKind, ...]:
-    """Causes that would be read as what "slow down" or "stop" is for, had they been named in the same sentence."""
+    """Causes that would be read as what "slow down" or "stop" is for, were they named in the same sentence."""
     if decision.longitudinal == "speed_adaptation":
         return (*AGENTS, *CONTROLS)
-    stops = decision.longitudinal == "stop_for_static_constraints"
-    return AGENTS if stops and not any(cause.kind in CONTROLS for cause in causes) else ()
+    kinds = [cause.kind for cause in causes]
+    control = kinds[0] in CONTROLS or (kinds[0] in AGENTS and set(kinds[1:2]) <= set(CONTROLS) and len(kinds) > 1)
+    return AGENTS if decision.longitudinal == "stop_for_static_constraints" and not control else ()
 
 
-def _fits(decision: Decision, cause: Cause) -> bool:
-    by_road = decision.longitudinal is not None and cause.kind in LONGITUDINAL_CAUSES[decision.longitudinal]
-    return by_road or (decision.lateral is not None and cause.kind in LATERAL_CAUSES[decision.lateral])
+def _axes(decision: Decision, cause: Cause) -> set[str]:
+    """Those whose decision can be made for a cause."""
+    along = LONGITUDINAL_CAUSES[decision.longitudinal] if decision.longitudinal else ()
+    across = LATERAL_CAUSES[decision.lateral] if decision.lateral else ()
+    return {axis for axis, kinds in (("longitudinal", along), ("lateral", across)) if cause.kind in kinds}
 
 
 def _parts(decision: Decision, causes: Sequence[Cause]) -> tuple[_Part | None, _Part | None]:
@@ -212,7 +220,10 @@ def _filled(text: str, cause: Cause | None, decision: Decision) -> str:
 
 
 def _side(cause: Cause | None, decision: Decision) -> str:
-    side = (cause.side if cause else None) or decision.direction
+    """Of a cause as an adjective; where it has none, a lane or turn lies where the move goes, and a bend anywhere."""
+    side = cause.side if cause else None
+    if cause is None or cause.kind not in ("curve", "advisory_sign"):
+        side = side or decision.direction
     return f"{side} " if side else ""
 
 

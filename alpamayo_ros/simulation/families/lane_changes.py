@@ -51,7 +51,7 @@ def aborted_overtake(dice: Dice) -> Scenario:
     """The same, but as the ego moves over, somebody from the lane beyond takes the place."""
     road, limit = _fast_road(dice, CrossSection(left=2))
     speed, slow = limit * dice.between(0.93, 1.0), limit * dice.between(0.45, 0.55)
-    waits_m = dice.between(15.0, 30.0)  # until the lorry is near enough to be worth passing
+    waits_m = dice.between(12.0, 20.0)  # until the lorry is near enough to be worth passing
     gap = 3.5 * speed + waits_m * (1.0 - slow / speed)
     place = START_M + _FRONT_M + gap + 4.25
     truck = Vehicle("truck", "truck", ROUTE, "ego", place, slow, steady(slow), colour=paint(dice))

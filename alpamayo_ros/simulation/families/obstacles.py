@@ -97,7 +97,7 @@ def roadworks(dice: Dice) -> Scenario:
 
 def _sticking_out_m(dice: Dice, side: Direction) -> float:
     """left_m of a car that is so far over the edge of the ego's lane that there is room to pass, but little."""
-    into_lane = dice.between(0.35, 0.75)
+    into_lane = dice.between(0.5, 0.8)
     return signed(side, LANE_M / 2 + _HALF_CAR_M - into_lane)
 
 

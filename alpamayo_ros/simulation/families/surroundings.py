@@ -158,9 +158,7 @@ def taker(dice: Dice, side: Direction, speed: float, begins_m: float) -> Vehicle
     change = LaneChange(side, Trigger(ego_past_m=begins_m + speed * dice.between(1.3, 1.8)), dice.between(2.0, 2.6))
     place = START_M + dice.between(-1.0, 4.0)
     leaves = (Trigger(at_s=dice.between(8.0, 9.5)), speed + 3.0)
-    return Vehicle(
-        "taker", "car", ROUTE, f"{side} 2", place, speed, (*steady(speed), leaves), (change,), yields=False, colour=paint(dice)
-    )
+    return Vehicle("taker", "car", ROUTE, f"{side} 2", place, speed, (*steady(speed), leaves), (change,), colour=paint(dice))
 
 
 def steady(speed: float) -> tuple[tuple[Trigger, float], ...]:

@@ -6,25 +6,38 @@ from collections.abc import Collection
 
 import numpy as np
 
-from alpamayo_ros.cameras import Pinhole, base_from_optical, nominal_camera
+from alpamayo_ros.cameras import Pinhole, base_from_optical, nominal_camera, resized
 from alpamayo_ros.geometry import rotation_z, transform
-from alpamayo_ros.profile import Rig
+from alpamayo_ros.profile import Rig, RigCamera
 from alpamayo_ros.simulation.rendering.stage import Stage
 from alpamayo_ros.simulation.state import Ego, Snapshot
 from alpamayo_ros.types import F64, U8, InvalidInput, role_index
 
 
 class SceneCameras:
-    """Lenses and mounts of a rig, as renderable cameras. Raises InvalidInput for a field of view that no pinhole has."""
+    """Lenses and mounts of a rig, as renderable cameras; pictures of the rig's own sizes, or all of one (height, width).
 
-    def __init__(self, rig: Rig) -> None:
+    Those are the whole views squeezed to it, as the node squeezes what it receives: a model sees the same here and on the road.
+    Raises InvalidInput for a field of view that no pinhole has.
+    """
+
+    def __init__(self, rig: Rig, shape: tuple[int, int] | None = None) -> None:
         self.rig = rig
-        self.lenses: dict[str, Pinhole] = {role: nominal_camera(camera) for role, camera in rig.cameras.items()}
+        self.lenses = {role: _lens(camera, shape) for role, camera in rig.cameras.items()}
         self.base_from_optical: dict[str, F64] = {role: base_from_optical(camera.mount) for role, camera in rig.cameras.items()}
 
     def odom_from_optical(self, role: str, ego: Ego) -> F64:
         """Pose (4, 4) of a camera on the ego vehicle."""
         return transform(rotation_z(ego.yaw_rad), np.append(ego.xy_m, 0.0)) @ self.base_from_optical[role]
+
+
+def _lens(camera: RigCamera, shape: tuple[int, int] | None) -> Pinhole:
+    lens = nominal_camera(camera)
+    if shape is None:
+        return lens
+    squeezed = resized(lens, shape[1], shape[0])
+    assert isinstance(squeezed, Pinhole)
+    return squeezed
 
 
 def rig_at(rig: Rig, height: int, width: int) -> Rig:

@@ -17,7 +17,7 @@ from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, start_ns
 from alpamayo_ros.simulation.closed_loop.suite import Driver, open_policy
 from alpamayo_ros.simulation.rendering import Stage
-from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures, rig_at
+from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures
 from alpamayo_ros.simulation.scenario import Command
 from alpamayo_ros.simulation.state import Snapshot
 from alpamayo_ros.types import InvalidInput
@@ -53,7 +53,7 @@ def test_an_engine_sees_the_world_at_the_very_instants_it_asks_for(engine: Engin
     scenario = short()
     episode = run_episode(scenario, engine, QUICK)
     assert len(cycles) == 3
-    stage, cameras = Stage(scenario), SceneCameras(rig_at(RIG, 48, 80))
+    stage, cameras = Stage(scenario), SceneCameras(RIG, (48, 80))
     for cycle, tick in zip(cycles, (5, 10, 15), strict=True):
         seen, t0_ns = cycle.observation, start_ns(scenario) + tick * 100_000_000
         assert seen is not None

@@ -59,8 +59,9 @@ def cause(kind: CauseKind, rng: np.random.Generator) -> Cause:
 
 
 def intention(decision: Decision, first: CauseKind, rng: np.random.Generator) -> Intention:
-    second = (None, *kinds(decision))[rng.integers(len(kinds(decision)) + 1)]
-    causes = tuple(cause(kind, rng) for kind in (first, second) if kind)
+    others = (None, *kinds(decision))
+    told = (first, *(others[rng.integers(len(others))] for _ in range(2)))
+    causes = tuple(cause(kind, rng) for kind in told if kind)
     return Intention(MOTIONS["shdkf"[rng.integers(5)]], decision, causes, "off")
 
 
@@ -86,7 +87,7 @@ def refused(intended: Intention) -> bool:
     if decision.longitudinal == "speed_adaptation":
         return causes[0] in (*AGENTS, *CONTROLS)
     stops = decision.longitudinal == "stop_for_static_constraints"
-    return stops and causes[0] in AGENTS and not set(causes) & set(CONTROLS)
+    return stops and causes[0] in AGENTS and not set(causes[1:2]) & set(CONTROLS)
 
 
 def mirrored(intended: Intention) -> Intention:
@@ -180,6 +181,22 @@ def test_a_few_thousand_intentions_sound_different_and_read_like_the_released_tr
     assert min(counts) >= 4
     assert max(counts) <= 32
     assert 9 <= np.median(counts) <= 20
+
+
+def test_both_axes_have_their_cause_named_where_there_are_more() -> None:
+    """A curve that a sign announces is one thing."""
+    causes = tuple(Cause(kind, ("it",), 20.0, "right") for kind in ("curve", "advisory_sign", "parked_car"))
+    for seed in range(40):
+        text = said(Intention(MOTIONS["d"], Decision("speed_adaptation", "in_lane_nudge", "left"), causes, "off"), seed)
+        assert re.search("right (?:curve|bend)", text), text
+        assert re.search("parked (?:car|vehicle)|car parked", text), text
+
+
+def test_a_bend_of_unknown_side_is_not_where_the_nudge_goes() -> None:
+    causes = (Cause("curve", ("road",), 20.0), Cause("parked_car", ("it",), 20.0, "right"))
+    for seed in range(40):
+        text = said(Intention(MOTIONS["d"], Decision("speed_adaptation", "in_lane_nudge", "left"), causes, "off"), seed)
+        assert not re.search("left (?:curve|bend)|curves to the", text), text
 
 
 @pytest.mark.parametrize("motion", MOTIONS)

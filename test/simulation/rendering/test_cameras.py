@@ -35,6 +35,16 @@ def test_every_rig_gives_pictures_of_its_own_size_or_any_other(name: str) -> Non
     assert own.shape == (rig.cameras[role].height, rig.cameras[role].width, 3)
 
 
+def test_a_squeezed_picture_shows_the_whole_view() -> None:
+    """As `cv2.resize` of the full picture does in the node: a point keeps its place as a share of width and height."""
+    full, small = SceneCameras(RIG), SceneCameras(RIG, (64, 96))
+    point = np.array([[2.0, 0.7, 9.0]])
+    for role, lens in full.lenses.items():
+        (uv,), _ = lens.project(point)
+        (squeezed,), _ = small.lenses[role].project(point)
+        assert (squeezed + 0.5) / (96, 64) == pytest.approx((uv + 0.5) / (lens.width, lens.height))
+
+
 def test_a_rig_at_another_size_keeps_its_mounts_and_views() -> None:
     small = SceneCameras(rig_at(RIG, 64, 96))
     for role, camera in RIG.cameras.items():
