@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpamayo_ros.evaluation.metrics import (
     COMFORT_BOUNDS,
@@ -24,6 +25,7 @@ from alpamayo_ros.evaluation.metrics import (
 from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.footprints import clearance_m, ego_pose
 from alpamayo_ros.simulation.incidents import violations_of
+from alpamayo_ros.simulation.road import Road
 from alpamayo_ros.simulation.state import Ego
 from alpamayo_ros.simulation.tracking import DRIVES
 from alpamayo_ros.types import F64, STEP_S, Trajectory
@@ -128,9 +130,23 @@ def progress_of(episode: Episode) -> float:
     Along the route; 1 of no way. What the expert drove before the first planning cycle is nobody's merit.
     """
     took_over = episode.planned[0].ego if episode.planned else episode.snapshots[0].ego
-    from_m, reached_m = episode.scenario.route.locate(np.array([took_over.xy_m, episode.snapshots[-1].ego.xy_m]))[0]
+    from_m = float(episode.scenario.route.locate(took_over.xy_m)[0])
     way_m = episode.scenario.goal_m - from_m
-    return 1.0 if way_m < SHORT_WAY_M else float(np.clip((reached_m - from_m) / way_m, 0.0, 1.0))
+    if way_m < SHORT_WAY_M:
+        return 1.0
+    along, left = episode.scenario.route.locate(np.array([snapshot.ego.xy_m for snapshot in episode.snapshots]))
+    followed = along[_on_route(episode.scenario.route, along, left)]
+    return float(np.clip((followed[-1] - from_m) / way_m, 0.0, 1.0)) if len(followed) else 0.0
+
+
+def _on_route(route: Road, along_m: F64, left_m: F64) -> NDArray[np.bool_]:
+    """Which places (N,) lie on the route's own ground: who misses the exit and drives on makes no progress."""
+    found = np.zeros(len(along_m), bool)
+    lanes = [(lane.from_m, lane.to_m, lane.left_m - lane.width_m / 2, lane.left_m + lane.width_m / 2) for lane in route.lanes]
+    strips = [(strip.from_m, strip.to_m, strip.right_m, strip.left_m) for strip in route.strips if strip.kind != "pavement"]
+    for start_m, end_m, right_edge_m, left_edge_m in (*lanes, *strips):
+        found |= (start_m <= along_m) & (along_m < end_m) & (right_edge_m <= left_m) & (left_m <= left_edge_m)
+    return found
 
 
 def comfort_of(egos: Sequence[Ego]) -> dict[str, bool]:

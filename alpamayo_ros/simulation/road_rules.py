@@ -17,6 +17,8 @@ RED_BRAKING_MPS2 = 6.0
 STOPPED_S = 1.0  # at a stop or yield sign
 SIDE_MARGIN_M = 0.25  # to what is passed
 BESIDE_WALKER_M = 1.0
+DRIFT_S = 0.5  # who drives along the road is not expected to leave its lane later than this
+ALONG_COS = 0.9
 BEFORE_WALKER_S = 1.5  # that one has passed before somebody who walks is near
 
 
@@ -119,7 +121,8 @@ class Ghost(NamedTuple):
 def before_ghost(me: Progress, left_m: float, ghost: Ghost) -> Ahead | None:
     """What a driver at a place across its road keeps behind because it is about to get in its way."""
     spot, half_m = ghost.spot, me.width_m / 2 + SIDE_MARGIN_M
-    if not spot.within(left_m - half_m, left_m + half_m):
+    drifts = abs(np.cos(spot.yaw_rad)) > ALONG_COS and ghost.after_s > DRIFT_S
+    if drifts or not spot.within(left_m - half_m, left_m + half_m):
         return None
     way_m = me.track.s_m(spot.along_m) - me.s_m
     speed = ghost.speed_mps * me.track.sign * float(np.cos(spot.yaw_rad))

@@ -81,9 +81,9 @@ class LaneChange:
     """Another vehicle changes into a lane."""
 
     lane: str
-    trigger: Trigger
-    duration_s: float = 3.0
-    returns_after_s: float | None = None  # and back again
+    trigger: Trigger  # then it begins to signal; a second later it moves over, as soon as there is room
+    duration_s: float = 3.0  # of moving over
+    returns_after_s: float | None = None  # that it has arrived, and back again
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Vehicle:
     changes: tuple[LaneChange, ...] = ()
     overtakes: bool = False  # changes lanes when it gains by it (MOBIL)
     yields: bool = True  # to whoever is ahead, the ego included; False drives through
-    waits: Trigger | None = None  # stands until then
+    waits: Trigger | None = None  # stands until then, whatever its speed
     colour: Rgb = (120, 124, 130)
 
 

@@ -285,7 +285,7 @@ class Traffic(Streets):  # type: ignore[misc]
         self.tracks = tracks_of(scenario.roads)
         super().__init__(Network(self.tracks), np_random=np.random.RandomState(0))
         self.index: Mapping[Track, LaneIndex] = self.network.index
-        self.here = self.tracks[0]  # of whoever acts: gaps are measured along it
+        self.here: Track  # of whoever acts: gaps are measured along it
         self.lines = {track: rules.lines_of(scenario, track) for track in self.tracks}
         self.junctions = Junctions(self.lines)
         self.around = Around({}, (), (), (), ())

@@ -98,6 +98,11 @@ def test_progress_is_of_the_route_and_stays_within_0_and_1() -> None:
     assert progress_of(episode([ego_at(40.0)], of=waits)) == 1.0
 
 
+def test_who_leaves_the_route_makes_no_more_progress() -> None:
+    straight, away = steady(20.0), steady(40.0, y=30.0)[2000:]
+    assert progress_of(episode([*straight, *away])) == progress_of(episode(straight))
+
+
 def test_what_the_expert_drove_before_is_nobodys_merit() -> None:
     drive = episode(steady(20.0))
     stopped = replace(drive, planned=(planned(None, ego_at(60.0), 2.0),))

@@ -16,7 +16,7 @@ def road(*pieces: Piece, xy_m: tuple[float, float] = (0.0, 0.0), yaw_rad: float 
 
 def test_a_straight_road_runs_along_x() -> None:
     xy, yaw = road(Piece(50.0, 0.0)).place(np.array([0.0, 12.34, 50.0]), 2.0)
-    np.testing.assert_allclose(xy, [[0, 2], [12.34, 2], [50, 2]], atol=1e-9)
+    np.testing.assert_allclose(xy, np.array([[0.0, 2], [12.34, 2], [50, 2]]), atol=1e-9)
     np.testing.assert_allclose(yaw, 0.0, atol=1e-12)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ LINE_M = 0.08  # from the ego's side to the lane's line
 BESIDE_M = 1.0  # before and behind an obstacle that the ego has its whole offset
 TOGETHER_M = 30.0  # obstacles so close are passed in one go
 WAITS_M = 2.0  # before where the ego can still pull out
+TIGHTEST_1PM, WAIT_BRAKING_MPS2 = 0.15, 2.2  # how it pulls out where it would have to brake harder for waiting
 PASSED_M = 3.0  # past its near end, whoever came the other way is no matter any more
 AFTERWARDS_S = 1.5  # from when the ego is back until somebody comes the other way
 LEAST_MOVE_S = 2.2  # for small ones
@@ -41,6 +43,7 @@ class Obstacle:
     within: bool  # the lane
     from_m: float  # of the ends of the things
     to_m: float
+    limit_mps: float  # there
 
 
 def obstacles(scene: Scene, route: Route, base_left_m: float, from_m: float) -> list[Obstacle]:
@@ -67,15 +70,17 @@ def causes(obstacle: Obstacle, scene: Scene) -> tuple[Cause, ...]:
     return (Cause(kind, names, obstacle.from_m - scene.front_m, side),)
 
 
-def nudge(obstacle: Obstacle, scene: Scene, base_left_m: float) -> tuple[tuple[Knot, ...], Phase]:
-    """The way round an obstacle."""
-    offset, least = obstacle.left_m - base_left_m, LEAST_MOVE_S * scene.speed_mps
-    out, back = max(reach_m(offset, scene.speed_mps, TIGHT_1PM), least), max(reach_m(offset, scene.speed_mps), least)
+def nudge(obstacle: Obstacle, scene: Scene, base_left_m: float, from_m: float = -math.inf) -> tuple[tuple[Knot, ...], Phase]:
+    """The way round an obstacle; it does not begin before a place of the rear axle."""
+    speed = _expected_mps(obstacle, scene)
+    offset, least = obstacle.left_m - base_left_m, LEAST_MOVE_S * speed
+    out, back = max(reach_m(offset, speed, TIGHT_1PM), least), max(reach_m(offset, speed), least)
     begin, end = obstacle.from_m - BESIDE_M - FRONT_M, obstacle.to_m + BESIDE_M + REAR_M
+    leaves = max(begin - out, from_m)
     beside = Knot(begin, obstacle.left_m), Knot(end, obstacle.left_m)
-    knots = (Knot(begin - out, base_left_m), *beside, Knot(end + back, base_left_m))
+    knots = (Knot(leaves, base_left_m), *beside, Knot(end + back, base_left_m))
     decision: Lateral = "in_lane_nudge" if obstacle.within else "out_of_lane_nudge"
-    return knots, Phase(begin - out, begin, decision, obstacle.side, causes(obstacle, scene))
+    return knots, Phase(leaves, begin, decision, obstacle.side, causes(obstacle, scene))
 
 
 def coming(obstacle: Obstacle, scene: Scene, base_left_m: float) -> tuple[Thing, float] | None:
@@ -95,11 +100,12 @@ def coming(obstacle: Obstacle, scene: Scene, base_left_m: float) -> tuple[Thing,
 
 
 def wait(obstacle: Obstacle, scene: Scene, base_left_m: float, other: Thing, until_s: float) -> Wait:
-    """Behind an obstacle until somebody has passed."""
-    room = WAITS_M + BESIDE_M + reach_m(obstacle.left_m - base_left_m, 0.0, TIGHT_1PM)
-    away = other.rear_m - scene.front_m
-    oncoming = Cause("oncoming_vehicle", (other.body.name,), away)
-    return Wait(obstacle.from_m - room, Why("yield", (oncoming, *causes(obstacle, scene))), until_s)
+    """Behind an obstacle until somebody has passed: so far away that there is room to pull out, nearer where it is late."""
+    offset, away = obstacle.left_m - base_left_m, other.rear_m - scene.front_m
+    far, near = (obstacle.from_m - WAITS_M - BESIDE_M - reach_m(offset, 0.0, bend) for bend in (TIGHT_1PM, TIGHTEST_1PM))
+    comfortable = scene.front_m + scene.speed_mps**2 / (2 * WAIT_BRAKING_MPS2)
+    why = Why("yield", (Cause("oncoming_vehicle", (other.body.name,), away), *causes(obstacle, scene)))
+    return Wait(min(max(far, comfortable), near), why, until_s)
 
 
 def _obstacle(route: Route, thing: Thing, base: float, lane: Lane) -> Obstacle:
@@ -113,14 +119,20 @@ def _obstacle(route: Route, thing: Thing, base: float, lane: Lane) -> Obstacle:
     wanted = edge + CLEAR_M + WIDTH_M / 2
     within = edge + LEAST_CLEAR_M + WIDTH_M / 2 <= most
     return Obstacle(
-        (thing,), side, base + sign * (min(wanted, most) if within else wanted), within, thing.rear_m, thing.front_m
+        (thing,),
+        side,
+        base + sign * (min(wanted, most) if within else wanted),
+        within,
+        thing.rear_m,
+        thing.front_m,
+        lane.limit_mps,
     )
 
 
 def _together(one: Obstacle, other: Obstacle, base: float) -> Obstacle:
     wider = max((one, other), key=lambda o: (not o.within, abs(o.left_m - base)))
     things, within = (*one.things, *other.things), one.within and other.within
-    return Obstacle(things, wider.side, wider.left_m, within, one.from_m, max(one.to_m, other.to_m))
+    return Obstacle(things, wider.side, wider.left_m, within, one.from_m, max(one.to_m, other.to_m), one.limit_mps)
 
 
 def _between(scene: Scene, obstacle: Obstacle, base: float) -> Obstacle:
@@ -145,6 +157,12 @@ def _ground(route: Route, along_m: float, lane: Lane, side: Direction) -> bool:
         for strip in route.road.strips
     )
     return lanes or strips
+
+
+def _expected_mps(obstacle: Obstacle, scene: Scene) -> float:
+    """How fast the ego, speeding up without haste, is going to be near an obstacle."""
+    away = max(obstacle.from_m - scene.front_m - 20.0, 0.0)
+    return max(scene.speed_mps, min(math.sqrt(scene.speed_mps**2 + 1.6 * away), obstacle.limit_mps))
 
 
 def _takes_s(distance_m: float, speed_mps: float) -> float:

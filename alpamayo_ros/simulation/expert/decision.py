@@ -77,6 +77,8 @@ def _longitudinal(
     if speeds_up and manoeuvre.passing:
         yield Why("acceleration_for_passing", manoeuvre.passing)
     for why, _ in counted.most_common():
+        if manoeuvre.searching is not None and why.decision == "set_speed_tracking":
+            yield manoeuvre.searching
         yield _resuming(why, resumes if speeds_up or starts else None)
         yield from _instead_of_searching(why)
     yield from (why for why in dict.fromkeys(drive.limiting) if why not in counted)

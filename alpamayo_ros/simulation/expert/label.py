@@ -30,27 +30,27 @@ HISTORY_S = 2.0
 SURPRISE_LIMIT_M = 2.0
 """Above it the world did something after t0 that nobody could know, so that the decision is not the cause of the motion.
 
-In ten families where nothing unforeseen happens (free_road, follow_lead, curve, turn_right, parked_cars, roadworks ...), 99 %
-of the windows stay below it in each; where something does, they reach 10 m. Consistency had no say in it.
+In each of ten families where nothing unforeseen happens (free_road, follow_lead, curve, turn_right, parked_cars, roadworks
+...), 99 % of the windows stay below it; where something does, they reach 10 m. Consistency had no say in it.
 """
 
 KEPT_SHARES: dict[tuple[Longitudinal | None, Lateral | None], float] = {
-    ("set_speed_tracking", "lane_keeping"): 0.04,
-    ("lead_obstacle_following", "lane_keeping"): 0.08,
-    ("stop_for_static_constraints", "lane_keeping"): 0.15,
-    ("yield", "lane_keeping"): 0.25,
+    ("set_speed_tracking", "lane_keeping"): 0.06,
+    ("lead_obstacle_following", "lane_keeping"): 0.12,
+    ("gap_searching", "lane_keeping"): 0.25,
+    ("set_speed_tracking", "merge_split"): 0.3,
+    ("stop_for_static_constraints", "lane_keeping"): 0.3,
+    ("yield", "lane_keeping"): 0.4,
     ("speed_adaptation", "lane_keeping"): 0.4,
-    ("gap_searching", "lane_keeping"): 0.5,
-    ("acceleration_for_passing", "lane_keeping"): 0.5,
-    ("set_speed_tracking", "merge_split"): 0.4,
-    ("set_speed_tracking", "turn"): 0.4,
-    ("speed_adaptation", "turn"): 0.5,
     ("set_speed_tracking", "out_of_lane_nudge"): 0.6,
+    ("set_speed_tracking", "turn"): 0.8,
+    ("acceleration_for_passing", "lane_keeping"): 0.8,
 }
-"""How much of the usual decisions a data set keeps; of all others it keeps every window.
+"""How many windows of the usual decisions a balanced data set keeps; of all others it keeps every one.
 
-About 0.02 over the decision's share of the windows, all families alike. What most windows show agrees with most others'
-words, too; a balanced set is one in which words and motion belong together (the paper balances its clips by scenario).
+More than half of all windows, families alike, keep the lane at the set speed or behind somebody, and words for that agree
+with most other motions, too: strangers agree 0.63 in all windows, 0.37 in the 0.29 of them that are kept. The paper balances
+its clips by scenario. The measure on which the shares were chosen is `shuffled_consistency`, and that no decision is rare.
 """
 
 _EGO_HZ = 100

@@ -104,7 +104,8 @@ class Lanes:
         limit = float(self._route.limits_mps(np.array([self.left_m]), np.array([scene.stance.along_m]))[0])
         ahead = leader_of_gap(scene, wish.to_left_m, limit, self._behind)
         self._behind = "" if ahead is None else ahead.body.name
-        return Manoeuvre(keep, waits=waits, gaps=() if ahead is None else (_gap(ahead, why),), indicator=wish.side)
+        gaps = () if ahead is None else (_gap(ahead, why),)
+        return Manoeuvre(keep, waits=waits, gaps=gaps, searching=why, indicator=wish.side)
 
     def _under_way(self, scene: Scene, change: Change) -> Manoeuvre:
         done = (scene.stance.left_m - change.from_left_m) / (self.left_m - change.from_left_m)

@@ -16,6 +16,7 @@ from alpamayo_ros.simulation.expert.route import Route
 from alpamayo_ros.simulation.expert.scene import Scene
 from alpamayo_ros.simulation.expert.speed import Why
 from alpamayo_ros.simulation.scenario import Command, Scenario
+from alpamayo_ros.simulation.state import FRONT_M
 from alpamayo_ros.types import Direction, Lateral
 
 LEAST_S, LEAST_M = 0.6, 4.0  # to the next knot
@@ -34,7 +35,6 @@ class Across:
         self._route = route
         self._lanes = Lanes(scenario, route)
         self._bends = tuple(phase for command in scenario.commands if (phase := _bend(route, command)) is not None)
-        self._passing: str = ""  # the first thing of the obstacle that the ego is going round
 
     def plan(self, scene: Scene) -> Manoeuvre:
         """What the ego does now; all knots are ahead of it."""
@@ -63,11 +63,12 @@ class Across:
         waits: list[Wait] = []
         base = self._lanes.left_m
         for obstacle in found:
-            if not obstacle.within and (hold := self._hold(scene, obstacle, base)) is not None:
+            hold = None if obstacle.within else self._hold(scene, obstacle, base)
+            if hold is not None:
                 waits.append(hold)
                 if hold.until_s > GOES_S:
                     break
-            more, phase = nudge(obstacle, scene, base)
+            more, phase = nudge(obstacle, scene, base, -np.inf if hold is None else hold.at_m - FRONT_M)
             if knots and knots[-1].along_m > more[0].along_m:  # no time to go back in between
                 knots, more = knots[:-1], more[1:]
             knots += more
@@ -83,13 +84,9 @@ class Across:
             return None
         if self._route.beside(base, scene.stance.along_m, obstacle.side) is not None:  # a change of lane is wanted, not a nudge
             return Wait(obstacle.from_m - 12.0, Why("stop_for_static_constraints", causes(obstacle, scene)))
-        name = obstacle.things[0].body.name
-        other = coming(obstacle, scene, base)
         gone = (scene.stance.left_m - base) / (obstacle.left_m - base)
-        if other is None or (self._passing == name and gone > NUDGED):
-            self._passing = name
-            return None
-        return wait(obstacle, scene, base, *other)
+        other = coming(obstacle, scene, base)
+        return None if other is None or gone > NUDGED else wait(obstacle, scene, base, *other)
 
 
 def _ahead(knots: Sequence[Knot], scene: Scene) -> tuple[Knot, ...]:

@@ -40,5 +40,6 @@ class Manoeuvre:
     phases: tuple[Phase, ...] = ()
     waits: tuple[Wait, ...] = ()
     gaps: tuple[Gap, ...] = ()  # to fall in, in a lane that is wanted
+    searching: Why | None = None  # for such a gap
     passing: tuple[Cause, ...] = ()  # whoever is being passed
     indicator: TurnIndicator = "off"

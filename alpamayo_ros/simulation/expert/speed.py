@@ -32,6 +32,7 @@ NO_LIMIT_MPS2 = 100.0
 _FALLING_IN_M, _FALLING_IN_S = 3.2, 0.25  # a little more than a change of lane asks for
 _FALLING_BACK_1PS, _FALLING_BACK_MPS2 = 0.2, 1.1
 _SHORT_HEADWAY_S = 0.4
+_BRAKING_STEPS = 10  # over which somebody's braking is taken
 _FOLLOWING_MPS2, _FOLLOWING_BRAKING_MPS2 = 1.4, 1.8
 _BRAKE_RELEASE_MPS3, _SPEEDING_UP_MPS3, _BRAKING_MPS3, _URGENT_MPS3 = 3.0, 1.8, 2.5, 3.2
 _URGENT_MPS2 = -2.3
@@ -76,7 +77,7 @@ class Pace:
         k = min(int(at), len(self._squared) - 2)
         change = self._squared[k + 1] - self._squared[k]
         wished = math.sqrt(max(self._squared[k] + (at - k) * change, 0.01))
-        return min(change / (2 * GRID_M), 0.0) + _EAGERNESS_1PS * (wished - speed_mps)
+        return min(change / (2 * GRID_M), 0.0) * speed_mps / wished + _EAGERNESS_1PS * (wished - speed_mps)
 
 
 class Stop:
@@ -112,7 +113,9 @@ class Stop:
         if left_m > self._easing_m:
             wished = math.sqrt(2 * self._braking * (left_m - self._easing_m / 4))
             soon = speed_mps > _CREEPS_MPS and left_m < self._soon_s * speed_mps
-            return max(min(wished - speed_mps - self._braking, 0.0 if soon else NO_LIMIT_MPS2), self._hardest)
+            return max(
+                min(wished - speed_mps - self._braking * speed_mps / wished, 0.0 if soon else NO_LIMIT_MPS2), self._hardest
+            )
         wished = math.pow(3 * max(left_m, 0.0) * math.sqrt(self._easing / 2), 2 / 3)
         return wished - speed_mps - math.sqrt(2 * self._easing * wished)
 
@@ -124,6 +127,8 @@ class Leader:
         self.why = why
         self._rear_m: list[float] = rear_m.tolist()
         self._speed_mps: list[float] = speed_mps.tolist()
+        slower = speed_mps - np.append(speed_mps[_BRAKING_STEPS:], np.full(_BRAKING_STEPS, speed_mps[-1]))
+        self._braking: list[float] = (np.maximum(slower, 0.0) / (_BRAKING_STEPS * STEP_S)).tolist()
         self._present: list[bool] = present.tolist()
 
     def allows(self, step: int, along_m: float, speed_mps: float, /) -> float:
@@ -139,8 +144,8 @@ class Leader:
         model = _FOLLOWING_MPS2 * (1.0 - (wanted / max(gap, 0.5)) ** 2)
         needed = max(closing, 0.0) ** 2 / (2 * max(gap - 1.5, 0.3))
         patience = 0.5 if gap > GAP_M + _SHORT_HEADWAY_S * speed_mps else 1.0
-        opening = max(-closing, 0.0)
-        return max(model, 0.6 * opening - patience - 1.3 * needed)  # nobody brakes hard only because the gap is small
+        enough = 0.6 * max(-closing, 0.0) - patience - 1.3 * needed - 0.8 * self._braking[step]
+        return max(model, enough)  # nobody brakes hard only because the gap is small
 
 
 class Gap:
@@ -180,7 +185,7 @@ def braking_needed_mps2(distance_m: float, speed_mps: float) -> float:
 
 
 def drive(path: Path, speed_mps: float, accel_mps2: float, limits: Sequence[Limit]) -> Drive:
-    """The way of a vehicle that has this speed and acceleration now, within all limits; the first one is the speed it wishes."""
+    """The way of a vehicle with this speed and acceleration, within all limits; the first one is the speed that it wishes."""
     progress: list[float] = path.progress.tolist()
     start, s, v, a = float(path.along_m[0]), float(path.along_m[0]), speed_mps, accel_mps2
     along, speed, accel, limiting = [s], [v], [], []

@@ -64,6 +64,7 @@ class Traffic:
         self._rules = rules
         self._crosswalks = [(i, c) for i, c in enumerate(scenario.crosswalks) if c.road == ROUTE]
         self._moved_s: dict[str, float] = {}  # when others last moved sideways, or were about to
+        self._let_in: set[str] = set()  # for whom the ego has made room once
         self._waited_s: dict[str, float] = {}  # since when the ego stands for those who only wait themselves
 
     def leaders(self, scene: Scene, path: Path, limit_mps: float) -> Iterator[Limit]:
@@ -103,8 +104,9 @@ class Traffic:
         why = _following(scene, thing, recent, limit_mps)
         rear = thing.along_m - thing.half_along_m
         indicates = apart[0] > MARGIN_M and abs(thing.drift_mps) < DRIFT_MPS
-        if indicates and _closing_needs_mps2(scene, thing) > COURTESY_MPS2:
+        if indicates and thing.body.name not in self._let_in and _closing_needs_mps2(scene, thing) > COURTESY_MPS2:
             return  # and will wait until the ego has passed
+        self._let_in.add(thing.body.name)
         yield Leader(why, rear, np.maximum(speed, 0.0), present)
 
     def _obstacle(self, scene: Scene, thing: Thing) -> Stop:
@@ -124,6 +126,8 @@ class Traffic:
 
     def _about_to_cross(self, scene: Scene, thing: Thing) -> bool:
         """Whether somebody waits at a crosswalk, facing the road; the ego's patience ends after a while."""
+        if not thing.stands:
+            self._waited_s.pop(thing.body.name, None)
         if not (thing.walks and thing.stands and self._crosswalk(thing) is not None):
             return False
         edges = [
@@ -135,7 +139,8 @@ class Traffic:
         beyond = max(left - max(edges), min(edges) - left)
         if beyond > KERB_M or -np.sign(left) * np.sin(thing.heading_rad[0]) < 0.7:
             return False
-        if scene.speed_mps > 0.1:
+        since = self._waited_s.get(thing.body.name, scene.t_s)
+        if scene.t_s - since < PATIENCE_S and scene.speed_mps > 0.1:
             self._waited_s.pop(thing.body.name, None)
             return True
         return scene.t_s - self._waited_s.setdefault(thing.body.name, scene.t_s) < PATIENCE_S

@@ -23,9 +23,8 @@ def parked_cars(dice: Dice) -> Scenario:
     side, limit = dice.side(), dice.between(8.0, 10.0)
     section = CrossSection(left_kerb="parking", oncoming=0) if side == "left" else CrossSection(left_kerb="parking")
     road = street(dice, winding(dice, length_m(dice, limit), (250.0, 400.0)), limit, section)
-    places = [START_M + dice.between(40.0, 55.0)]
-    for _ in range(dice.count(1, 2)):
-        places.append(places[-1] + dice.between(38.0, 48.0))
+    first = START_M + dice.between(56.0, 68.0)
+    places = (first, first + dice.between(60.0, 68.0))
     cars = tuple(
         Standing(
             f"badly parked {k}", "parked_car", ROUTE, at, _sticking_out_m(dice, side), dice.between(-0.04, 0.04), paint(dice)
@@ -34,7 +33,7 @@ def parked_cars(dice: Dice) -> Scenario:
     )
     rest = parked(dice, road, [(at - 9.0, at + 9.0) for at in places], dice.between(0.3, 0.8))
     vehicles = _oncoming(dice, road, limit) if section.oncoming else ()
-    return _drive(dice, road, limit, places[1], vehicles, (*cars, *rest))
+    return _drive(dice, road, limit, first + 25.0, vehicles, (*cars, *rest))
 
 
 def broken_down_car(dice: Dice) -> Scenario:

@@ -93,6 +93,7 @@ def test_a_label_tells_what_was_intended_and_what_was_driven() -> None:
     assert [action.action for action in found.meta_actions] == ["maintain_speed", "go_straight"]
     assert found.consistent.agrees is True
     assert found.surprise_m == 0.0
+    assert found.components == parse_trace(found.text, 0, complete=True).components
 
 
 def test_a_decision_that_was_not_driven_does_not_agree() -> None:
