@@ -26,11 +26,13 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros", "engine", "evaluate"]],
+    what: Positional[Literal["ros", "engine", "evaluate", "simulate"]],
     bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
     duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag")] = 60.0,
     gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
     bundle: Annotated[Path, arg(metavar="DIR", help="engine: a model bundle's folder")] = Path("models/ar1_nano"),
+    samples: Annotated[int, arg(help="simulate: labelled samples to make")] = 2000,
+    workers: Annotated[int, arg(help="simulate: processes that make them")] = 2,
     out: Path = Path("out/bench"),
 ) -> Figures:
     """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
@@ -42,6 +44,11 @@ def bench(
     from alpamayo_ros.simulation.bag import make_bag as write
 
     rig = read_rig("seven_camera")
+    if what == "simulate":
+        from alpamayo_ros.simulation.benchmark import bench_simulate
+
+        made = bench_simulate(rig, read_profile("ar1_nano"), samples, workers, out / "dataset")
+        return {"bench": what, **made}
     if bag is None:
         bag = out / "bag"
         make_room(bag, overwrite=True)

@@ -174,8 +174,16 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
 
 def _figures(scenes: Sequence[Scene]) -> dict[str, Any]:
     dropped = sum((Counter(scene.dropped) for scene in scenes), Counter[str]())
-    said = asdict(figures([label for scene in scenes for label in scene.labels]))
-    return {"samples": said.pop("labels"), "scenes": len(scenes), "dropped": dict(sorted(dropped.items())), **said}
+    labels = [label for scene in scenes for label in scene.labels]
+    said = asdict(figures(labels))
+    balanced = [label for label in labels if label.is_balanced]
+    return {
+        "samples": said.pop("labels"),
+        "scenes": len(scenes),
+        "dropped": dict(sorted(dropped.items())),
+        **said,
+        "balanced": asdict(figures(balanced)) if len(balanced) > 1 else None,
+    }
 
 
 def _described(path: Path, scenes: Sequence[Scene]) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class Window:
     meta_actions: tuple[MetaAction, ...]
     consistent: Consistency
     surprise_m: float
+    is_balanced: bool
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Scene:
                 window.meta_actions,
                 window.consistent,
                 window.surprise_m,
+                window.is_balanced,
             )
             for window in self.windows
         )
@@ -214,6 +216,7 @@ def _window(episode: Episode, profile: InputProfile, instants_ms: list[int], why
         why.meta_actions,
         why.consistent,
         why.surprise_m,
+        why.is_balanced,
     )
 
 

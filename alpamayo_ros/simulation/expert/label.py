@@ -70,6 +70,7 @@ class Label:
     meta_actions: tuple[MetaAction, ...]  # of the trajectory
     consistent: Consistency  # of the decision with them
     surprise_m: float  # mean distance between what was driven and what was intended at t0
+    is_balanced: bool  # whether it belongs to the balanced part of a data set
 
     @property
     def components(self) -> tuple[CriticalComponent, ...]:
@@ -104,6 +105,7 @@ def any_label(episode: Episode, planned: Planned, rng: np.random.Generator) -> L
         meta_actions=made,
         consistent=consistent(intention.decision, made),
         surprise_m=ade_m(trajectory.xyz, intention.trajectory.xyz),
+        is_balanced=is_kept(intention.decision, rng),
     )
 
 
