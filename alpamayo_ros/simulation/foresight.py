@@ -16,7 +16,7 @@ from alpamayo_ros.simulation.tracks import Spot, Track, spots
 from alpamayo_ros.simulation.walkers import Stroll
 from alpamayo_ros.types import F64
 
-EGO_GHOSTS_S = (0.5, 1.0)  # farther ahead, its curvature says little
+EGO_GHOSTS_S = (0.5, 1.0, 1.5)  # farther ahead, its curvature says little
 WALKER_GHOSTS_S = (0.5, 1.0, 1.5, 2.0)
 
 _IN_LANE_M = 1.75  # from its centre
@@ -49,8 +49,11 @@ def ghosts(roads: Sequence[Road], ego: Ego, centre_m: F64, strolls: Sequence[Str
     """Per road: where the ego, whose centre is given, and walkers are going to be."""
     rows: list[tuple[float, ...]] = []
     for t in EGO_GHOSTS_S if ego.speed_mps > 0.5 else ():
-        turn = ego.yaw_rate_rps * t
-        x, y = centre_m + ego.speed_mps * t * np.array([np.cos(ego.yaw_rad + turn / 2), np.sin(ego.yaw_rad + turn / 2)])
+        braking = min(ego.accel_mps2, 0.0)
+        until_s = min(t, -ego.speed_mps / braking) if braking else t  # it does not go backwards
+        way = ego.speed_mps * until_s + braking * until_s**2 / 2
+        turn = way * ego.curvature_1pm
+        x, y = centre_m + way * np.array([np.cos(ego.yaw_rad + turn / 2), np.sin(ego.yaw_rad + turn / 2)])
         rows.append((x, y, ego.yaw_rad + turn, *SIZES["car"][:2], t, ego.speed_mps))
     for stroll in strolls:
         for t in WALKER_GHOSTS_S if stroll.speed_mps > 0.1 else ():

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.footprints import clearance_m, ego_pose
 from alpamayo_ros.simulation.incidents import violations_of
 from alpamayo_ros.simulation.road import Road
-from alpamayo_ros.simulation.state import Ego
+from alpamayo_ros.simulation.state import Ego, Snapshot
 from alpamayo_ros.simulation.tracking import DRIVES
 from alpamayo_ros.types import F64, STEP_S, Trajectory
 
@@ -57,7 +58,8 @@ class Outcome:
     failure: str
     close_encounter: bool  # a collision, or nearer than CLOSE_M to any body while driving
     min_distance_to_obstacle_m: float | None  # AlpaSim
-    progress: float  # 0 .. 1 of the policy's way to the goal along the route, in place of AlpaSim's progress_clipped_rel
+    progress: float  # 0 .. 1 of the expert's way in the same scene; AlpaSim's progress_clipped_rel is of the recording's
+    goal_share: float  # 0 .. 1 of the way to the scenario's goal, which a competent drive reaches
     scene_score: (
         float  # AlpaSim: 0 for a collision at fault, for leaving the road, for a failure; else progress / 0.8, at most 1
     )
@@ -82,23 +84,29 @@ class Outcome:
         return flat | {"comfort": self.comfortable} | {f"comfort_{bound}": ok for bound, ok in self.comfort.items()}
 
 
-def outcome(episode: Episode) -> Outcome:
-    """All numbers of one episode."""
-    incident, scenario = episode.incident, episode.scenario
+def outcome(episode: Episode, reference_m: float) -> Outcome:
+    """All numbers of one episode; the reference is how far the expert came in the same scene, see `way_m`.
+
+    The warm-up counts for nothing: it is the expert's. A drive that ended in it failed by a defect of the scene.
+    """
+    scenario = episode.scenario
+    policy_drove, snapshots, egos = _own(episode)
+    incident = episode.incident if policy_drove else None
+    failure = episode.failure or ("" if policy_drove else f"{episode.incident} in the warm-up: a defect of the scene")
     kind = incident.kind if incident else None
     collides, at_fault = kind not in (None, "offroad"), bool(incident and incident.at_fault)
-    progress = progress_of(episode)
-    clearances = np.array([*(clearance_m(snapshot) for snapshot in episode.snapshots), 0.0 if collides else np.inf])
-    moves = np.array([snapshot.ego.speed_mps > MOVES_MPS for snapshot in episode.snapshots])
-    kinds = [violation.kind for violation in violations_of(scenario, episode.snapshots)]
+    progress = 1.0 if reference_m < SHORT_WAY_M else min(way_m(episode) / reference_m, 1.0)
+    clearances = np.array([*(clearance_m(snapshot) for snapshot in snapshots), 0.0 if collides else np.inf])
+    moves = np.array([snapshot.ego.speed_mps > MOVES_MPS for snapshot in snapshots])
+    kinds = [violation.kind for violation in violations_of(scenario, snapshots)]
     agree, by_chance = consistency_share([planned.plan for planned in episode.planned if planned.plan])
     deviations = plan_deviations_m(episode.planned)
     return Outcome(
         family=scenario.family,
         seed=scenario.seed,
         policy=episode.policy,
-        driven_s=episode.snapshots[-1].t_s - episode.snapshots[0].t_s,
-        driven_km=_length_m(episode.egos) / 1000,
+        driven_s=snapshots[-1].t_s - snapshots[0].t_s,
+        driven_km=_length_m(egos) / 1000,
         collision_front=kind == "collision_front",
         collision_lateral=kind == "collision_lateral",
         collision_rear=kind == "collision_rear",
@@ -107,15 +115,16 @@ def outcome(episode: Episode) -> Outcome:
         offroad=kind == "offroad",
         incident_s=incident.t_s if incident else None,
         incident_with=incident.thing if incident else "",
-        failure=episode.failure,
+        failure=failure,
         close_encounter=collides or bool((clearances[:-1][moves] < CLOSE_M).any()),
         min_distance_to_obstacle_m=float(clearances.min()) if np.isfinite(clearances).any() else None,
         progress=progress,
-        scene_score=0.0 if at_fault or episode.failure else min(progress / FULL_PROGRESS, 1.0),
+        goal_share=goal_share(episode),
+        scene_score=0.0 if at_fault or failure else min(progress / FULL_PROGRESS, 1.0),
         red_lights_run=kinds.count("red_light"),
         stop_signs_run=kinds.count("stop_sign"),
-        wrong_lane_s=STEP_S * sum(_wrong_lanes(episode)),
-        comfort=comfort_of(episode.egos),
+        wrong_lane_s=STEP_S * sum(_wrong_lanes(scenario.route, snapshots)),
+        comfort=comfort_of(egos),
         plans=sum(planned.trajectory is not None for planned in episode.planned),
         refused=sum(planned.trajectory is None for planned in episode.planned),
         plan_deviation_m=float(np.mean(deviations)) if deviations else None,
@@ -124,19 +133,34 @@ def outcome(episode: Episode) -> Outcome:
     )
 
 
-def progress_of(episode: Episode) -> float:
-    """How much of the way from where the policy took over to the goal the rear axle has covered at the end, 0 .. 1.
-
-    Along the route; 1 of no way. What the expert drove before the first planning cycle is nobody's merit.
-    """
-    took_over = episode.planned[0].ego if episode.planned else episode.snapshots[0].ego
-    from_m = float(episode.scenario.route.locate(took_over.xy_m)[0])
-    way_m = episode.scenario.goal_m - from_m
-    if way_m < SHORT_WAY_M:
-        return 1.0
-    along, left = episode.scenario.route.locate(np.array([snapshot.ego.xy_m for snapshot in episode.snapshots]))
+def way_m(episode: Episode) -> float:
+    """How far along its route a drive came on the route's own ground, from where the warm-up ended. Never negative."""
+    _, snapshots, _ = _own(episode)
+    along, left = episode.scenario.route.locate(np.array([snapshot.ego.xy_m for snapshot in snapshots]))
     followed = along[_on_route(episode.scenario.route, along, left)]
-    return float(np.clip((followed[-1] - from_m) / way_m, 0.0, 1.0)) if len(followed) else 0.0
+    return max(float(followed[-1] - along[0]), 0.0) if len(followed) else 0.0
+
+
+def goal_share(episode: Episode) -> float:
+    """How much of the way from where the warm-up ended to the scenario's goal was driven, 0 .. 1; 1 where there is no way."""
+    _, snapshots, _ = _own(episode)
+    to_goal_m = episode.scenario.goal_m - float(episode.scenario.route.locate(snapshots[0].ego.xy_m)[0])
+    return 1.0 if to_goal_m < SHORT_WAY_M else min(way_m(episode) / to_goal_m, 1.0)
+
+
+class _Own(NamedTuple):
+    """What the policy drove: the warm-up is the expert's."""
+
+    policy_drove: bool  # False: the drive ended before, by a defect of the scene
+    snapshots: tuple[Snapshot, ...]
+    egos: tuple[Ego, ...]
+
+
+def _own(episode: Episode) -> _Own:
+    first = round(episode.warm_up_s / STEP_S)
+    if first >= len(episode.snapshots):
+        return _Own(False, episode.snapshots[-1:], episode.egos[-1:])  # noqa: FBT003 - named above
+    return _Own(True, episode.snapshots[first:], episode.egos[first * DRIVES :])  # noqa: FBT003
 
 
 def _on_route(route: Road, along_m: F64, left_m: F64) -> NDArray[np.bool_]:
@@ -176,10 +200,9 @@ def _length_m(egos: Sequence[Ego]) -> float:
     return float(np.linalg.norm(np.diff([ego.xy_m for ego in egos], axis=0), axis=1).sum()) if len(egos) > 1 else 0.0
 
 
-def _wrong_lanes(episode: Episode) -> list[bool]:
+def _wrong_lanes(route: Road, snapshots: Sequence[Snapshot]) -> list[bool]:
     """Per snapshot, whether the ego's centre is in a lane of its route that leads the other way."""
-    route = episode.scenario.route
-    poses = np.array([ego_pose(snapshot.ego) for snapshot in episode.snapshots])
+    poses = np.array([ego_pose(snapshot.ego) for snapshot in snapshots])
     along, left = route.locate(poses[:, :2])
     _, heading = route.place(along, 0.0)
     wrong = np.zeros(len(poses), bool)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
 from alpamayo_ros.simulation.closed_loop.suite import WITHOUT_ENGINE, Driver, run_suite
 from alpamayo_ros.simulation.episode import Episode
 from alpamayo_ros.simulation.families import make_scenario
-from alpamayo_ros.simulation.outcomes import Outcome, outcome
+from alpamayo_ros.simulation.outcomes import Outcome, outcome, way_m
 from alpamayo_ros.simulation.results.film import write_film
 from alpamayo_ros.simulation.results.page import Film, write_page
 from alpamayo_ros.simulation.results.summary import Standing, by_family, stand
@@ -26,8 +26,13 @@ from alpamayo_ros.simulation.results.tables import markdown, terminal
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.types import InvalidInput
 
-REFERENCES = ("expert", "kinematic", "always_stop")
+EXPERT = "expert"
+REFERENCES = (EXPERT, "kinematic", "always_stop")
 """Rows of every table: what can be reached, what needs no eyes, and what needs no plan."""
+
+
+SAID = ("scene_score", "offroad", "progress", "goal_share", "comfort", "close_encounter", "failed")
+"""Of the driver asked for, on the last line."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,15 @@ def simulate(asked: Asked) -> dict[str, Any]:
     if not asked.scenes:
         raise InvalidInput(f"suite {asked.suite}: no scene is left to drive")
     rows = [*_asked_rows(asked), *_references(asked)]
-    for row in rows:
-        row.driver.check(row.settings)
+    _check(asked, rows)
     asked.out.mkdir(parents=True, exist_ok=True)
-    standings, films = [], []
-    for row in rows:
-        outcomes, kept = _driven(asked, row)
-        standings.append(stand(row.name, outcomes))
-        films += kept
+    # The expert drives first: how far it comes is what everybody's progress is measured by.
+    driven: dict[str, tuple[list[Outcome], list[Film]]] = {}
+    ways: dict[SceneId, float] = {}
+    for row in sorted(rows, key=lambda row: row.driver.bundle != EXPERT):
+        driven[row.name] = _driven(asked, row, ways)
+    standings = [stand(row.name, driven[row.name][0]) for row in rows]
+    films = [film for row in rows for film in driven[row.name][1]]
     title = f"Closed loop: suite {asked.suite}"
     about = _about(asked)
     figures = _figures(standings)
@@ -80,6 +86,17 @@ def simulate(asked: Asked) -> dict[str, Any]:
     write_page(files[2], title, about, standings, films)
     Console().print(terminal(title, standings))
     return figures | {"files": [str(path) for path in (*files, *(film.path for film in films))]}
+
+
+def _check(asked: Asked, rows: Sequence[_Row]) -> None:
+    """Raise InvalidInput for what would fail or be lost later."""
+    names = [row.name for row in rows]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"two drivers are called {twice[0]}: their results could not be told apart")
+    for row in rows:
+        row.driver.check(row.settings)
+    if asked.record and (older := asked.out / "bags").exists():
+        raise InvalidInput(f"{older} is there already: choose another --out, or delete it")
 
 
 def _asked_rows(asked: Asked) -> Iterator[_Row]:
@@ -100,14 +117,18 @@ def _references(asked: Asked) -> Iterator[_Row]:
             yield _Row(bundle, Driver(bundle, like.rig, "front_camera"), asked.settings, is_asked=False)
 
 
-def _driven(asked: Asked, row: _Row) -> tuple[list[Outcome], list[Film]]:
-    """Outcomes of one row, in the order of the scenes, and films of the first drives that ended badly."""
+def _driven(asked: Asked, row: _Row, ways: dict[SceneId, float]) -> tuple[list[Outcome], list[Film]]:
+    """Outcomes of one row, in the order of the scenes, and films of the first drives that ended badly.
+
+    `ways` are the expert's, by scene; the first row, which is the expert's, fills them in.
+    """
     scenarios = [make_scenario(scene.family, scene.seed) for scene in asked.scenes]
     outcomes: list[Outcome] = []
     films: list[Film] = []
     workers = 1 if row.driver.over_ros else asked.workers
     for episode in run_suite(scenarios, row.driver, row.settings, workers):
-        judged = outcome(episode)
+        scene = SceneId(episode.scenario.family, episode.scenario.seed)
+        judged = outcome(episode, ways.setdefault(scene, way_m(episode)))
         outcomes.append(judged)
         if row.is_asked and asked.record:
             _record(asked, row, episode)
@@ -168,7 +189,10 @@ def _figures(standings: Sequence[Standing]) -> dict[str, Any]:
         "episodes": len(first.outcomes),
         "at_fault_incidents_per_km": first.at_fault_per_km,
         "distance_between_incidents_km": first.between_incidents.km,
-        **{name: mean[name] for name in ("scene_score", "offroad", "progress", "comfort", "close_encounter", "failed")},
+        **{
+            name: mean[name]
+            for name in ("scene_score", "offroad", "progress", "goal_share", "comfort", "close_encounter", "failed")
+        },
         "scene_scores": {standing.driver: standing.means["scene_score"].mean for standing in standings},
     }
 
@@ -176,7 +200,8 @@ def _figures(standings: Sequence[Standing]) -> dict[str, Any]:
 def _stored(asked: Asked, standings: Sequence[Standing]) -> dict[str, Any]:
     return {
         "suite": asked.suite,
-        "settings": vars(asked.settings),
+        "settings": vars(asked.settings) | {"latencies_s": asked.latencies_s},
+        "asked": [asdict(driver) for driver in asked.drivers],
         "made_with": of_code(),
         "drivers": {standing.driver: _numbers(standing) for standing in standings},
     }

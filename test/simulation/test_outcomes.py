@@ -14,13 +14,14 @@ from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.evaluation.metrics import COMFORT_BOUNDS, kept, quantities_by_actions
 from alpamayo_ros.reasoning import consistent, meta_actions, parse_trace
 from alpamayo_ros.simulation.episode import Episode, Incident, IncidentKind, Planned
-from alpamayo_ros.simulation.outcomes import comfort_of, outcome, plan_deviations_m, progress_of
+from alpamayo_ros.simulation.outcomes import Outcome, comfort_of, goal_share, outcome, plan_deviations_m, way_m
 from alpamayo_ros.simulation.scenario import Scenario, Sign, Start
 from alpamayo_ros.simulation.state import FRONT_M, REAR_M, WIDTH_M, Body, Ego, Snapshot
 from alpamayo_ros.simulation.tracking import course_of, follow
 from alpamayo_ros.types import HORIZON, STEP_S, Plan, Trajectory
 
 OF = scenario()  # the street is the x axis; from 40 m to 180 m
+WAY_M = OF.goal_m - 40.0
 NONE = np.zeros(HORIZON)
 
 
@@ -37,7 +38,12 @@ def episode(
     egos: list[Ego], *bodies: Body, of: Scenario = OF, incident: Incident | None = None, planned: tuple[Planned, ...] = ()
 ) -> Episode:
     snapshots = tuple(Snapshot(0.1 * k, ego, bodies, ()) for k, ego in enumerate(egos[::10]))
-    return Episode(of, "made", snapshots, tuple(egos), planned, incident)
+    return Episode(of, "made", snapshots, tuple(egos), planned, incident, warm_up_s=0.0)
+
+
+def judged(drive: Episode) -> Outcome:
+    """Where the expert came to the goal and no further."""
+    return outcome(drive, WAY_M)
 
 
 def plan_of(path: Trajectory, text: str) -> Plan:
@@ -51,7 +57,7 @@ def planned(path: Trajectory | None, ego: Ego, t0_s: float, plan: Plan | None = 
 
 
 def test_a_clean_drive() -> None:
-    clean = outcome(episode(steady(70.0)))
+    clean = judged(episode(steady(70.0)))
     assert clean.driven_km == pytest.approx(0.070)
     assert clean.driven_s == pytest.approx(7.0)
     assert clean.progress == pytest.approx(70 / 140)
@@ -73,7 +79,7 @@ def test_a_clean_drive() -> None:
     ],
 )
 def test_incidents_by_their_kind(kind: IncidentKind, at_fault: bool, score: float) -> None:
-    ended = outcome(episode(steady(70.0), incident=Incident(kind, 7.0, "car 1")))
+    ended = judged(episode(steady(70.0), incident=Incident(kind, 7.0, "car 1")))
     flags = {name: ended.values()[name] for name in ("collision_front", "collision_lateral", "collision_rear", "offroad")}
     assert flags == {name: name == kind for name in flags}
     assert ended.collision_any == (kind != "offroad")
@@ -85,29 +91,39 @@ def test_incidents_by_their_kind(kind: IncidentKind, at_fault: bool, score: floa
 
 
 def test_a_failure_scores_nothing() -> None:
-    failed = outcome(replace(episode(steady(130.0)), failure="engine died"))
+    failed = judged(replace(episode(steady(130.0)), failure="engine died"))
     assert (failed.scene_score, failed.failure) == (0.0, "engine died")
-    assert outcome(episode(steady(130.0))).scene_score == 1.0
+    assert judged(episode(steady(130.0))).scene_score == 1.0
 
 
 def test_progress_is_of_the_route_and_stays_within_0_and_1() -> None:
-    assert progress_of(episode(steady(200.0))) == 1.0
-    assert progress_of(episode([ego_at(30.0)])) == 0.0
-    assert progress_of(episode([ego_at(40.0)])) == pytest.approx(0.0)
+    assert goal_share(episode(steady(200.0))) == 1.0
+    assert goal_share(episode([ego_at(30.0)])) == 0.0
+    assert goal_share(episode([ego_at(40.0)])) == pytest.approx(0.0)
     waits = replace(OF, start=Start(40.0, 0.0), goal_m=44.0)  # nearer than 5 m: nobody has to go there
-    assert progress_of(episode([ego_at(40.0)], of=waits)) == 1.0
+    assert goal_share(episode([ego_at(40.0)], of=waits)) == 1.0
 
 
 def test_who_leaves_the_route_makes_no_more_progress() -> None:
     straight, away = steady(20.0), steady(40.0, y=30.0)[2000:]
-    assert progress_of(episode([*straight, *away])) == progress_of(episode(straight))
+    assert goal_share(episode([*straight, *away])) == goal_share(episode(straight))
 
 
-def test_what_the_expert_drove_before_is_nobodys_merit() -> None:
-    drive = episode(steady(20.0))
-    stopped = replace(drive, planned=(planned(None, ego_at(60.0), 2.0),))
-    assert progress_of(drive) == pytest.approx(20.0 / (OF.goal_m - 40.0))
-    assert progress_of(stopped) == 0.0
+def test_the_warm_up_is_nobodys_merit_and_nobodys_fault() -> None:
+    drive = replace(episode(steady(40.0), beside(0.3)), warm_up_s=2.0)  # past the parked car only later
+    assert way_m(drive) == pytest.approx(20.0)
+    assert judged(drive).progress == pytest.approx(20.0 / WAY_M)
+    assert judged(drive).driven_km == pytest.approx(0.02)
+    hit = replace(episode(steady(10.0), incident=Incident("collision_front", 1.0, "car 1")), warm_up_s=2.0)
+    assert "a defect of the scene" in judged(hit).failure
+    assert not judged(hit).collision_at_fault
+
+
+def test_progress_is_measured_by_the_experts_way() -> None:
+    half = episode(steady(70.0))
+    assert outcome(half, 140.0).progress == pytest.approx(0.5)
+    assert outcome(half, 70.0).progress == outcome(half, 35.0).progress == 1.0
+    assert outcome(episode([ego_at(40.0)]), 4.0).progress == 1.0  # AlpaSim: who need not go anywhere has arrived
 
 
 def beside(metres: float, x: float = 75.0) -> Body:
@@ -117,14 +133,14 @@ def beside(metres: float, x: float = 75.0) -> Body:
 
 def test_distances_to_what_is_passed() -> None:
     for metres, close in ((0.45, True), (0.55, False)):
-        passed = outcome(episode(steady(70.0), beside(metres)))
+        passed = judged(episode(steady(70.0), beside(metres)))
         assert passed.min_distance_to_obstacle_m == pytest.approx(metres)
         assert passed.close_encounter == close
         assert not passed.collision_any
 
 
 def test_who_stands_has_no_encounters() -> None:
-    stands = outcome(episode([ego_at(75.0, speed=0.0)] * 21, beside(0.2)))
+    stands = judged(episode([ego_at(75.0, speed=0.0)] * 21, beside(0.2)))
     assert stands.min_distance_to_obstacle_m == pytest.approx(0.2)
     assert not stands.close_encounter
 
@@ -161,7 +177,7 @@ def test_a_hard_stop_of_the_real_vehicle_is_uncomfortable() -> None:
     course = course_of(trajectory(np.full(HORIZON, -6.0), NONE, 12.0), egos[0], 0.0)
     for tick in range(30):
         egos += follow(egos[-1], course, tick * STEP_S)
-    hard = outcome(episode(egos))
+    hard = judged(episode(egos))
     assert not hard.comfortable
     assert not hard.comfort["lon_accel"]
     assert hard.comfort["yaw_rate"]
@@ -177,7 +193,7 @@ def test_plans_deviate_from_the_ones_before_them_in_the_world() -> None:
     plans = [planned(path, ego, t) for ego, t in zip(starts, (0.0, 0.5, 1.5), strict=True)]
     assert plan_deviations_m(plans) == pytest.approx([0.0, 1.0])
     refused = planned(None, starts[1], 0.7)
-    told = outcome(episode(steady(70.0), planned=(*plans[:2], refused, plans[2])))
+    told = judged(episode(steady(70.0), planned=(*plans[:2], refused, plans[2])))
     assert told.plan_deviation_m == pytest.approx(0.5)
     assert (told.plans, told.refused) == (3, 1)
 
@@ -191,26 +207,26 @@ def test_traces_that_agree_with_their_plans_are_counted() -> None:
     path = trajectory(NONE, NONE, 10.0)
     texts = ("Keep lane since the road is clear.", "Stop for the red light ahead.")
     cycles = tuple(planned(path, ego_at(40.0), 0.5 * k, plan_of(path, text)) for k, text in enumerate(texts))
-    assert outcome(episode(steady(70.0), planned=cycles)).consistent == 0.5
-    assert outcome(episode(steady(70.0), planned=cycles[:1])).consistent == 1.0
+    assert judged(episode(steady(70.0), planned=cycles)).consistent == 0.5
+    assert judged(episode(steady(70.0), planned=cycles[:1])).consistent == 1.0
 
 
 def test_time_in_a_lane_that_leads_the_other_way() -> None:
-    assert outcome(episode(steady(20.0, y=3.5))).wrong_lane_s == 0.0
-    assert outcome(episode(steady(20.0, y=7.0))).wrong_lane_s == pytest.approx(2.1)  # 21 snapshots
-    assert outcome(episode(steady(20.0, y=7.0, yaw=math.pi))).wrong_lane_s == 0.0  # turned round, it is the right one
-    assert outcome(episode(steady(20.0, yaw=math.pi))).wrong_lane_s == pytest.approx(2.1)
+    assert judged(episode(steady(20.0, y=3.5))).wrong_lane_s == 0.0
+    assert judged(episode(steady(20.0, y=7.0))).wrong_lane_s == pytest.approx(2.1)  # 21 snapshots
+    assert judged(episode(steady(20.0, y=7.0, yaw=math.pi))).wrong_lane_s == 0.0  # turned round, it is the right one
+    assert judged(episode(steady(20.0, yaw=math.pi))).wrong_lane_s == pytest.approx(2.1)
 
 
 def test_violations_are_counted() -> None:
     of = replace(OF, signs=(Sign("stop", 0, 60.0, -3.0, 60.0), Sign("stop", 0, 80.0, -3.0, 80.0)))
-    ran = outcome(episode(steady(70.0), of=of))
+    ran = judged(episode(steady(70.0), of=of))
     assert (ran.stop_signs_run, ran.red_lights_run) == (2, 0)
     assert ran.scene_score > 0
 
 
 def test_everything_is_flat_and_fit_for_json() -> None:
-    told = outcome(episode(steady(70.0), beside(0.3), incident=Incident("offroad", 7.0, "")))
+    told = judged(episode(steady(70.0), beside(0.3), incident=Incident("offroad", 7.0, "")))
     values = told.values()
     assert json.loads(json.dumps(values)) == values
     assert {"comfort", *(f"comfort_{bound}" for bound in COMFORT_BOUNDS)} <= values.keys()
@@ -220,5 +236,5 @@ def test_everything_is_flat_and_fit_for_json() -> None:
 def test_the_footprint_is_ahead_of_the_rear_axle() -> None:
     """The distance to what stands ahead counts from the bumper."""
     wall = Body("wall", "barrier", np.array([40.0 + FRONT_M + 5.25, 0.0]), 0.0, 0.0)  # 2 m long, 2 % shorter
-    near = outcome(episode([ego_at(40.0, speed=0.0)], wall)).min_distance_to_obstacle_m
+    near = judged(episode([ego_at(40.0, speed=0.0)], wall)).min_distance_to_obstacle_m
     assert near == pytest.approx(4.25 + 0.01 * (REAR_M + FRONT_M) + 0.01 * 2.0)

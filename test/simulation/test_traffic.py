@@ -158,6 +158,14 @@ def test_who_has_the_sign_gives_way_to_who_has_not_also_to_the_ego() -> None:
     assert for_ego > alone + 1.0
 
 
+def test_who_has_the_sign_does_not_even_start_when_the_ego_comes() -> None:
+    sign = Sign("stop", 1, 93.0, -3.0, stop_line_m=94.0)
+    side = Vehicle("side", "car", 1, "west", 89.0, 0.0)
+    made = replace(crossing_roads((side,), (sign,)), start=Start(38.0, 10.0))
+    fronts = [along_m(made, s.bodies[0], 1) + CAR_M / 2 for s in driven(made, 6.2)]
+    assert max(fronts) < 97.0  # it creeps up to the crossing; the ego has just passed
+
+
 @pytest.mark.parametrize("lead_m", [0.0, 3.0, 10.0])
 def test_without_signs_whoever_comes_first_goes_first_and_nobody_stays(lead_m: float) -> None:
     made = crossing_roads((Vehicle("one", "car", 0, "ego", 50.0 + lead_m, 9.0), Vehicle("two", "car", 1, "west", 50.0, 9.0)))
@@ -185,6 +193,21 @@ def test_where_roads_join_the_second_follows_the_first() -> None:
     snapshots = driven(scenario(roads=(route, ramp), vehicles=cars, start=PARKED_EGO), 14.0, away)
     assert not any(list(overlaps(snapshot)) for snapshot in snapshots)
     assert all(body.speed_mps > 3.0 and body.accel_mps2 > -3.5 for snapshot in snapshots for body in snapshot.bodies)
+
+
+def test_a_car_brakes_for_an_ego_that_is_about_to_cross_its_lane() -> None:
+    made = replace(crossing_roads((Vehicle("car", "car", 1, "west", 60.0, 8.0),)), start=Start(60.0, 8.0))
+    snapshots = driven(made, 8.0)
+    front = [float(made.route.locate(s.ego.xy_m)[0]) + FRONT_M for s in snapshots]
+    before = [s.bodies[0].accel_mps2 for s, at in zip(snapshots, front, strict=True) if at < 100.0 - SIZES["car"].width_m]
+    assert min(before) < -1.0
+    assert not any(list(overlaps(snapshot)) for snapshot in snapshots)
+
+
+def test_who_does_not_yield_drives_through_whoever_stands() -> None:
+    made = scenario(vehicles=(one_car(yields=False),), start=Start(90.0, 0.0))
+    assert any(list(overlaps(snapshot)) for snapshot in driven(made, 6.0))
+    assert not any(list(overlaps(snapshot)) for snapshot in driven(replace(made, vehicles=(one_car(),)), 6.0))
 
 
 def test_who_does_not_yield_drives_through_red() -> None:
@@ -253,6 +276,15 @@ def test_a_cut_in_waits_while_the_ego_is_beside_it() -> None:
     assert any(list(overlaps(snapshot)) for snapshot in driven(insists, 8.0))
 
 
+def test_who_is_cut_in_on_reacts_as_soon_as_it_sees_it() -> None:
+    cutter = Vehicle("cutter", "car", 0, "left", 75.0, 6.0, wishes=((Trigger(at_s=0.0), 6.0),))
+    cuts = replace(cutter, changes=(LaneChange("ego", Trigger(at_s=0.0), 4.0),))
+    made = scenario(vehicles=(cuts, one_car(10.0, 52.0)), start=PARKED_EGO)
+    snapshots = driven(made, 4.0)
+    beside = [s for s in snapshots if 2.5 < left_m(made, s.bodies[0]) < 3.49]
+    assert min(s.bodies[1].accel_mps2 for s in beside) < -0.5
+
+
 def test_a_slow_change_does_not_move_sideways() -> None:
     slow = Vehicle("slow", "car", 0, "left", 80.0, 0.8, wishes=((Trigger(at_s=0.0), 0.8),))
     made = scenario(vehicles=(replace(slow, changes=(LaneChange("ego", Trigger(at_s=0.0), 2.0),)),))
@@ -292,6 +324,15 @@ def test_who_drives_in_a_lane_that_ends_merges_before_its_end() -> None:
     assert not any(list(overlaps(snapshot)) for snapshot in snapshots)
 
 
+def test_who_cannot_leave_a_lane_that_ends_stops_before_its_end() -> None:
+    road = street(Piece(400.0, 0.0))
+    lanes = (replace(road.lane("ego"), to_m=160.0, left_paint="solid"), road.lane("left"), road.lane("oncoming"))
+    made = scenario(roads=(replace(road, lanes=lanes),), vehicles=(one_car(),), start=PARKED_EGO)
+    car = seen(driven(made, 20.0), "car")[-1]
+    assert car.speed_mps == 0.0
+    assert 0.0 < 160.0 - along_m(made, car) - CAR_M / 2 < 2.0
+
+
 def walk_across(speed_mps: float = 1.4, at_s: float = 0.0) -> Walker:
     return Walker("walker", "pedestrian", 0, 124.0, -5.0, 9.5, speed_mps, Trigger(at_s=at_s))
 
@@ -319,6 +360,16 @@ def test_cars_stop_for_a_walker_on_a_crosswalk_and_go_on_after() -> None:
     assert min(body.speed_mps for body in seen(snapshots, "car")) < 3.0
     assert min(body.accel_mps2 for body in seen(snapshots, "car")) > -5.0
     assert along_m(made, seen(snapshots, "car")[-1]) > 140.0
+
+
+def test_a_car_waits_short_of_a_crosswalk_for_somebody_who_comes_from_the_far_side() -> None:
+    far = Walker("walker", "pedestrian", 0, 124.0, 7.0, -5.0, 1.2, Trigger(at_s=0.0))
+    made = scenario(vehicles=(one_car(9.0, 85.0),), walkers=(far,), crosswalks=(Crosswalk(0, 122.0, 126.0),), start=PARKED_EGO)
+    for snapshot in driven(made, 20.0):
+        car, walker = snapshot.bodies
+        if left_m(made, walker) > 0.0:
+            assert along_m(made, car) + CAR_M / 2 < 122.0, snapshot.t_s
+    assert along_m(made, car) > 126.0
 
 
 def test_a_walker_does_not_walk_into_a_vehicle_that_stands_in_its_path() -> None:

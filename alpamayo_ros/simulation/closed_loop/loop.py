@@ -19,7 +19,7 @@ from alpamayo_ros.simulation.state import Ego, Snapshot
 from alpamayo_ros.simulation.tracking import DRIVES, Course, course_of, follow
 from alpamayo_ros.simulation.vehicle import DRIVE_STEP_S
 from alpamayo_ros.simulation.world import World
-from alpamayo_ros.types import STEP_S, EngineFailure, TurnIndicator
+from alpamayo_ros.types import STEP_S, EngineFailure, InvalidInput, TurnIndicator
 
 
 def run_episode(scenario: Scenario, policy: Policy, settings: LoopSettings = DEFAULTS) -> Episode:
@@ -31,7 +31,7 @@ def run_episode(scenario: Scenario, policy: Policy, settings: LoopSettings = DEF
     incident, failure = None, ""
     try:
         incident = drive.run()
-    except EngineFailure as error:
+    except (EngineFailure, InvalidInput) as error:  # InvalidInput: what the policy says cannot be a plan
         failure = f"at {drive.now.t_s:.1f} s: {error}"
     return Episode(
         scenario,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
 from alpamayo_ros.cameras import base_from_optical, nominal_camera
@@ -95,12 +94,6 @@ def write_film(episode: Episode, rig: Rig, title: str, path: Path) -> None:
         ),
         path,
     )
-
-
-def write_still(episode: Episode, rig: Rig, title: str, path: Path) -> None:
-    """The last page of its film as a JPEG."""
-    page = Screen(episode, rig, title).page(episode.snapshots[-1])
-    cv2.imwrite(str(path), cv2.cvtColor(page, cv2.COLOR_RGB2BGR))
 
 
 def _pose(ego: Ego) -> F64:

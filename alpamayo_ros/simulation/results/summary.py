@@ -6,6 +6,7 @@ AlpaSim's where it has one (`outcomes`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -20,6 +21,10 @@ NONE_SEEN = 2.996
 """Events expected at most, with 95 % confidence, where none was seen: -ln 0.05 of a Poisson count."""
 
 
+Z = 1.959964
+"""Of a normal distribution, 95 % lie within so many standard deviations."""
+
+
 class Measure(NamedTuple):
     """A number of an episode whose mean over scenes is shown."""
 
@@ -30,16 +35,19 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "scene_score": Measure(
-        "scene score", "number", "AlpaSim: 0 for an at-fault incident or a failure, else progress / 0.8, at most 1"
+        "scene score", "number", "AlpaSim: 0 for an at-fault incident, ours: or a failure; else progress / 0.8, at most 1"
     ),
     "at_fault": Measure("at-fault incidents", "share", "scenes with a collision at fault or off the road"),
     "collision_front": Measure("collisions front", "share", "AlpaSim"),
     "collision_lateral": Measure("collisions lateral", "share", "AlpaSim"),
     "collision_rear": Measure("collisions rear", "share", "AlpaSim; not at fault"),
     "offroad": Measure("off the road", "share", "AlpaSim: a corner outside lanes, shoulders and parking"),
-    "close_encounter": Measure("close encounters", "share", f"nearer than {CLOSE_M} m to a body while driving, or a collision"),
-    "progress": Measure("progress", "number", "share of the way from where the driver took over to the goal, at most 1"),
-    "comfort": Measure("comfort", "share", "drives within all of nuPlan's bounds at all times"),
+    "close_encounter": Measure(
+        "close encounters", "share", f"nearer than {CLOSE_M} m (ours) to a body, or a collision; driving"
+    ),
+    "progress": Measure("progress", "number", "share of the expert's way in the same scene; AlpaSim's is of a recording's"),
+    "goal_share": Measure("way to the goal", "number", "share of the way to where a competent driver comes, at most 1"),
+    "comfort": Measure("comfort", "share", "drives within all of nuPlan's bounds at all times; who stands is comfortable"),
     "red_lights_run": Measure("red lights run", "number", "per scene; the front crossed a stop line on red"),
     "stop_signs_run": Measure("stop signs run", "number", "per scene; the front crossed a stop sign's line without standing"),
     "wrong_lane_s": Measure("in an oncoming lane, s", "number", "AlpaSim wrong_lane, in the route's direction"),
@@ -53,6 +61,7 @@ MEASURES = {
 class Distance(NamedTuple):
     """Mean distance between incidents: all kilometres / incidents (AlpaSim's avg_dist_between_incidents).
 
+    Failures count as incidents, ours: who goes silent before the crash has not driven safely.
     Without an incident the mean is None and `low` is what can be claimed with 95 % confidence.
     """
 
@@ -87,13 +96,13 @@ def stand(driver: str, outcomes: Sequence[Outcome]) -> Standing:
     scenes = [(outcome.family, outcome.seed) for outcome in outcomes]
     means = {}
     rows = [outcome.values() | {"at_fault": _at_fault(outcome), "failed": bool(outcome.failure)} for outcome in outcomes]
-    for name in MEASURES:
+    for name, measure in MEASURES.items():
         values = [None if (value := row[name]) is None else float(value) for row in rows]
         if any(value is not None for value in values):
-            means[name] = estimate(values, scenes)
+            means[name] = _share(values) if measure.kind == "share" else estimate(values, scenes)
     km = np.array([outcome.driven_km for outcome in outcomes])
-    any_incident = np.array([outcome.collision_any or outcome.offroad for outcome in outcomes], float)
-    at_fault = np.array([_at_fault(outcome) for outcome in outcomes], float)
+    any_incident = np.array([outcome.collision_any or outcome.offroad or bool(outcome.failure) for outcome in outcomes], float)
+    at_fault = np.array([_at_fault(outcome) or bool(outcome.failure) for outcome in outcomes], float)
     return Standing(driver, tuple(outcomes), means, _distance(km, any_incident), _distance(km, at_fault))
 
 
@@ -101,6 +110,15 @@ def by_family(standing: Standing) -> dict[str, Standing]:
     """The same per family, in the order of their first scene."""
     families = dict.fromkeys(outcome.family for outcome in standing.outcomes)
     return {name: stand(standing.driver, [o for o in standing.outcomes if o.family == name]) for name in families}
+
+
+def _share(values: Sequence[float | None]) -> Estimate:
+    """A share of scenes and its 95 % interval (Wilson, 1927), which is not empty where all scenes are alike."""
+    known = [value for value in values if value is not None]
+    n, mean = len(known), sum(known) / len(known)
+    middle, scale = mean + Z**2 / (2 * n), 1 + Z**2 / n
+    half = Z * math.sqrt(mean * (1 - mean) / n + Z**2 / (4 * n**2))
+    return Estimate(mean, max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0), n, n)
 
 
 def _at_fault(outcome: Outcome) -> bool:

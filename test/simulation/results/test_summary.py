@@ -14,8 +14,8 @@ from alpamayo_ros.types import InvalidInput
 GOOD = Outcome(
     family="curve", seed=0, policy="expert", driven_s=20.0, driven_km=0.2, collision_front=False, collision_lateral=False,
     collision_rear=False, collision_any=False, collision_at_fault=False, offroad=False, incident_s=None, incident_with="",
-    failure="", close_encounter=False, min_distance_to_obstacle_m=3.0, progress=1.0, scene_score=1.0, red_lights_run=0,
-    stop_signs_run=0, wrong_lane_s=0.0, comfort=dict.fromkeys(COMFORT_BOUNDS, True), plans=36, refused=0, plan_deviation_m=0.1,
+    failure="", close_encounter=False, min_distance_to_obstacle_m=3.0, progress=1.0, goal_share=1.0, scene_score=1.0,
+    red_lights_run=0, stop_signs_run=0, wrong_lane_s=0.0, comfort=dict.fromkeys(COMFORT_BOUNDS, True), plans=36, refused=0, plan_deviation_m=0.1,
     consistent=None, consistent_by_chance=None,
 )  # fmt: skip
 CRASH = replace(
@@ -54,6 +54,18 @@ def test_no_incident_is_no_infinite_distance() -> None:
     assert row.between_incidents.km is None
     assert row.between_incidents.low_km == pytest.approx(2.0 / 2.996, rel=1e-3)  # "rule of three"
     assert distance(row.between_incidents) == "none in 2.0 km"
+
+
+def test_a_share_of_none_is_not_known_to_be_none() -> None:
+    """Wilson's interval: 0 of 10 may be up to 28 %."""
+    none = stand("somebody", scenes(GOOD)).means["at_fault"]
+    assert (none.mean, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(0.2775, abs=1e-3)
+
+
+def test_who_falls_silent_has_not_driven_safely() -> None:
+    row = stand("somebody", scenes(replace(GOOD, failure="no plan for 2.5 s")))
+    assert row.between_at_fault.km == pytest.approx(0.2)
 
 
 def test_families_are_rows_of_their_own() -> None:
