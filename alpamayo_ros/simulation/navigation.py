@@ -14,7 +14,7 @@ def command_at(scenario: Scenario, ego: Ego) -> Command | None:
     if not scenario.commands:
         return None
     along_m = _along_m(scenario, ego)
-    given = [command for command in scenario.commands if command.given_from_m <= along_m < command.at_m]
+    given = [command for command in scenario.commands if command.given_from_m <= along_m < command.until_m]
     return min(given, key=lambda command: command.at_m, default=None)
 
 
@@ -23,7 +23,7 @@ def navigation_at(scenario: Scenario, ego: Ego, stamp_ns: int) -> Navigation | N
     command = command_at(scenario, ego)
     if command is None:
         return None
-    distance_m = float(np.float32(command.at_m - _along_m(scenario, ego)))
+    distance_m = float(np.float32(max(command.at_m - _along_m(scenario, ego), 0.0)))
     return Navigation(command.maneuver, distance_m, command.road_name, stamp_ns + round(STEP_S * 1e9))
 
 

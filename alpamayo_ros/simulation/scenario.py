@@ -148,13 +148,19 @@ class Scenery:
 
 @dataclass(frozen=True)
 class Command:
-    """What navigation says, from `given_from_m` of the route until it is carried out at `at_m`."""
+    """What navigation says, from `given_from_m` of the route until it is carried out: at `at_m`, or at `done_m` where it takes a way."""
 
     maneuver: Maneuver
     given_from_m: float
-    at_m: float
+    at_m: float  # where the turn or split begins, or the change of lanes has to be over
     to_left_m: float | None = None  # the route's place from there on, where the command asks for another lane or the kerb
     road_name: str = ""
+    done_m: float | None = None
+
+    @property
+    def until_m(self) -> float:
+        """Where it is carried out, along the route."""
+        return self.at_m if self.done_m is None else self.done_m
 
 
 @dataclass(frozen=True)

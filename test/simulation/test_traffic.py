@@ -161,8 +161,8 @@ def test_who_has_the_sign_gives_way_to_who_has_not_also_to_the_ego() -> None:
 def test_who_has_the_sign_does_not_even_start_when_the_ego_comes() -> None:
     sign = Sign("stop", 1, 93.0, -3.0, stop_line_m=94.0)
     side = Vehicle("side", "car", 1, "west", 89.0, 0.0)
-    made = replace(crossing_roads((side,), (sign,)), start=Start(38.0, 10.0))
-    fronts = [along_m(made, s.bodies[0], 1) + CAR_M / 2 for s in driven(made, 6.2)]
+    made = replace(crossing_roads((side,), (sign,)), start=Start(24.0, 10.0))
+    fronts = [along_m(made, s.bodies[0], 1) + CAR_M / 2 for s in driven(made, 7.5)]
     assert max(fronts) < 97.0  # it creeps up to the crossing; the ego has just passed
 
 

@@ -19,13 +19,13 @@ from alpamayo_ros.simulation.expert.speed import Drive, Limit, Pace, Stop, Why, 
 from alpamayo_ros.simulation.expert.traffic import Traffic
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Snapshot
-from alpamayo_ros.types import HORIZON, STEP_S, Trajectory
+from alpamayo_ros.types import F64, HORIZON, STEP_S, Trajectory
 
 LATERAL_MPS2 = 1.9  # in bends
 BEND_BRAKING_MPS2, LIMIT_BRAKING_MPS2 = 1.2, 1.0  # ahead of bends and lower limits
-MOVES_SHARE = 1.3  # of that speed, in moves across a straight road
+MOVES_SHARE = 1.3  # of that speed, in moves across the road
 _STRAIGHT_1PM = 1e-4
-_BEND_1PM = 0.004
+_BEND_1PM = 0.004  # of the route: a gentler one is no reason for anything
 
 
 class Expert:
@@ -70,21 +70,26 @@ class Expert:
         """The limit, and the speed of bends."""
         set_speed = Why("set_speed_tracking", (clear_road(),))
         yield Pace(set_speed, way, self._route.limits_mps(way.left_m, way.along_m), LIMIT_BRAKING_MPS2)
-        bends = np.abs(np.interp(way.along_m, self._route.along_m, self._route.curvature_1pm)) > _BEND_1PM / 2
-        fast = np.sqrt(LATERAL_MPS2 / np.maximum(np.abs(way.curvature_1pm), _STRAIGHT_1PM))
-        bend = Why("speed_adaptation", (self._bend(scene, manoeuvre, way),))
-        yield Pace(bend, way, np.where(bends, fast, 100.0), BEND_BRAKING_MPS2)
-        yield Pace(set_speed, way, np.where(bends, 100.0, MOVES_SHARE * fast), BEND_BRAKING_MPS2)
+        road_1pm = np.interp(way.along_m, self._route.along_m, self._route.curvature_1pm)
+        road_1pm = road_1pm / (1.0 - way.left_m * road_1pm)
+        if (np.abs(road_1pm) > _BEND_1PM).any():
+            bend = Why("speed_adaptation", (self._bend(scene, manoeuvre, way, road_1pm),))
+            yield Pace(bend, way, _fast_mps(road_1pm), BEND_BRAKING_MPS2)
+        yield Pace(set_speed, way, MOVES_SHARE * _fast_mps(way.curvature_1pm), BEND_BRAKING_MPS2)
 
-    def _bend(self, scene: Scene, manoeuvre: Manoeuvre, way: Path) -> Cause:
-        """The next bend or turn."""
-        bends = np.interp(way.along_m, self._route.along_m, self._route.curvature_1pm)
+    def _bend(self, scene: Scene, manoeuvre: Manoeuvre, way: Path, bends: F64) -> Cause:
+        """The next bend or turn of the route, whatever the ego's own moves across it are."""
         first = int(np.argmax(np.abs(bends) > _BEND_1PM))
         away = max(float(way.along_m[first]) - scene.front_m, 0.0)
         for phase in manoeuvre.phases:
             if phase.decision == "turn" and phase.to_m > scene.stance.along_m and phase.from_m < way.along_m[first] + 10.0:
                 return Cause("turn", ("route",), max(phase.from_m - scene.front_m, 0.0), phase.direction)
         return Cause("curve", ("road",), away, "left" if bends[first] > 0 else "right")
+
+
+def _fast_mps(curvature_1pm: F64) -> F64:
+    """How fast a curvature may be driven."""
+    return np.asarray(np.sqrt(LATERAL_MPS2 / np.maximum(np.abs(curvature_1pm), _STRAIGHT_1PM)))
 
 
 def _trajectory(scene: Scene, way: Path, going: Drive) -> Trajectory:

@@ -36,6 +36,7 @@ CauseKind = Literal[
     "exit",  # the route leaves by it
     "turn",  # the route turns at the junction
     "lane_wanted",  # the route wants another lane
+    "free_lane",  # the lane that the ego came from, nobody is in the way there any more
     "kerb",  # the route ends there
     "clear_road",  # nothing is in the way
 ]

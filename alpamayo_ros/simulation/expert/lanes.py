@@ -95,7 +95,7 @@ class Lanes:
     def _searching(self, scene: Scene, wish: Wish, other: Thing | None) -> Manoeuvre:
         """In the lane that is to be left: fall in with the traffic of the other one."""
         keep = (Knot(np.inf, self.left_m),)
-        if wish.overtakes:  # nothing is lost by staying
+        if wish.can_wait:
             return Manoeuvre(keep)
         why = Why("gap_searching", (*_alongside(scene, other, wish.side), *wish.causes))
         end = self._route.end_m(self.left_m, scene.stance.along_m)

@@ -21,8 +21,6 @@ from alpamayo_ros.types import Direction, Lateral
 
 LEAST_S, LEAST_M = 0.6, 4.0  # to the next knot
 BEHIND_M = 40.0  # obstacles so far behind may still be left for the lane
-TURN_1PM = 0.02  # the curvature of a turn at a junction
-SPLIT_M = 60.0  # length of a split
 GOES_S = 5.0  # who can go so soon plans to
 NUDGED = 0.35  # of the way to the side: who has gone farther goes on
 INDICATES_S = 3.0
@@ -34,7 +32,7 @@ class Across:
     def __init__(self, scenario: Scenario, route: Route) -> None:
         self._route = route
         self._lanes = Lanes(scenario, route)
-        self._bends = tuple(phase for command in scenario.commands if (phase := _bend(route, command)) is not None)
+        self._bends = tuple(phase for command in scenario.commands if (phase := _bend(command)) is not None)
 
     def plan(self, scene: Scene) -> Manoeuvre:
         """What the ego does now; all knots are ahead of it."""
@@ -110,16 +108,11 @@ def _ahead(knots: Sequence[Knot], scene: Scene) -> tuple[Knot, ...]:
     return tuple(kept)
 
 
-def _bend(route: Route, command: Command) -> Phase | None:
+def _bend(command: Command) -> Phase | None:
     """Where the route itself turns off at a junction or leaves a road."""
     if command.to_left_m is not None or command.maneuver not in ("turn_left", "turn_right", "keep_left", "keep_right"):
         return None
     side: Direction = "left" if command.maneuver.endswith("left") else "right"
     decision: Lateral = "turn" if command.maneuver.startswith("turn") else "merge_split"
-    end = command.at_m + SPLIT_M
-    if decision == "turn":
-        window = slice(*np.searchsorted(route.along_m, (command.at_m - 5.0, command.at_m + 60.0)))
-        there = route.along_m[window][np.abs(route.curvature_1pm[window]) > TURN_1PM]
-        end = float(there[-1]) if len(there) else end
     kind: CauseKind = "turn" if decision == "turn" else "exit"
-    return Phase(command.at_m, end, decision, side, (Cause(kind, ("route",), command.at_m, side),))
+    return Phase(command.at_m, command.until_m, decision, side, (Cause(kind, ("route",), command.at_m, side),))

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alpamayo_ros.simulation.expert.intention import CauseKind
-from alpamayo_ros.types import ComponentCategory
 
 
 @dataclass(frozen=True)
@@ -164,6 +163,10 @@ SAID: dict[CauseKind, Said] = {
         (),
         ("the route continues in the {side}lane", "the route needs the {side}lane", "our route follows the {side}lane"),
     ),
+    "free_lane": Said(
+        (),
+        ("the {side}lane is clear", "the {side}lane is clear again", "the {side}lane is now clear"),
+    ),
     "kerb": Said(
         (),
         ("the route ends at the curb{on}", "the destination is at the curb{on}", "the destination is reached at the curb{on}"),
@@ -223,25 +226,3 @@ AS_LEAD: dict[CauseKind, Said] = {
     ),
 }
 """The same for who follows them."""
-
-CATEGORIES: dict[CauseKind, tuple[ComponentCategory, ...]] = {
-    **dict.fromkeys(SAID, ("critical_object",)),
-    "vehicle_alongside": ("critical_object", "lane"),
-    "red_light": ("traffic_light",),
-    "yellow_light": ("traffic_light",),
-    "green_light": ("traffic_light",),
-    "stop_sign": ("yield_stop_control",),
-    "yield_sign": ("yield_stop_control",),
-    "curve": ("road_event",),
-    "advisory_sign": ("road_event",),
-    "cones": ("odd_constraint",),
-    "barrier": ("odd_constraint",),
-    "lane_ends": ("lane",),
-    "on_ramp": ("routing_intent",),
-    "exit": ("routing_intent",),
-    "turn": ("routing_intent", "road_event"),
-    "lane_wanted": ("routing_intent", "lane"),
-    "kerb": ("routing_intent", "lane"),
-    "clear_road": ("lane",),
-}
-"""Where a parsed trace shows a cause: any of these; of a clear road there may be nothing."""

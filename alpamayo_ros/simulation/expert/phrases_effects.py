@@ -51,7 +51,7 @@ LATERAL_CAUSES: dict[Lateral, tuple[CauseKind, ...]] = {
     "merge_split": ("on_ramp", "exit", "lane_ends", "lane_wanted"),
     "out_of_lane_nudge": (*STANDING, *_WALKERS, *LEADS),
     "in_lane_nudge": (*STANDING, *_WALKERS, "oncoming_vehicle", "vehicle_alongside", "cut_in"),
-    "lane_change": (*LEADS, *STANDING, "lane_wanted", "lane_ends", "exit", "turn", "clear_road"),
+    "lane_change": (*LEADS, *STANDING, "lane_wanted", "free_lane", "lane_ends", "exit", "turn", "clear_road"),
     "pull_over": ("kerb",),
     "turn": ("turn", "green_light", "clear_road"),
     "maneuver_abort": ("vehicle_alongside", *AGENTS, *LEADS),

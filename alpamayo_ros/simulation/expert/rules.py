@@ -33,6 +33,7 @@ class Rules:
         self._signs = {i: sign for i, sign in enumerate(scenario.signs) if sign.road == ROUTE}
         self._passing: set[int] = set()  # lights that turned yellow too late to stop
         self._green_s: dict[int, float] = {}  # since when lights are green that were not
+        self._known: set[int] = set()  # stop signs that were seen: a line that is out of sight later is still stopped at
         self._stood_s: dict[int, float] = {}  # since when the ego stands at stop signs
 
     def note(self, scene: Scene) -> None:
@@ -76,7 +77,7 @@ class Rules:
         )
 
     def has_sign(self, scene: Scene) -> bool:
-        """Whether a sign that the ego has come to or just passed tells it to give way."""
+        """Whether a sign that the ego has come to or just passed tells it to give way: who goes first, seen or not."""
         near = [sign.stop_line_m for sign in self._signs.values() if sign.stop_line_m is not None]
         return any(-25.0 < line - scene.front_m < 60.0 for line in near)
 
@@ -103,7 +104,9 @@ class Rules:
         yield Stop(why, light.stop_line_m - LINE_GAP_M, scene.stance.along_m, scene.speed_mps)
 
     def _stop_sign(self, scene: Scene, i: int, sign: Sign) -> Iterator[Limit]:
-        if sign.stop_line_m is None or sign.stop_line_m < scene.front_m - PASSED_M:
+        if f"sign {i}" in scene.in_sight:
+            self._known.add(i)
+        if i not in self._known or sign.stop_line_m is None or sign.stop_line_m < scene.front_m - PASSED_M:
             return
         stood = scene.t_s - self._stood_s.get(i, np.inf)
         if stood >= WAIT_S:

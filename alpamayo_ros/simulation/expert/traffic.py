@@ -40,7 +40,7 @@ KERB_M = 2.6  # from the lanes: who waits so near a crosswalk is about to cross
 PATIENCE_S = 3.0
 COURTESY_MPS2 = 1.5  # braking for somebody who indicates
 MAKES_ROOM_STEPS = 25  # how long before somebody is in its way the ego begins to leave them room
-RECENT_S = 2.5  # how long somebody who moved in is called cut-in
+RECENT_S = 2.0  # how long somebody who moved in is called cut-in
 _SLOW_SHARE = 0.75  # of the limit
 
 
@@ -156,6 +156,7 @@ class Traffic:
             return False
         heading = np.cos(thing.heading_rad[0] + self._route.heading(float(thing.along_m[0])) - scene.ego.yaw_rad)
         across = heading > -0.5 and self._rules.has_green(scene)
+        # who goes first is known of the route as a map knows it: the others' signs face away, and are no cause that is told
         signed = any(sign.road == thing.road and sign.kind in ("stop", "yield") for sign in self._scenario.signs)
         if not across and not (signed and not self._rules.has_sign(scene)):
             return False

@@ -12,6 +12,7 @@ from alpamayo_ros.simulation.expert.intention import Cause, CauseKind
 from alpamayo_ros.simulation.expert.route import Route
 from alpamayo_ros.simulation.expert.scene import Scene
 from alpamayo_ros.simulation.expert.things import Thing
+from alpamayo_ros.simulation.navigation import command_at
 from alpamayo_ros.simulation.scenario import ROUTE, Command, Scenario
 from alpamayo_ros.simulation.state import FRONT_M
 from alpamayo_ros.types import Direction, Lateral
@@ -41,6 +42,11 @@ class Wish:
     def overtakes(self) -> bool:
         """Whether it is only for getting on faster."""
         return self.causes[0].kind == "slow_lead"
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether nothing is lost by staying."""
+        return self.causes[0].kind in ("slow_lead", "free_lane")
 
 
 class Wishes:
@@ -74,27 +80,24 @@ class Wishes:
         return Wish(beside.left_m, side, decision, why, by_m, allowed=at == here)
 
     def _command(self, scene: Scene) -> Command | None:
-        """The newest command for another lane."""
-        given = [
-            command
-            for command in self._scenario.commands
-            if command.to_left_m is not None and command.maneuver != "pull_over"
-            if command.given_from_m <= scene.stance.along_m
-        ]
-        return given[-1] if given else None
+        """For another lane, while navigation says it."""
+        command = command_at(self._scenario, scene.ego)
+        return None if command is None or command.to_left_m is None or command.maneuver == "pull_over" else command
 
     def _towards_goal(self, scene: Scene, left_m: float, goal_m: float, command: Command | None) -> Wish | None:
-        """Into the lane that the route wants; back into it only where that is open."""
-        commanded = command is not None and command.to_left_m == goal_m
-        if not commanded and not self._is_open(scene, goal_m):
+        """Into the lane that the route wants; without its command, back into it only where that is open."""
+        if command is None and not self._is_open(scene, goal_m):
             return None
         side: Direction = "left" if goal_m > left_m else "right"
         end = self._route.end_m(left_m, scene.stance.along_m)
-        by = min(end, command.at_m if command is not None and commanded else np.inf)
+        by = end if command is None else min(end, command.at_m)
         ends = bool(np.isfinite(end))
-        kind: CauseKind = "on_ramp" if ends and self._is_ramp(left_m, side) else "lane_ends" if ends else "lane_wanted"
+        kind: CauseKind = "free_lane" if command is None else "lane_wanted"
+        if ends:
+            kind = "on_ramp" if self._is_ramp(left_m, side) else "lane_ends"
         away = by - scene.front_m if np.isfinite(by) else 0.0
-        return self._to(scene, left_m, side, (Cause(kind, ("road",) if ends else ("route",), away, side),), by)
+        thing = "route" if kind == "lane_wanted" else "road"
+        return self._to(scene, left_m, side, (Cause(kind, (thing,), away, side),), by)
 
     def _is_ramp(self, left_m: float, side: Direction) -> bool:
         """Whether a lane comes from elsewhere: it may not be left everywhere."""

@@ -194,7 +194,7 @@ def _across(dice: Dice, junction: Junction, speed_mps: float, goal_m: float, veh
     """A drive straight over the junction."""
     bare = dice.drive((junction.route, junction.crossing), Start(START_M, speed_mps), goal_m)
     standing = parked(dice, junction.route, [(junction.from_m - 22.0, junction.to_m + 12.0)], dice.between(0.1, 0.7))
-    command = Command("continue", START_M, junction.at_m)
+    command = Command("continue", START_M, junction.at_m, done_m=junction.to_m)
     return replace(bare, vehicles=vehicles, standing=standing, commands=(command,) if dice.chance(0.5) else ())
 
 
@@ -203,7 +203,7 @@ def _round(dice: Dice, bend: Corner, turn: Direction, speed_mps: float, vehicles
     bare = dice.drive(bend.roads, Start(START_M, speed_mps), bend.to_m + 20.0)
     standing = parked(dice, bend.route, [(bend.from_m - 16.0, bend.to_m + 16.0)], dice.between(0.1, 0.6))
     maneuver: Maneuver = "turn_left" if turn == "left" else "turn_right"
-    command = Command(maneuver, START_M, bend.from_m, road_name=dice.one_of(STREET_NAMES))
+    command = Command(maneuver, START_M, bend.from_m, road_name=dice.one_of(STREET_NAMES), done_m=bend.to_m)
     return replace(bare, vehicles=vehicles, standing=standing, commands=(command,))
 
 

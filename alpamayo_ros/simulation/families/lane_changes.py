@@ -22,6 +22,7 @@ from alpamayo_ros.simulation.scenario import ROUTE, Command, Scenario, Start, Tr
 from alpamayo_ros.types import Direction, Maneuver
 
 _FRONT_M = 3.8  # of the ego, ahead of its rear axle
+_LATE_M = 60.0  # a change that begins where it should be over is over so far beyond
 
 
 def overtake(dice: Dice) -> Scenario:
@@ -124,7 +125,7 @@ def _stream(dice: Dice, lane: str, speed: float, ahead: int) -> tuple[Vehicle, .
 
 
 def _command(dice: Dice, maneuver: Maneuver, given_m: float, at_m: float, to_left_m: float) -> Command:
-    return Command(maneuver, given_m, at_m, to_left_m, dice.one_of(STREET_NAMES))
+    return Command(maneuver, given_m, at_m, to_left_m, dice.one_of(STREET_NAMES), at_m + _LATE_M)
 
 
 def _drive(dice: Dice, road: Road, speed_mps: float, goal_m: float, vehicles: tuple[Vehicle, ...]) -> Scenario:

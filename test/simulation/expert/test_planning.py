@@ -8,6 +8,7 @@ from simulation.expert.on_plan import Step, driven, onward
 from simulation.made import LIMIT_MPS, scenario, snapshot, street
 
 from alpamayo_ros.simulation.expert import Expert
+from alpamayo_ros.simulation.expert.sight import visible
 from alpamayo_ros.simulation.road import Lane, Piece, Road, Strip
 from alpamayo_ros.simulation.scenario import (
     Command,
@@ -83,6 +84,27 @@ def test_it_stands_at_a_stop_sign_before_it_goes_on() -> None:
     assert all(0.0 < LINE_M - s.along_m - FRONT_M < 2.0 for s in stands)
     assert kinds(stands[0]) == ["stop_sign"]
     assert steps[-1].along_m > LINE_M
+
+
+def test_a_stop_sign_that_was_never_seen_is_not_obeyed() -> None:
+    """It stands behind a lorry at the kerb, until the ego is past its line."""
+    sign = Sign("stop", 0, LINE_M, -4.5, stop_line_m=LINE_M - 14.0)
+    lorry = Standing("lorry", "truck", 0, LINE_M - 5.0, -3.4)
+    hidden, alone = scenario(signs=(sign,), standing=(lorry,)), scenario(standing=(lorry,))
+    assert not any("sign 0" in visible(hidden, snapshot(hidden, along_m=along)) for along in (40.0, 70.0, 95.0))
+    plans = [driven(of, 0.1)[0].intention for of in (hidden, alone)]
+    assert plans[0].trajectory.xyz.tobytes() == plans[1].trajectory.xyz.tobytes()
+    seen = driven(scenario(signs=(sign,)), 14.0)
+    assert any(step.now.ego.speed_mps < 0.01 for step in seen)
+
+
+def test_the_egos_own_change_of_lanes_is_no_curve() -> None:
+    """A quick change on a gentle bend is steered twice as much as the road bends, and slower."""
+    hasty = Command("keep_left", 0.0, 84.0, 3.5)
+    of = scenario(roads=(street(Piece(300.0, 1.0 / 280.0)),), start=Start(40.0, LIMIT_MPS), commands=(hasty,))
+    steps = driven(of, 4.0)
+    assert ("lane_change", "left") in {(s.intention.decision.lateral, s.intention.decision.direction) for s in steps}
+    assert "curve" not in {kind for step in steps for kind in kinds(step)}
 
 
 @pytest.mark.parametrize("speed_mps", [0.0, 4.0])

@@ -13,13 +13,46 @@ import pytest
 from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.reasoning import parse_trace
 from alpamayo_ros.simulation.expert.intention import Cause, CauseKind, Intention
-from alpamayo_ros.simulation.expert.phrases import CATEGORIES
+from alpamayo_ros.simulation.expert.phrases import SAID
 from alpamayo_ros.simulation.expert.phrases_effects import AGENTS, CONTROLS, LATERAL_CAUSES, LONGITUDINAL_CAUSES
 from alpamayo_ros.simulation.expert.wording import motion_of, words
-from alpamayo_ros.types import HORIZON, Decision, Direction, InvalidInput, Lateral, Longitudinal, ReasoningTrace, Trajectory
+from alpamayo_ros.types import (
+    HORIZON,
+    ComponentCategory,
+    Decision,
+    Direction,
+    InvalidInput,
+    Lateral,
+    Longitudinal,
+    ReasoningTrace,
+    Trajectory,
+)
 
 OTHER: dict[Direction | None, Direction | None] = {"left": "right", "right": "left", None: None}
 SIDES: tuple[Direction | None, ...] = (None, "left", "right")
+
+# Where a parsed trace shows a cause: any of these; of a clear road there may be nothing.
+CATEGORIES: dict[CauseKind, tuple[ComponentCategory, ...]] = {
+    **dict.fromkeys(SAID, ("critical_object",)),
+    "vehicle_alongside": ("critical_object", "lane"),
+    "red_light": ("traffic_light",),
+    "yellow_light": ("traffic_light",),
+    "green_light": ("traffic_light",),
+    "stop_sign": ("yield_stop_control",),
+    "yield_sign": ("yield_stop_control",),
+    "curve": ("road_event",),
+    "advisory_sign": ("road_event",),
+    "cones": ("odd_constraint",),
+    "barrier": ("odd_constraint",),
+    "lane_ends": ("lane",),
+    "on_ramp": ("routing_intent",),
+    "exit": ("routing_intent",),
+    "turn": ("routing_intent", "road_event"),
+    "lane_wanted": ("routing_intent", "lane"),
+    "free_lane": ("lane",),
+    "kerb": ("routing_intent", "lane"),
+    "clear_road": ("lane",),
+}
 
 
 def moving(v0_mps: float, accel_mps2: float) -> Trajectory:
@@ -235,6 +268,6 @@ def test_a_decision_without_a_cause_is_refused() -> None:
 
 def test_every_cause_can_be_said_of_some_decision_and_every_decision_has_causes() -> None:
     told = {kind for kinds in (*LONGITUDINAL_CAUSES.values(), *LATERAL_CAUSES.values()) for kind in kinds}
-    assert told == set(get_args(CauseKind)) == set(CATEGORIES)
+    assert told == set(get_args(CauseKind)) == set(CATEGORIES) == set(SAID)
     assert set(LONGITUDINAL_CAUSES) == set(get_args(Longitudinal))
     assert set(LATERAL_CAUSES) == set(get_args(Lateral))

@@ -15,7 +15,8 @@ GOOD = Outcome(
     family="curve", seed=0, policy="expert", driven_s=20.0, driven_km=0.2, collision_front=False, collision_lateral=False,
     collision_rear=False, collision_any=False, collision_at_fault=False, offroad=False, incident_s=None, incident_with="",
     failure="", close_encounter=False, min_distance_to_obstacle_m=3.0, progress=1.0, goal_share=1.0, scene_score=1.0,
-    red_lights_run=0, stop_signs_run=0, wrong_lane_s=0.0, comfort=dict.fromkeys(COMFORT_BOUNDS, True), plans=36, refused=0, plan_deviation_m=0.1,
+    red_lights_run=0, stop_signs_run=0, wrong_lane_s=0.0, comfort=dict.fromkeys(COMFORT_BOUNDS, True), plans=36,
+    refused=0, plan_deviation_m=0.1,
     consistent=None, consistent_by_chance=None,
 )  # fmt: skip
 CRASH = replace(
