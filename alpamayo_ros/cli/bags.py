@@ -23,7 +23,7 @@ def make_bag(
     """Write a seven-camera MCAP rosbag2 of the driving world."""
     from alpamayo_ros.bags.whole import whole_bag
     from alpamayo_ros.profile import read_rig
-    from alpamayo_ros.simulation.bag import make_bag as write
+    from alpamayo_ros.simulation.data.bag import make_bag as write
 
     with whole_bag(out, overwrite) as part:
         return dataclasses.asdict(write(part, read_rig(rig), duration_s, seed, family))

@@ -15,7 +15,7 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
     """Make a bag, replay it over DDS into the planner node, record what it says and print a table."""
     from alpamayo_ros.evaluation.demo import run_demo
     from alpamayo_ros.profile import read_rig
-    from alpamayo_ros.simulation.bag import make_bag as write
+    from alpamayo_ros.simulation.data.bag import make_bag as write
 
     rig = "seven_camera"
     make_room(out / "bag", overwrite=True)
@@ -41,7 +41,7 @@ def bench(
 
         return {"bench": what, **bench_engine(bundle, out)}
     from alpamayo_ros.profile import read_profile, read_rig
-    from alpamayo_ros.simulation.bag import make_bag as write
+    from alpamayo_ros.simulation.data.bag import make_bag as write
 
     rig = read_rig("seven_camera")
     if what == "simulate":

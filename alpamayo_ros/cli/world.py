@@ -65,8 +65,8 @@ def make_dataset(
 ) -> Figures:
     """Make labelled samples from seeds alone: pictures, motion, what the expert then drove, its decision and its reason."""
     from alpamayo_ros.profile import read_profile, read_rig
-    from alpamayo_ros.simulation.dataset import Recipe
-    from alpamayo_ros.simulation.dataset import make_dataset as make
+    from alpamayo_ros.simulation.data.dataset import Recipe
+    from alpamayo_ros.simulation.data.dataset import make_dataset as make
     from alpamayo_ros.simulation.suites import families_of
 
     recipe = Recipe(split, read_rig(rig), read_profile(profile), family or families_of(split), skip)

@@ -11,7 +11,7 @@ import numpy as np
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
-from alpamayo_ros.simulation.dataset import Recipe, make_dataset
+from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures

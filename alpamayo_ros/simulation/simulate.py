@@ -13,12 +13,12 @@ from rich.console import Console
 from alpamayo_ros.engine.loading import bundle_profile
 from alpamayo_ros.evaluation.openloop.provenance import of_code
 from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.simulation.bag import write_episode
 from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
 from alpamayo_ros.simulation.closed_loop.suite import WITHOUT_ENGINE, Driver, run_suite
+from alpamayo_ros.simulation.data.bag import write_episode
 from alpamayo_ros.simulation.episode import Episode
 from alpamayo_ros.simulation.families import make_scenario
-from alpamayo_ros.simulation.outcomes import Outcome, outcome, way_m
+from alpamayo_ros.simulation.judging.outcomes import Outcome, outcome, way_m
 from alpamayo_ros.simulation.results.film import write_film
 from alpamayo_ros.simulation.results.page import Film, write_page
 from alpamayo_ros.simulation.results.summary import Standing, by_family, stand

@@ -17,7 +17,7 @@ from alpamayo_ros.evaluation.replay import NAVIGATION, Replay, ReplayResult, dig
 from alpamayo_ros.evaluation.single import Asked, answer_once, instant, navigation_of, plan_at, plan_once
 from alpamayo_ros.pipeline.decode import camera_frame, pixels_into
 from alpamayo_ros.profile import InputProfile, Rig, read_profile
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import InvalidInput, StaleInput
 
 SECONDS = 2.0

@@ -7,7 +7,7 @@ from shapely.geometry import Polygon
 
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Body, Ego, Snapshot, ego_footprint_m, footprint_m
-from alpamayo_ros.simulation.world import World
+from alpamayo_ros.simulation.world.world import World
 
 MOVING = ("car", "truck", "motorcycle")
 

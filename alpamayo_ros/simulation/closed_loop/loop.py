@@ -13,12 +13,12 @@ from typing import NamedTuple
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy, Policy
 from alpamayo_ros.simulation.closed_loop.settings import DEFAULTS, LoopSettings
 from alpamayo_ros.simulation.episode import Episode, Incident, Planned
-from alpamayo_ros.simulation.incidents import Grounds, incident_of
+from alpamayo_ros.simulation.judging.incidents import Grounds, incident_of
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Ego, Snapshot
-from alpamayo_ros.simulation.tracking import DRIVES, Course, course_of, follow
-from alpamayo_ros.simulation.vehicle import DRIVE_STEP_S
-from alpamayo_ros.simulation.world import World
+from alpamayo_ros.simulation.vehicle.bicycle import DRIVE_STEP_S
+from alpamayo_ros.simulation.vehicle.tracking import DRIVES, Course, course_of, follow
+from alpamayo_ros.simulation.world.world import World
 from alpamayo_ros.types import STEP_S, EngineFailure, InvalidInput, TurnIndicator
 
 

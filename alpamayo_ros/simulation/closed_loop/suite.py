@@ -24,7 +24,7 @@ from alpamayo_ros.simulation.closed_loop.sensors import Sensors
 from alpamayo_ros.simulation.closed_loop.settings import DEFAULTS, LoopSettings
 from alpamayo_ros.simulation.episode import Episode
 from alpamayo_ros.simulation.scenario import Scenario
-from alpamayo_ros.simulation.world import World
+from alpamayo_ros.simulation.world.world import World
 from alpamayo_ros.types import InvalidInput, Request
 
 WITHOUT_ENGINE: dict[str, type[ExpertPolicy | AlwaysStop]] = {"expert": ExpertPolicy, "always_stop": AlwaysStop}

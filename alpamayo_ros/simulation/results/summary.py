@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from alpamayo_ros.evaluation.statistics import RESAMPLES, Estimate, estimate
-from alpamayo_ros.simulation.outcomes import CLOSE_M, Outcome
+from alpamayo_ros.simulation.judging.outcomes import CLOSE_M, Outcome
 from alpamayo_ros.types import F64, InvalidInput
 
 NONE_SEEN = 2.996

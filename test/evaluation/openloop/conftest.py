@@ -10,7 +10,7 @@ from evaluation.openloop.made import SECONDS
 from evaluation.small_vehicle import small_rig_of, write_small_profile
 
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 
 
 @pytest.fixture(scope="session")

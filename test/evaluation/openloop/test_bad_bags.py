@@ -18,7 +18,7 @@ from alpamayo_ros.evaluation.openloop.results import KINEMATIC, BagEvaluation, S
 from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
 from alpamayo_ros.evaluation.replay import EGO_SIGNALS, NAVIGATION
 from alpamayo_ros.profile import Rig, read_profile
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import InvalidInput, Request
 
 SECONDS = 3.0

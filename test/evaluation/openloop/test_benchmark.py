@@ -14,7 +14,7 @@ from alpamayo_ros.evaluation.openloop.benchmark import lengthen
 from alpamayo_ros.evaluation.replay import replay_bag
 from alpamayo_ros.pipeline.decode import ego_pose
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 
 
 def test_a_bag_of_one_file_is_lengthened_without_what_has_no_stamp(

@@ -19,7 +19,7 @@ from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import evaluation_file, write_file
 from alpamayo_ros.evaluation.openloop.summary import summarise
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
 SETUP = Setup("seven_camera", ("kinematic",), "seven_camera", Request(samples=6), 2.0)

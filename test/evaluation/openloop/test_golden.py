@@ -22,7 +22,7 @@ from alpamayo_ros.evaluation.openloop.golden import (
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
 from alpamayo_ros.profile import read_rig, shared_files
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import Decision, InvalidInput, Request, Trajectory
 
 NANO = shared_files() / "models" / "ar1_nano"

@@ -26,7 +26,7 @@ from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
 from alpamayo_ros.evaluation.replay import digest, replay_bag
 from alpamayo_ros.evaluation.single import Asked, plan_once
 from alpamayo_ros.profile import Rig, read_rig, shared_files
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
 OWN = "evaluation.openloop.contenders:"

@@ -12,7 +12,7 @@ from evaluation.small_vehicle import small_rig_of
 
 from alpamayo_ros.evaluation.openloop.results import Evaluation
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 
 RECORDED_S = 3.0  # made windows begin 2 s after a bag's start, two a second
 

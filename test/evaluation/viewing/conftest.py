@@ -19,7 +19,7 @@ from alpamayo_ros.evaluation.viewing.view import Shown
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.simulation.bag import make_bag
+from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import Consistency, CriticalComponent, Decision, Plan, ReasoningTrace
 
 SECONDS = 2.0

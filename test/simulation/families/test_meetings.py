@@ -7,10 +7,10 @@ import pytest
 
 from alpamayo_ros.simulation.families import FAMILIES, make_scenario
 from alpamayo_ros.simulation.families.dice import stopping_m
-from alpamayo_ros.simulation.incidents import Grounds, incident_of
+from alpamayo_ros.simulation.judging.incidents import Grounds, incident_of
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import FRONT_M, Ego, Snapshot
-from alpamayo_ros.simulation.world import World
+from alpamayo_ros.simulation.world.world import World
 from alpamayo_ros.types import STEP_S
 
 

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from alpamayo_ros.evaluation.metrics import COMFORT_BOUNDS
-from alpamayo_ros.simulation.outcomes import Outcome
+from alpamayo_ros.simulation.judging.outcomes import Outcome
 from alpamayo_ros.simulation.results.summary import MEASURES, by_family, stand
 from alpamayo_ros.simulation.results.tables import distance, markdown, said
 from alpamayo_ros.types import InvalidInput

@@ -12,8 +12,8 @@ import shapely
 from simulation.made import busy, scenario, snapshot, street
 
 from alpamayo_ros.simulation.episode import IncidentKind
-from alpamayo_ros.simulation.footprints import body_pose, clearance_m, ego_pose, shape
-from alpamayo_ros.simulation.incidents import Grounds, incident_of, violations_of
+from alpamayo_ros.simulation.judging.footprints import body_pose, clearance_m, ego_pose, shape
+from alpamayo_ros.simulation.judging.incidents import Grounds, incident_of, violations_of
 from alpamayo_ros.simulation.road import Lane, Piece, Road
 from alpamayo_ros.simulation.scenario import Crosswalk, LightColour, Scenario, Sign, TrafficLight
 from alpamayo_ros.simulation.state import (

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from alpamayo_ros.simulation.road import Road
-from alpamayo_ros.simulation.road_rules import Crossing, Sweep
 from alpamayo_ros.simulation.scenario import Walker
 from alpamayo_ros.simulation.state import SIZES, Body
-from alpamayo_ros.simulation.tracks import Spot
+from alpamayo_ros.simulation.world.road_rules import Crossing, Sweep
+from alpamayo_ros.simulation.world.tracks import Spot
 from alpamayo_ros.types import F64
 
 WALKING_MPS2 = 2.0  # to speed up and to stop

@@ -18,8 +18,8 @@ from alpamayo_ros.evaluation.replay import EGO_SIGNALS, NAVIGATION
 from alpamayo_ros.geometry import rotation_from_quaternion, rotation_z, transform, yaw_of
 from alpamayo_ros.pipeline.decode import ego_signals, navigation
 from alpamayo_ros.profile import Rig, read_rig
-from alpamayo_ros.simulation.bag import MadeBag, make_bag, write_episode
-from alpamayo_ros.simulation.recording import at
+from alpamayo_ros.simulation.data.bag import MadeBag, make_bag, write_episode
+from alpamayo_ros.simulation.data.recording import at
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.road import Piece
 from alpamayo_ros.simulation.scenario import Command, Look, Start

@@ -9,7 +9,6 @@ from highway_env.road.lane import StraightLane
 from simulation.driven import EgoAt, along_m, away, coasting, driven, left_m, overlaps, placed, seen
 from simulation.made import LIMIT_MPS, scenario, street
 
-from alpamayo_ros.simulation.motion import JERK_MPS3, SIGNAL_S
 from alpamayo_ros.simulation.road import Lane, Paint, Piece, Road
 from alpamayo_ros.simulation.scenario import (
     Crosswalk,
@@ -25,7 +24,8 @@ from alpamayo_ros.simulation.scenario import (
     Walker,
 )
 from alpamayo_ros.simulation.state import FRONT_M, REAR_M, SIZES, Ego
-from alpamayo_ros.simulation.traffic import Traffic
+from alpamayo_ros.simulation.world.motion import JERK_MPS3, SIGNAL_S
+from alpamayo_ros.simulation.world.traffic import Traffic
 
 CAR_M = SIZES["car"].length_m
 PARKED_EGO = Start(5.0, 0.0)

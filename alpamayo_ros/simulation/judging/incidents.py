@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 
 from alpamayo_ros.simulation.episode import Incident, IncidentKind
-from alpamayo_ros.simulation.footprints import REACH_M, between, body_pose, bumpers, ego_pose, shape
+from alpamayo_ros.simulation.judging.footprints import REACH_M, between, body_pose, bumpers, ego_pose, shape
 from alpamayo_ros.simulation.road import Road
 from alpamayo_ros.simulation.scenario import ROUTE, Scenario, Sign, TrafficLight
 from alpamayo_ros.simulation.state import FRONT_M, BodyKind, Snapshot

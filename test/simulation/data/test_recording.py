@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from simulation.made import busy, episode, scenario, street
 
+from alpamayo_ros.simulation.data.recording import at, ego_at, end_s
 from alpamayo_ros.simulation.episode import Episode
-from alpamayo_ros.simulation.recording import at, ego_at, end_s
 from alpamayo_ros.simulation.road import Piece
 from alpamayo_ros.simulation.scenario import Start
 from alpamayo_ros.simulation.state import Body

@@ -8,7 +8,7 @@ import numpy as np
 
 from alpamayo_ros.simulation.episode import Episode
 from alpamayo_ros.simulation.state import Body, Ego, Snapshot
-from alpamayo_ros.simulation.vehicle import DRIVE_STEP_S
+from alpamayo_ros.simulation.vehicle.bicycle import DRIVE_STEP_S
 from alpamayo_ros.types import F64, STEP_S, InvalidInput
 
 _NEARLY = 1e-6  # of a step: an instant this near to one is that one

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from alpamayo_ros.simulation.progress import Ahead, Progress, stop_before
-from alpamayo_ros.simulation.road_rules import Line
-from alpamayo_ros.simulation.tracks import Track
+from alpamayo_ros.simulation.world.progress import Ahead, Progress, stop_before
+from alpamayo_ros.simulation.world.road_rules import Line
+from alpamayo_ros.simulation.world.tracks import Track
 from alpamayo_ros.types import F64
 
 CLEARANCE_M = 2.7  # between the centres of two tracks where nobody can pass

@@ -21,10 +21,10 @@ from alpamayo_ros.profile import Rig, RigCamera
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import start_ns
+from alpamayo_ros.simulation.data.recording import at, ego_at, end_s
 from alpamayo_ros.simulation.episode import Episode
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.navigation import navigation_at
-from alpamayo_ros.simulation.recording import at, ego_at, end_s
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.rendering.cameras import SceneCameras
 from alpamayo_ros.simulation.rendering.scene import Scene

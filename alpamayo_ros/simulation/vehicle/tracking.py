@@ -15,7 +15,7 @@ import numpy as np
 
 from alpamayo_ros.dynamics import Motion, integrate
 from alpamayo_ros.simulation.state import WHEELBASE_M, Ego
-from alpamayo_ros.simulation.vehicle import ACCEL_LAG_S, DRIVE_STEP_S, STEERING_LAG_S, drive
+from alpamayo_ros.simulation.vehicle.bicycle import ACCEL_LAG_S, DRIVE_STEP_S, STEERING_LAG_S, drive
 from alpamayo_ros.types import F64, STEP_S, Trajectory
 
 DRIVES = round(STEP_S / DRIVE_STEP_S)  # steps of the vehicle in one of the world

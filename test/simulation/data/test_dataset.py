@@ -14,10 +14,10 @@ import pytest
 from evaluation.small_vehicle import small_rig_of
 
 from alpamayo_ros.profile import read_profile
-from alpamayo_ros.simulation import dataset
-from alpamayo_ros.simulation.dataset import Recipe, make_dataset
-from alpamayo_ros.simulation.samples import SceneSamples, scene_samples
-from alpamayo_ros.simulation.shards import read_scenes, read_shard, write_shard
+from alpamayo_ros.simulation.data import dataset
+from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
+from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
+from alpamayo_ros.simulation.data.shards import read_scenes, read_shard, write_shard
 from alpamayo_ros.simulation.suites import HELD_OUT, SPLITS, SceneId
 from alpamayo_ros.types import InvalidInput
 

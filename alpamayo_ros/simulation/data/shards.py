@@ -18,7 +18,7 @@ import numpy as np
 
 from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.evaluation.openloop.storage import from_json, to_json
-from alpamayo_ros.simulation.samples import Scene, SceneSamples
+from alpamayo_ros.simulation.data.samples import Scene, SceneSamples
 from alpamayo_ros.types import U8, InvalidInput
 
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]

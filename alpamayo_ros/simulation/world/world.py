@@ -10,8 +10,8 @@ from shapely.geometry import Polygon
 from alpamayo_ros.simulation.road import Lane
 from alpamayo_ros.simulation.scenario import LightColour, Scenario, TrafficLight, Trigger, Vehicle
 from alpamayo_ros.simulation.state import Body, Ego, Snapshot, ego_footprint_m, footprint_m
-from alpamayo_ros.simulation.traffic import Traffic
-from alpamayo_ros.simulation.walkers import Stroll
+from alpamayo_ros.simulation.world.traffic import Traffic
+from alpamayo_ros.simulation.world.walkers import Stroll
 from alpamayo_ros.types import F64, STEP_S, InvalidInput
 
 OVERLAP_M2 = 0.01  # of two footprints at time 0: less is rounding

@@ -15,7 +15,7 @@ from vehiclemodels.vehicle_dynamics_ks import vehicle_dynamics_ks
 from vehiclemodels.vehicle_dynamics_st import vehicle_dynamics_st
 
 from alpamayo_ros.simulation.state import WHEELBASE_M, Ego
-from alpamayo_ros.simulation.vehicle import (
+from alpamayo_ros.simulation.vehicle.bicycle import (
     ACCEL_LAG_S,
     DRIVE_STEP_S,
     MAX_ACCEL_MPS2,

@@ -14,14 +14,14 @@ from alpamayo_ros.dynamics import actions_from_trajectory, rollout
 from alpamayo_ros.evaluation.replay import BagPass
 from alpamayo_ros.pipeline.observe import observe
 from alpamayo_ros.profile import InputProfile, read_profile
-from alpamayo_ros.simulation.bag import write_episode
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
+from alpamayo_ros.simulation.data.bag import write_episode
+from alpamayo_ros.simulation.data.samples import SceneSamples, samples_of
 from alpamayo_ros.simulation.episode import Episode, Incident, Planned
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures
-from alpamayo_ros.simulation.samples import SceneSamples, samples_of
 from alpamayo_ros.types import InvalidInput, Observation
 
 FAMILY = "turn_left"

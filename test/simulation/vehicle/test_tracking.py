@@ -12,8 +12,8 @@ import shapely
 
 from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.simulation.state import WHEELBASE_M, Ego
-from alpamayo_ros.simulation.tracking import DRIVES, Course, course_of, follow
-from alpamayo_ros.simulation.vehicle import DRIVE_STEP_S
+from alpamayo_ros.simulation.vehicle.bicycle import DRIVE_STEP_S
+from alpamayo_ros.simulation.vehicle.tracking import DRIVES, Course, course_of, follow
 from alpamayo_ros.types import F64, HORIZON, STEP_S
 
 T_S = (np.arange(HORIZON) + 0.5) * STEP_S  # middles of a plan's steps

@@ -28,9 +28,9 @@ from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.evaluation.openloop.provenance import file_sha256, files_sha256
 from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.simulation.data.samples import Scene, scene_samples
+from alpamayo_ros.simulation.data.shards import read_scenes, write_shard
 from alpamayo_ros.simulation.expert.label import figures
-from alpamayo_ros.simulation.samples import Scene, scene_samples
-from alpamayo_ros.simulation.shards import read_scenes, write_shard
 from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split, families_of
 from alpamayo_ros.types import InvalidInput
 

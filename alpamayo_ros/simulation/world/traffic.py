@@ -17,16 +17,16 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle as Moving
 from highway_env.vehicle.objects import Obstacle
 
-from alpamayo_ros.simulation import road_rules as rules
-from alpamayo_ros.simulation.foresight import Around, ego_on, ghosts, not_in_its_way
-from alpamayo_ros.simulation.motion import Change, Motion
-from alpamayo_ros.simulation.progress import JAM_M, Ahead, Progress, hardest_mps2
-from alpamayo_ros.simulation.right_of_way import Junctions
-from alpamayo_ros.simulation.road_rules import SIDE_MARGIN_M, Obedience, Sweep
 from alpamayo_ros.simulation.scenario import LightColour, Scenario, Trigger, Vehicle
 from alpamayo_ros.simulation.state import FRONT_M, REAR_M, SIZES, Body, Ego, Size
-from alpamayo_ros.simulation.tracks import Spot, Track, beside, may_change, spots, track_with, tracks_of
-from alpamayo_ros.simulation.walkers import Stroll
+from alpamayo_ros.simulation.world import road_rules as rules
+from alpamayo_ros.simulation.world.foresight import Around, ego_on, ghosts, not_in_its_way
+from alpamayo_ros.simulation.world.motion import Change, Motion
+from alpamayo_ros.simulation.world.progress import JAM_M, Ahead, Progress, hardest_mps2
+from alpamayo_ros.simulation.world.right_of_way import Junctions
+from alpamayo_ros.simulation.world.road_rules import SIDE_MARGIN_M, Obedience, Sweep
+from alpamayo_ros.simulation.world.tracks import Spot, Track, beside, may_change, spots, track_with, tracks_of
+from alpamayo_ros.simulation.world.walkers import Stroll
 from alpamayo_ros.types import F64
 
 LaneIndex = tuple[str, str, int]

@@ -9,8 +9,8 @@ import numpy as np
 
 from alpamayo_ros.simulation.scenario import Trigger, Vehicle
 from alpamayo_ros.simulation.state import SIZES, Body
-from alpamayo_ros.simulation.swerve import Swerve, swerve
-from alpamayo_ros.simulation.tracks import Track
+from alpamayo_ros.simulation.world.swerve import Swerve, swerve
+from alpamayo_ros.simulation.world.tracks import Track
 from alpamayo_ros.types import F64, TurnIndicator
 
 SIGNAL_S = 1.0  # that an indicator is on before a lane change begins

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alpamayo_ros.simulation.progress import Ahead, Progress, stop_before
 from alpamayo_ros.simulation.road import Road
-from alpamayo_ros.simulation.road_rules import Crossing, Ghost, before_ghost, before_walker
 from alpamayo_ros.simulation.scenario import Crosswalk, Trigger
 from alpamayo_ros.simulation.state import SIZES, Ego
-from alpamayo_ros.simulation.tracks import Spot, Track, spots
-from alpamayo_ros.simulation.walkers import Stroll
+from alpamayo_ros.simulation.world.progress import Ahead, Progress, stop_before
+from alpamayo_ros.simulation.world.road_rules import Crossing, Ghost, before_ghost, before_walker
+from alpamayo_ros.simulation.world.tracks import Spot, Track, spots
+from alpamayo_ros.simulation.world.walkers import Stroll
 from alpamayo_ros.types import F64
 
 EGO_GHOSTS_S = (0.5, 1.0, 1.5)  # farther ahead, its curvature says little

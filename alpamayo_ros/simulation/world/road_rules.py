@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alpamayo_ros.simulation.progress import Ahead, Progress, stop_before
 from alpamayo_ros.simulation.scenario import Crosswalk, LightColour, Scenario
-from alpamayo_ros.simulation.tracks import Spot, Track
+from alpamayo_ros.simulation.world.progress import Ahead, Progress, stop_before
+from alpamayo_ros.simulation.world.tracks import Spot, Track
 
 YELLOW_BRAKING_MPS2 = 3.0  # who would have to brake harder passes
 RED_BRAKING_MPS2 = 6.0

@@ -14,10 +14,10 @@ from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.evaluation.metrics import COMFORT_BOUNDS, kept, quantities_by_actions
 from alpamayo_ros.reasoning import consistent, meta_actions, parse_trace
 from alpamayo_ros.simulation.episode import Episode, Incident, IncidentKind, Planned
-from alpamayo_ros.simulation.outcomes import Outcome, comfort_of, goal_share, outcome, plan_deviations_m, way_m
+from alpamayo_ros.simulation.judging.outcomes import Outcome, comfort_of, goal_share, outcome, plan_deviations_m, way_m
 from alpamayo_ros.simulation.scenario import Scenario, Sign, Start
 from alpamayo_ros.simulation.state import FRONT_M, REAR_M, WIDTH_M, Body, Ego, Snapshot
-from alpamayo_ros.simulation.tracking import course_of, follow
+from alpamayo_ros.simulation.vehicle.tracking import course_of, follow
 from alpamayo_ros.types import HORIZON, STEP_S, Plan, Trajectory
 
 OF = scenario()  # the street is the x axis; from 40 m to 180 m

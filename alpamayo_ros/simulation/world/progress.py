@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alpamayo_ros.simulation.tracks import Track
+from alpamayo_ros.simulation.world.tracks import Track
 
 STOP_SHORT_M = 1.0  # of a line or a crossing
 JAM_M = 2.5  # between bumpers at rest

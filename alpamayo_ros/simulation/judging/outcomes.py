@@ -24,11 +24,11 @@ from alpamayo_ros.evaluation.metrics import (
     quantities_by_actions,
 )
 from alpamayo_ros.simulation.episode import Episode, Planned
-from alpamayo_ros.simulation.footprints import clearance_m, ego_pose
-from alpamayo_ros.simulation.incidents import violations_of
+from alpamayo_ros.simulation.judging.footprints import clearance_m, ego_pose
+from alpamayo_ros.simulation.judging.incidents import violations_of
 from alpamayo_ros.simulation.road import Road
 from alpamayo_ros.simulation.state import Ego, Snapshot
-from alpamayo_ros.simulation.tracking import DRIVES
+from alpamayo_ros.simulation.vehicle.tracking import DRIVES
 from alpamayo_ros.types import F64, STEP_S, Trajectory
 
 FULL_PROGRESS = 0.8  # AlpaSim: as much of the way counts as all of it

@@ -11,7 +11,7 @@ from alpamayo_ros.simulation.families import FAMILIES, make_scenario
 from alpamayo_ros.simulation.road import Piece
 from alpamayo_ros.simulation.scenario import LaneChange, LightColour, Standing, Start, TrafficLight, Trigger, Vehicle, Walker
 from alpamayo_ros.simulation.state import Ego, Snapshot
-from alpamayo_ros.simulation.world import World
+from alpamayo_ros.simulation.world.world import World
 from alpamayo_ros.types import InvalidInput
 
 
