@@ -15,9 +15,15 @@ def simulate(
     suite: Annotated[str, arg(metavar="NAME", help="smoke, test, held_out, validation or train")] = "smoke",
     bundle: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar="NAME|DIR", help="who drives: a built-in engine (none named: kinematic), a bundle, expert or always_stop"),
+        arg(
+            metavar="NAME|DIR",
+            help="who drives: kinematic (none named), a bundle, package.module:callable, expert, always_stop",
+        ),
     ] = (),
-    family: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="of the suite, only these families")] = (),
+    family: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME", help="of the suite, only these (red_light, cut_in, ...: docs/simulation.md)"),
+    ] = (),
     scenes: Annotated[int | None, arg(metavar="INT", help="of the suite, only so many")] = None,
     rig: Rig = "seven_camera",
     profile: Profile = "seven_camera",
@@ -32,7 +38,7 @@ def simulate(
     reasoning: Annotated[Literal["none", "full"], arg(help="whether the model writes its Chain of Causation first")] = "full",
     workers: Annotated[int, arg(help="processes that drive")] = 1,
     films: Annotated[int, arg(help="of drives that ended badly, per driver, at most")] = 5,
-    record: Annotated[bool, arg(help="write every drive as a bag, with pictures as the driver saw them")] = False,
+    record: Annotated[bool, arg(help="write the drives of those named by --bundle as bags, with rig.yaml in each")] = False,
     out: Path = Path("out/simulation"),
 ) -> Figures:
     """Drive the scenes of a suite in closed loop: AlpaSim's metrics with intervals, per family, beside expert and baselines."""

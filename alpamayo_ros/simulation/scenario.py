@@ -148,14 +148,14 @@ class Scenery:
 
 @dataclass(frozen=True)
 class Command:
-    """What navigation says, from `given_from_m` of the route until it is carried out: at `at_m`, or at `done_m` where it takes a way."""
+    """What navigation says, from `given_from_m` of the route until it is carried out."""
 
     maneuver: Maneuver
     given_from_m: float
     at_m: float  # where the turn or split begins, or the change of lanes has to be over
     to_left_m: float | None = None  # the route's place from there on, where the command asks for another lane or the kerb
     road_name: str = ""
-    done_m: float | None = None
+    done_m: float | None = None  # where it is carried out, for what takes some way; None: at `at_m`
 
     @property
     def until_m(self) -> float:

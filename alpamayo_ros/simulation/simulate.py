@@ -10,8 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
-from alpamayo_ros.engine.loading import bundle_profile
+from alpamayo_ros.engine.description import describe
+from alpamayo_ros.engine.loading import bundle_folder, bundle_profile
+from alpamayo_ros.evaluation.conversion.writing import write_rig
 from alpamayo_ros.evaluation.openloop.provenance import of_code
+from alpamayo_ros.evaluation.openloop.summary import counted
 from alpamayo_ros.profile import Rig, read_rig
 from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
 from alpamayo_ros.simulation.closed_loop.suite import WITHOUT_ENGINE, Driver, run_suite
@@ -31,6 +34,7 @@ REFERENCES = (EXPERT, "kinematic", "always_stop")
 """Rows of every table: what can be reached, what needs no eyes, and what needs no plan."""
 
 
+REPORTS = ("simulation.json", "report.md", "report.html")
 SAID = ("scene_score", "offroad", "progress", "goal_share", "comfort", "close_encounter", "failed")
 """Of the driver asked for, on the last line."""
 
@@ -70,31 +74,42 @@ def simulate(asked: Asked) -> dict[str, Any]:
     rows = [*_asked_rows(asked), *_references(asked)]
     _check(asked, rows)
     asked.out.mkdir(parents=True, exist_ok=True)
+    for name in REPORTS:
+        (asked.out / name).unlink(missing_ok=True)  # of another run
     # The expert drives first: how far it comes is what everybody's progress is measured by.
-    driven: dict[str, tuple[list[Outcome], list[Film]]] = {}
+    driven: dict[str, tuple[Standing, list[Film]]] = {}
     ways: dict[SceneId, float] = {}
     for row in sorted(rows, key=lambda row: row.driver.bundle != EXPERT):
-        driven[row.name] = _driven(asked, row, ways)
-    standings = [stand(row.name, driven[row.name][0]) for row in rows]
-    films = [film for row in rows for film in driven[row.name][1]]
-    title = f"Closed loop: suite {asked.suite}"
-    about = _about(asked)
-    figures = _figures(standings)
-    files = [asked.out / "simulation.json", asked.out / "report.md", asked.out / "report.html"]
+        outcomes, filmed = _driven(asked, row, ways)
+        driven[row.name] = stand(row.name, outcomes), filmed
+        done = [driven[row.name] for row in rows if row.name in driven]
+        files = _write(asked, [standing for standing, _ in done], [film for _, films in done for film in films])
+    standings = [driven[row.name][0] for row in rows]
+    Console(width=110).print(terminal(f"Closed loop: suite {asked.suite}", standings))
+    return _figures(standings) | {"files": files}
+
+
+def _write(asked: Asked, standings: Sequence[Standing], films: Sequence[Film]) -> list[str]:
+    """The reports of the rows that are done: whoever interrupts the others keeps these."""
+    title, about = f"Closed loop: suite {asked.suite}", _about(asked)
+    files = [asked.out / name for name in REPORTS]
     files[0].write_text(json.dumps(_stored(asked, standings), indent=1) + "\n", "utf-8")
     files[1].write_text(markdown(title, about, standings), "utf-8")
     write_page(files[2], title, about, standings, films)
-    Console().print(terminal(title, standings))
-    return figures | {"files": [str(path) for path in (*files, *(film.path for film in films))]}
+    return [str(path) for path in (*files, *(film.path for film in films))]
 
 
 def _check(asked: Asked, rows: Sequence[_Row]) -> None:
     """Raise InvalidInput for what would fail or be lost later."""
+    for driver in asked.drivers:
+        driver.check(asked.settings)
     names = [row.name for row in rows]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"two drivers are called {twice[0]}: their results could not be told apart")
     for row in rows:
         row.driver.check(row.settings)
+    if asked.films < 0 or asked.workers < 1:
+        raise InvalidInput(f"want 0 films and 1 worker or more, got {asked.films} and {asked.workers}")
     if asked.record and (older := asked.out / "bags").exists():
         raise InvalidInput(f"{older} is there already: choose another --out, or delete it")
 
@@ -105,7 +120,13 @@ def _asked_rows(asked: Asked) -> Iterator[_Row]:
             settings = replace(asked.settings, latency_s=latency_s)
             late = f", {latency_s:g} s late" if latency_s else ""
             over = " over ROS" if driver.over_ros else ""
-            yield _Row(f"{driver.name}{over}{late}", driver, settings, is_asked=True)
+            yield _Row(f"{driver.name}{_untrained(driver)}{over}{late}", driver, settings, is_asked=True)
+
+
+def _untrained(driver: Driver) -> str:
+    """Said wherever the driver is named."""
+    folder = None if driver.bundle in WITHOUT_ENGINE else bundle_folder(driver.bundle)
+    return " (untrained)" if folder is not None and describe(driver.bundle)["weights"] == "untrained" else ""
 
 
 def _references(asked: Asked) -> Iterator[_Row]:
@@ -125,7 +146,7 @@ def _driven(asked: Asked, row: _Row, ways: dict[SceneId, float]) -> tuple[list[O
     scenarios = [make_scenario(scene.family, scene.seed) for scene in asked.scenes]
     outcomes: list[Outcome] = []
     films: list[Film] = []
-    workers = 1 if row.driver.over_ros else asked.workers
+    workers = 1 if row.driver.over_ros else min(asked.workers, len(scenarios))
     for episode in run_suite(scenarios, row.driver, row.settings, workers):
         scene = SceneId(episode.scenario.family, episode.scenario.seed)
         judged = outcome(episode, ways.setdefault(scene, way_m(episode)))
@@ -156,6 +177,7 @@ def _record(asked: Asked, row: _Row, episode: Episode) -> None:
     out = asked.out / "bags" / _slug(row.name) / f"{scenario.family}-{scenario.seed}"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_episode(out, rig, episode)
+    write_rig(out, rig)  # evaluate, replay and view want it
 
 
 def _narrow(rig: Rig, width: int) -> Rig:
@@ -174,7 +196,7 @@ def _slug(name: str) -> str:
 def _about(asked: Asked) -> list[str]:
     families, settings = len({scene.family for scene in asked.scenes}), asked.settings
     return [
-        f"{len(asked.scenes)} scenes of {families} families; a plan every {1 / settings.plan_hz:g} s, tracked in between.",
+        f"{counted(len(asked.scenes), 'scene')}; families: {families}; a plan every {1 / settings.plan_hz:g} s, tracked in between.",
         f"The expert drives the first {settings.warm_up_s:g} s of every scene.",
         "A simulated world says how a planner does in it, and nothing about roads.",
     ]

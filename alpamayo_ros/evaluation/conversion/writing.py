@@ -73,7 +73,7 @@ def write_clip(clip: Clip, out: Path, rate_hz: float) -> Converted:
         for due in track(merged, "converting", total, console=Console(stderr=True)):
             bag.write(due.topic, due.type_name, due.log_ns, due.message)
             last_ns = due.log_ns
-    (out / RIG_FILE).write_text(yaml.safe_dump(rig.model_dump(mode="json"), sort_keys=False))
+    write_rig(out, rig)
     return Converted(
         scene=clip.scene,
         messages=bag.messages,
@@ -83,6 +83,11 @@ def write_clip(clip: Clip, out: Path, rate_hz: float) -> Converted:
         rig=str(out / RIG_FILE),
         notes=clip.notes,
     )
+
+
+def write_rig(folder: Path, rig: Rig) -> None:
+    """The rig of a bag, as rig.yaml in its folder."""
+    (folder / RIG_FILE).write_text(yaml.safe_dump(rig.model_dump(mode="json"), sort_keys=False))
 
 
 def fitted_rig(clip: Clip, kept: dict[str, I64]) -> Rig:

@@ -37,8 +37,10 @@ class LoopSettings:
             raise InvalidInput(f"latency_s {self.latency_s}: want 0..5 s in steps of 0.01 s")
         if not (0.1 <= self.warm_up_s <= 60 and _is_whole(self.warm_up_s * 10)):
             raise InvalidInput(f"warm_up_s {self.warm_up_s}: want 0.1..60 s in steps of 0.1 s")
-        if not (self.deadline_s > 0 and self.silence_s > 0):
-            raise InvalidInput(f"want deadline_s and silence_s above 0, got {self.deadline_s} and {self.silence_s}")
+        if not (0 < self.deadline_s <= 3600 and 0 < self.silence_s <= 3600):
+            raise InvalidInput(
+                f"want deadline_s and silence_s above 0 and up to 3600, got {self.deadline_s} and {self.silence_s}"
+            )
 
     @property
     def period_ticks(self) -> int:

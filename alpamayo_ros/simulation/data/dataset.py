@@ -59,6 +59,8 @@ class Recipe:
         self.rig.check_covers(self.profile)
         if self.split not in SPLITS:
             raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
+        if not 0 <= self.skip < len(SPLITS[self.split]):
+            raise InvalidInput(f"skip {self.skip}: split {self.split} has {len(SPLITS[self.split])} seeds")
         wanted = families_of(self.split)
         if not self.families or not set(self.families) <= set(wanted):
             raise InvalidInput(f"families for split {self.split}: want any of {', '.join(wanted)}, got {list(self.families)}")

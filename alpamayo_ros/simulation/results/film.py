@@ -75,7 +75,7 @@ class Screen:
             yield f"{decision.longitudinal}, {decision.lateral}: {', '.join(c.kind for c in planned.intention.causes)}"
         if incident is not None and snapshot.t_s >= incident.t_s - 1e-6:
             fault = "at fault" if incident.at_fault else "not at fault"
-            yield f"{incident.kind.replace('_', ' ').upper()} {incident.thing}, {fault}"
+            yield f"{incident.kind.replace('_', ' ').upper()}{' with ' * bool(incident.thing)}{incident.thing}, {fault}"
         if self._episode.failure and snapshot is self._episode.snapshots[-1]:
             yield f"FAILED: {self._episode.failure}"
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from alpamayo_ros.simulation.results.summary import MEASURES, Standing, by_family
-from alpamayo_ros.simulation.results.tables import PER_FAMILY, distance, said
+from alpamayo_ros.simulation.results.summary import MEASURES, Standing, by_family, failures
+from alpamayo_ros.simulation.results.tables import LISTED, PER_FAMILY, distance, said
 
 
 class Film(NamedTuple):
@@ -35,6 +35,8 @@ def write_page(path: Path, title: str, about: Sequence[str], standings: Sequence
         families=families,
         per_family=PER_FAMILY,
         films=[(film, film.path.relative_to(path.parent).as_posix()) for film in films],
+        failures=failures(standings),
+        listed=LISTED,
         said=said,
         distance=distance,
     )

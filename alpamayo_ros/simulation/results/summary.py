@@ -106,6 +106,16 @@ def stand(driver: str, outcomes: Sequence[Outcome]) -> Standing:
     return Standing(driver, tuple(outcomes), means, _distance(km, any_incident), _distance(km, at_fault))
 
 
+def failures(standings: Sequence[Standing]) -> list[str]:
+    """Which drives failed and why, a sentence each."""
+    return [
+        f"{standing.driver}, {outcome.family} {outcome.seed}: {outcome.failure}"
+        for standing in standings
+        for outcome in standing.outcomes
+        if outcome.failure
+    ]
+
+
 def by_family(standing: Standing) -> dict[str, Standing]:
     """The same per family, in the order of their first scene."""
     families = dict.fromkeys(outcome.family for outcome in standing.outcomes)

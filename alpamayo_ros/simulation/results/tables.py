@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from alpamayo_ros.evaluation.openloop.summary import counted
 from alpamayo_ros.evaluation.report.markdown import plain, table
 from alpamayo_ros.evaluation.statistics import Estimate
-from alpamayo_ros.simulation.results.summary import MEASURES, Distance, Standing, by_family
+from alpamayo_ros.simulation.results.summary import MEASURES, Distance, Standing, by_family, failures
 
 IN_TERMINAL = ("scene_score", "at_fault", "offroad", "close_encounter", "progress", "comfort", "failed")
+LISTED = 20
 PER_FAMILY = ("scene_score", "at_fault", "progress", "comfort")
 
 
@@ -25,7 +27,21 @@ def terminal(title: str, standings: Sequence[Standing]) -> Table:
 
 def markdown(title: str, about: Sequence[str], standings: Sequence[Standing]) -> str:
     """Everything: all measures with intervals, families, what each measure means."""
-    return "\n".join([f"# {plain(title)}", "", *about, "", *_measures(standings), *_families(standings), *_meanings()]) + "\n"
+    return (
+        "\n".join(
+            [
+                f"# {plain(title)}",
+                "",
+                *about,
+                "",
+                *_measures(standings),
+                *_failures(standings),
+                *_families(standings),
+                *_meanings(),
+            ]
+        )
+        + "\n"
+    )
 
 
 def said(name: str, value: Estimate | None, *, brief: bool = False) -> str:
@@ -64,6 +80,13 @@ def _families(standings: Sequence[Standing]) -> Iterator[str]:
             for family, standing in families[0].items()
         ]
         yield from table(["family", "scenes", *(plain(standing.driver) for standing in standings)], rows)
+
+
+def _failures(standings: Sequence[Standing]) -> Iterator[str]:
+    if reasons := failures(standings):
+        yield from (f"## {counted(len(reasons), 'drive')} failed", "")
+        yield from (f"- {plain(reason)}" for reason in reasons[:LISTED])
+        yield from ((f"- and {len(reasons) - LISTED} more: simulation.json", "") if len(reasons) > LISTED else ("",))
 
 
 def _meanings() -> Iterator[str]:
