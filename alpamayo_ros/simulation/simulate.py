@@ -196,7 +196,8 @@ def _slug(name: str) -> str:
 def _about(asked: Asked) -> list[str]:
     families, settings = len({scene.family for scene in asked.scenes}), asked.settings
     return [
-        f"{counted(len(asked.scenes), 'scene')}; families: {families}; a plan every {1 / settings.plan_hz:g} s, tracked in between.",
+        f"{counted(len(asked.scenes), 'scene')}; families: {families}.",
+        f"A plan every {1 / settings.plan_hz:g} s, tracked in between.",
         f"The expert drives the first {settings.warm_up_s:g} s of every scene.",
         "A simulated world says how a planner does in it, and nothing about roads.",
     ]

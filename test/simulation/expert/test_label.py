@@ -254,7 +254,7 @@ def starts_s(of: Episode) -> float:
 
 @pytest.mark.parametrize("family", ["light_turns", "turn_across_walkers"])
 def test_what_lights_and_walkers_do_after_t0_changes_no_word(family: str) -> None:
-    made = drive(family, seed=2, duration_s=8.0)
+    made = drive(family, seed=1, duration_s=8.0)
     other, t0_s = nothing_starts(made), starts_s(made) - 0.1
     assert len(texts(made, t0_s)) >= 1
     assert texts(made, t0_s) == texts(other, t0_s)
