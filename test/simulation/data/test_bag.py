@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from simulation.made import busy, episode, street
+from simulation.made import busy, episode, scenario, street
 
 from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
 from alpamayo_ros.cameras import base_from_optical, camera_from_info, nominal_camera
@@ -196,6 +196,16 @@ def test_a_camera_faster_than_the_world_sees_what_is_between_its_steps(tmp_path:
     frames = messages(list(read_bag(tmp_path / "bag")), rig.cameras["rear_tele"].topic)
     assert np.diff([stamp_ns(m) for m in frames]).tolist() == pytest.approx([1e9 / 30] * 14, abs=1)
     assert all((one.data != other.data).any() for one, other in pairwise(frames))
+
+
+def test_a_camera_that_stands_still_has_new_noise_in_every_frame(tmp_path: Path) -> None:
+    standing = episode(scenario(start=Start(40.0, 0.0), duration_s=0.3))
+    rig = tiny_rig(transport="raw")
+    write_episode(tmp_path / "bag", rig, standing)
+    topic = rig.cameras["rear_tele"].topic
+    frames = [msg.data.astype(float) for msg in messages(list(read_bag(tmp_path / "bag")), topic)]
+    for one, other in pairwise(frames):
+        assert np.std(one - other) == pytest.approx(np.sqrt(2) * standing.scenario.look.noise_sigma, rel=0.1)
 
 
 def test_a_drive_that_ended_early_is_recorded_to_its_end(tmp_path: Path) -> None:
