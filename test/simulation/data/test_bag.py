@@ -13,7 +13,7 @@ import pytest
 from simulation.made import busy, episode, scenario, street
 
 from alpamayo_ros.bags import Record, bag_topics, deserialize, read_bag
-from alpamayo_ros.cameras import base_from_optical, camera_from_info, nominal_camera
+from alpamayo_ros.cameras import Pinhole, base_from_optical, camera_from_info, nominal_camera
 from alpamayo_ros.evaluation.replay import EGO_SIGNALS, NAVIGATION
 from alpamayo_ros.geometry import rotation_from_quaternion, rotation_z, transform, yaw_of
 from alpamayo_ros.pipeline.decode import ego_signals, navigation
@@ -116,6 +116,7 @@ def test_camera_info_is_the_nominal_camera_with_the_stamp_of_its_frame(records: 
         assert [stamp_ns(m) for m in infos] == [stamp_ns(m) for m in frames]
         assert {m.header.frame_id for m in (*frames, *infos)} == {camera.frame_id}
         seen, nominal = camera_from_info(infos[0]), nominal_camera(camera)
+        assert isinstance(seen, Pinhole)
         assert (seen.width, seen.height, seen.fx, seen.fy, seen.cx, seen.cy) == (
             nominal.width, nominal.height, nominal.fx, nominal.fy, nominal.cx, nominal.cy,
         )  # fmt: skip
