@@ -13,7 +13,7 @@ import pytest
 import torch
 from model.nano import BUNDLE, nano_model
 
-from alpamayo_ros import cli
+from alpamayo_ros.cli import trials
 from alpamayo_ros.engine import benchmark
 from alpamayo_ros.engine.benchmark import SAMPLES, STEPS, TINY, WORDS, Ours, Stopwatch, Transformers
 from alpamayo_ros.model import sample as sampling
@@ -143,7 +143,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_the_command_gives_every_figure_its_name(tmp_path: Path) -> None:
-    figures = cli.bench("engine", bundle=BUNDLE, out=tmp_path)
+    figures = trials.bench("engine", bundle=BUNDLE, out=tmp_path)
     assert figures["bench"] == "engine"
     assert figures["ratio"] == max(found["ratio"] for found in figures["tiny"]["samples"].values()) > 0
     assert (figures["fraction_of_floor"], figures["fraction_of_floor_is"]) == (None, "not measured: no accelerator")
@@ -167,7 +167,7 @@ def test_the_command_gives_every_figure_its_name(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_without_transformers_our_own_figures_remain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    figures = cli.bench("engine", bundle=BUNDLE, out=tmp_path)
+    figures = trials.bench("engine", bundle=BUNDLE, out=tmp_path)
     assert (figures["ratio"], figures["ratio_is"]) == (None, "not measured: no transformers")
     assert figures["transformers"] is None
     for found in figures["tiny"]["samples"].values():
@@ -177,4 +177,4 @@ def test_without_transformers_our_own_figures_remain(tmp_path: Path, monkeypatch
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no such bundle folder"):
-        cli.bench("engine", bundle=tmp_path / "none", out=tmp_path)
+        trials.bench("engine", bundle=tmp_path / "none", out=tmp_path)

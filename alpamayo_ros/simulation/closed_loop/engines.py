@@ -23,7 +23,7 @@ from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
 from alpamayo_ros.simulation.episode import Planned
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Snapshot
-from alpamayo_ros.types import EngineFailure, InvalidInput, Request, Trajectory
+from alpamayo_ros.types import EngineFailure, InvalidInput, MetaAction, Request, Trajectory
 
 
 class EnginePolicy:
@@ -114,7 +114,13 @@ def planned(now: Snapshot, cycle: Cycle) -> Planned:
     """What became of a cycle at the newest snapshot. Its epoch counts the drives before it and is left out."""
     if cycle.plan is None:
         return Planned(now.t_s, now.ego, None, refused=cycle.refused)
-    return Planned(now.t_s, now.ego, as_published(cycle.plan.trajectory), replace(cycle.plan, epoch=0))
+    plan = replace(cycle.plan, epoch=0, meta_actions=tuple(map(_as_published, cycle.plan.meta_actions)))
+    return Planned(now.t_s, now.ego, as_published(plan.trajectory), plan)
+
+
+def _as_published(action: MetaAction) -> MetaAction:
+    """With its times as they are read from its message, where they are whole ns."""
+    return replace(action, start_s=round(action.start_s * 1e9) * 1e-9, end_s=round(action.end_s * 1e9) * 1e-9)
 
 
 def as_published(trajectory: Trajectory) -> Trajectory:

@@ -24,6 +24,7 @@ class SceneCameras:
     def __init__(self, rig: Rig, shape: tuple[int, int] | None = None) -> None:
         self.rig = rig
         self.lenses = {role: _lens(camera, shape) for role, camera in rig.cameras.items()}
+        self.noise_left = {role: _noise_left(camera, shape) for role, camera in rig.cameras.items()}
         self.base_from_optical: dict[str, F64] = {role: base_from_optical(camera.mount) for role, camera in rig.cameras.items()}
 
     def odom_from_optical(self, role: str, ego: Ego) -> F64:
@@ -38,6 +39,11 @@ def _lens(camera: RigCamera, shape: tuple[int, int] | None) -> Pinhole:
     squeezed = resized(lens, shape[1], shape[0])
     assert isinstance(squeezed, Pinhole)
     return squeezed
+
+
+def _noise_left(camera: RigCamera, shape: tuple[int, int] | None) -> float:
+    """Share of the sensor's noise that is left: where n of its pixels become one, their mean has a root of n less."""
+    return 1.0 if shape is None else min((shape[0] * shape[1] / (camera.height * camera.width)) ** 0.5, 1.0)
 
 
 def rig_at(rig: Rig, height: int, width: int) -> Rig:
@@ -57,4 +63,4 @@ def pictures(stage: Stage, snapshot: Snapshot, cameras: SceneCameras, roles: Col
         raise InvalidInput(f"rig {cameras.rig.name} has no {', '.join(missing)}, only {', '.join(cameras.lenses)}")
     poses = {role: cameras.odom_from_optical(role, snapshot.ego) for role in roles}
     keys = {role: (stage.scenario.seed, role_index(role), round(snapshot.t_s * 1000)) for role in roles}
-    return {role: scene.picture(cameras.lenses[role], poses[role], keys[role]) for role in roles}
+    return {role: scene.picture(cameras.lenses[role], poses[role], keys[role], cameras.noise_left[role]) for role in roles}

@@ -56,7 +56,7 @@ class Scene:
     noise_sigma: float
     rain: bool
 
-    def picture(self, lens: Pinhole, odom_from_optical: F64, noise_key: Sequence[int]) -> U8:
+    def picture(self, lens: Pinhole, odom_from_optical: F64, noise_key: Sequence[int], noise_left: float = 1.0) -> U8:
         """What a camera at a pose (4, 4) sees: RGB (height, width, 3). Raises InvalidInput: see `Eye`."""
         finer = 1
         while lens.width * finer < FINE_PX:
@@ -67,7 +67,7 @@ class Scene:
         while finer > 1:  # halving is 10 times faster than any other factor
             finer //= 2
             image = _averaged(image, lens.width * finer, lens.height * finer)
-        return grainy(image, self.noise_sigma, noise_key, rain=self.rain)
+        return grainy(image, self.noise_sigma * noise_left, noise_key, rain=self.rain)
 
     def _background(self, eye: Eye) -> U8:
         """Sky and far ground: one colour per row, as the camera is upright."""

@@ -45,6 +45,20 @@ def test_a_squeezed_picture_shows_the_whole_view() -> None:
         assert (squeezed + 0.5) / (96, 64) == pytest.approx((uv + 0.5) / (lens.width, lens.height))
 
 
+def test_squeezing_a_picture_averages_its_noise() -> None:
+    squeezed = SceneCameras(RIG, (54, 96))
+    assert squeezed.noise_left["front_wide"] == pytest.approx(1 / 20)  # 400 pixels of 1920 x 1080 become one
+    assert SceneCameras(RIG).noise_left["front_wide"] == 1.0
+    of = scenario()
+    stage, now = Stage(of), snapshot(of)
+    quiet = pictures(stage, now, squeezed, ["front_wide"])["front_wide"].astype(int)
+    squeezed.noise_left["front_wide"] = 1.0
+    loud = pictures(stage, now, squeezed, ["front_wide"])["front_wide"].astype(int)
+    squeezed.noise_left["front_wide"] = 0.0
+    clean = pictures(stage, now, squeezed, ["front_wide"])["front_wide"].astype(int)
+    assert np.std(quiet - clean) < np.std(loud - clean) / 5
+
+
 def test_a_rig_at_another_size_keeps_its_mounts_and_views() -> None:
     small = SceneCameras(rig_at(RIG, 64, 96))
     for role, camera in RIG.cameras.items():
