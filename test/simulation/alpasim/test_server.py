@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import socket
@@ -65,7 +66,8 @@ def test_what_is_not_installed_is_named_with_its_remedy(library: str, before: st
 
 
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
-    code = command(f"sys.path[:0] = {sys.path[:1]}", "--profile", small_profile(tmp_path))
+    there = str(Path(importlib.import_module("alpasim_grpc").__path__[0]).parent)
+    code = command(f"sys.path.insert(0, {there!r})", "--profile", small_profile(tmp_path))
     with subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "kinematic drives for AlpaSim at 127.0.0.1:" in process.stderr.readline()
