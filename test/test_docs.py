@@ -11,6 +11,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
+from alpamayo_ros.simulation.families import FAMILIES
+from alpamayo_ros.simulation.results.summary import MEASURES
+from alpamayo_ros.simulation.suites import HELD_OUT, SUITES, suite
+
 ROOT = Path(__file__).parents[1]
 NODES = ROOT / "alpamayo_ros" / "nodes"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -137,3 +141,14 @@ def test_every_command_is_described(command: str) -> None:
 def test_every_file_that_a_document_links_to_exists(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_driving_world_is_described_as_it_is() -> None:
+    """Every family with the words of its own, every measure with its meaning, every suite with its size."""
+    text = (ROOT / "docs/simulation.md").read_text()
+    for name, build in FAMILIES.items():
+        assert f"| `{name}`{' (held out)' if name in HELD_OUT else ''} | {str(build.__doc__).splitlines()[0]} |" in text
+    for measure in MEASURES.values():
+        assert f"| {measure.title} | {measure.means} |" in text
+    for name in SUITES:
+        assert f"`{name}` ({len(suite(name)):,} scenes)" in text

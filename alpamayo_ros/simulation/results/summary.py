@@ -38,9 +38,9 @@ MEASURES = {
         "scene score", "number", "AlpaSim: 0 for an at-fault incident, ours: or a failure; else progress / 0.8, at most 1"
     ),
     "at_fault": Measure("at-fault incidents", "share", "scenes with a collision at fault or off the road"),
-    "collision_front": Measure("collisions front", "share", "AlpaSim"),
-    "collision_lateral": Measure("collisions lateral", "share", "AlpaSim"),
-    "collision_rear": Measure("collisions rear", "share", "AlpaSim; not at fault"),
+    "collision_front": Measure("collisions front", "share", "AlpaSim: the body touches the ego's front end"),
+    "collision_lateral": Measure("collisions lateral", "share", "AlpaSim: neither its front nor its rear end"),
+    "collision_rear": Measure("collisions rear", "share", "AlpaSim: its rear end only; not at fault"),
     "offroad": Measure("off the road", "share", "AlpaSim: a corner outside lanes, shoulders and parking"),
     "close_encounter": Measure(
         "close encounters", "share", f"nearer than {CLOSE_M} m (ours) to a body, or a collision; driving"
@@ -52,7 +52,7 @@ MEASURES = {
     "stop_signs_run": Measure("stop signs run", "number", "per scene; the front crossed a stop sign's line without standing"),
     "wrong_lane_s": Measure("in an oncoming lane, s", "number", "AlpaSim wrong_lane, in the route's direction"),
     "plan_deviation_m": Measure("plan deviation, m", "number", "AlpaSim: of a plan from the one before"),
-    "consistent": Measure("consistent traces", "share", "of traces that name a decision, with their trajectory"),
+    "consistent": Measure("consistent traces", "number", "share of the traces that name a decision, with their trajectory"),
     "failed": Measure("failures", "share", "the driver crashed, hung or went silent"),
 }
 """By name, in the order of the tables."""

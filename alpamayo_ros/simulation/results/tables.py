@@ -93,4 +93,4 @@ def _meanings() -> Iterator[str]:
     yield from ("## What they mean", "")
     for measure in MEASURES.values():
         yield f"- **{measure.title}**: {measure.means}."
-    yield "- **km between incidents**: all kilometres / scenes with any collision or off the road; an incident ends its scene."
+    yield "- **km between incidents**: all kilometres / scenes with a collision, off the road or failed; each ends its scene."
