@@ -106,6 +106,11 @@ class CameraFrame:
         """CRC-32 of the pixels, computed once."""
         return zlib.crc32(np.ascontiguousarray(self.image).data)
 
+    @cached_property
+    def contrast(self) -> float:
+        """Standard deviation, levels of 255, of the colour that varies most over every 8th pixel, computed once."""
+        return float(self.image[::8, ::8].std(axis=(0, 1)).max())
+
 
 @dataclass(frozen=True)
 class EgoPose:

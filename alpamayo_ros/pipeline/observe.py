@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
 from alpamayo_ros.pipeline.buffers import Buffers
 from alpamayo_ros.pipeline.poses import MAX_EXTRAPOLATION_NS, pose_at, signals_at
+from alpamayo_ros.pipeline.sight import blindness
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.types import F32, STEP_S, CameraFrame, EgoHistory, EgoPose, EgoSignals, Observation, SignalSample, StaleInput
 
@@ -17,6 +19,9 @@ STEP_NS = round(STEP_S * 1e9)
 
 TWIST_TOLERANCE_MPS, TWIST_TOLERANCE_SHARE = 0.5, 0.1
 """How far the speed that the poses imply may be from the speed that the twists say."""
+
+DIRECTED_ABOVE_MPS, DIRECTION_TOLERANCE_RAD = 2.0, 0.5
+"""Faster than this a road vehicle goes where its x axis points, and its poses where its twists say."""
 
 _TWIST_CHECK_STEPS = 5  # of 0.1 s
 
@@ -68,15 +73,17 @@ def observe(buffers: Buffers, t0_ns: int) -> Observation:
     snapshot = buffers.snapshot(t0_ns)
     problems: list[str] = []
     frames: dict[str, tuple[CameraFrame, ...]] = {}
+    poses, extrapolated_ms, no_history = _poses(snapshot.poses, t0_ns, buffers.profile.history_steps)
     for role, nearest in snapshot.frames.items():
         problem = _unfit(role, nearest, buffers, t0_ns)
+        if not problem and poses and (blind := blindness(nearest, poses[-1].speed_mps)):
+            problem = f"{role}: {blind}"
         if not problem:
             frames[role] = nearest
         elif role in buffers.profile.required_roles:
             problems.append(problem)
-    poses, extrapolated_ms, problem = _poses(snapshot.poses, t0_ns, buffers.profile.history_steps)
-    if problem:
-        problems.append(problem)
+    if no_history:
+        problems.append(no_history)
     samples, problem = _samples(snapshot.signals, t0_ns, buffers.profile)
     if problem:
         problems.append(problem)
@@ -160,9 +167,25 @@ def _contradiction(poses: Sequence[EgoPose]) -> str:
     implied = float(np.linalg.norm(poses[-1].position - poses[0].position)) / seconds
     said = float(np.mean([np.linalg.norm(pose.velocity_mps) for pose in poses]))
     limit = TWIST_TOLERANCE_MPS + TWIST_TOLERANCE_SHARE * said
-    if abs(implied - said) <= limit:
+    if abs(implied - said) > limit:
+        return f"odometry: poses of {seconds:.1f} s imply {implied:.2f} m/s, twists say {said:.2f} m/s, limit {limit:.2f} apart"
+    return _misdirection(poses)
+
+
+def _misdirection(poses: Sequence[EgoPose]) -> str:
+    """Poses or twists that do not go along x of the base frame, forward or back: another convention of axes (REP-103)."""
+    moved = [(b.position - a.position) @ a.odom_from_ego / STEP_S for a, b in pairwise(poses)]
+    for said, along in ("twists", [pose.velocity_mps for pose in poses]), ("poses", moved):
+        ahead, left, _ = np.mean(along, axis=0)
+        if np.hypot(ahead, left) > DIRECTED_ABOVE_MPS and abs(left) > np.tan(DIRECTION_TOLERANCE_RAD) * abs(ahead):
+            return f"odometry: {said} go {ahead:.2f} m/s forward and {left:.2f} m/s to the left: x is not forward (REP-103)"
+    return _opposed(float(np.mean(moved, axis=0)[0]), float(np.mean([pose.speed_mps for pose in poses])))
+
+
+def _opposed(moved_mps: float, said_mps: float) -> str:
+    if min(abs(moved_mps), abs(said_mps)) <= DIRECTED_ABOVE_MPS or moved_mps * said_mps > 0:
         return ""
-    return f"odometry: poses of {seconds:.1f} s imply {implied:.2f} m/s, twists say {said:.2f} m/s, limit {limit:.2f} apart"
+    return f"odometry: poses go {moved_mps:.2f} m/s along x, twists say {said_mps:.2f} m/s"
 
 
 def history_of(poses: Sequence[EgoPose]) -> EgoHistory:

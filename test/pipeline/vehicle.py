@@ -53,8 +53,8 @@ def header(ns: int, frame_id: str = "") -> SimpleNamespace:
 
 
 def compressed(ns: int, data: Any = None, fmt: str = "jpeg") -> SimpleNamespace:
-    """A sensor_msgs/CompressedImage."""
-    return SimpleNamespace(header=header(ns), format=fmt, data=jpeg() if data is None else data)
+    """A sensor_msgs/CompressedImage; by itself with a picture of its time."""
+    return SimpleNamespace(header=header(ns), format=fmt, data=jpeg(ns // (10 * MS) % 251) if data is None else data)
 
 
 def raw(ns: int, encoding: str, image: U8, **changes: Any) -> SimpleNamespace:
@@ -89,7 +89,7 @@ def odometry(
 
 
 def encoded(role: str, ns: int, epoch: int = 0, data: bytes | None = None) -> EncodedFrame:
-    return EncodedFrame(role, ns, epoch, "jpeg", HEIGHT, WIDTH, 0, jpeg() if data is None else data)
+    return EncodedFrame(role, ns, epoch, "jpeg", HEIGHT, WIDTH, 0, jpeg(ns // (10 * MS) % 251) if data is None else data)
 
 
 def pose(
