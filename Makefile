@@ -1,4 +1,4 @@
-# make demo [BUNDLE=models/ar1_nano] | make test | make build | make lint
+# make demo [BUNDLE=models/ar1_nano] | make test | make faults | make build | make lint
 # Without a sourced ROS 2, everything (ROS 2 wheels included) is installed into .venv and nowhere else.
 # With a sourced ROS 2, .venv sees the distribution's packages and the build goes to install/.
 SHELL := /bin/bash
@@ -24,7 +24,7 @@ BUILD := export AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) PATH=$(VENV)
   $(COLCON) --symlink-install --merge-install --install-base $(VENV)
 endif
 
-.PHONY: build demo test lint bench clean
+.PHONY: build demo test faults lint bench clean
 build: .venv/built
 
 .venv/environment: requirements.txt wheels/requirements.txt wheels/patch_cmake_exports.sh
@@ -49,6 +49,14 @@ demo: build
 
 test: lint
 	@$(RUN) .venv/bin/pytest
+
+# The short fault campaign in two shards, each with nodes and a DDS domain of its own; status 1 unless all is as expected.
+faults: build
+	@rm -rf out/faults
+	$(RUN) { .venv/bin/alpamayo faults --out out/faults --shard 1/2 > /dev/null & }
+	$(RUN) .venv/bin/alpamayo faults --out out/faults --shard 2/2 > /dev/null
+	wait $$!
+	$(RUN) .venv/bin/alpamayo faults --out out/faults --merge
 
 lint: build
 	@.venv/bin/ruff check .

@@ -6,6 +6,7 @@ Images are uint8 (H, W, 3) RGB; nothing given is modified. Text is ASCII, the on
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -37,6 +38,7 @@ LINE: Colour = (62, 68, 76)
 PAPER: Colour = (24, 27, 32)
 CANDIDATE: Colour = (96, 130, 190)
 DRIVEN: Colour = (236, 92, 222)
+REJECTED: Colour = (255, 70, 60)
 
 SECOND = round(1.0 / STEP_S)  # points
 
@@ -44,6 +46,12 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 TEXT_SCALE = 0.5
 LINE_PX = 22
 MARGIN_PX = 14
+
+SHOWN_CHARACTERS = 512
+"""Of a trace, wherever people see it: a model that rambles hides nothing else."""
+
+# ECMA-48: control sequences, strings up to their end (a title, a link), and the escapes of one more character.
+ANSI_ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]")
 
 CELL_PX = 480
 FRONT_PX = 960
@@ -174,19 +182,33 @@ def seven_up(images: Mapping[str, U8], labels: Mapping[str, str], width: int) ->
     return np.vstack(rows)
 
 
-def plan_picture(front: U8, camera: Camera, optical_from_ego: F64, history: EgoHistory, plan: Plan, weights: str) -> U8:
+def plan_picture(
+    front: U8,
+    camera: Camera,
+    optical_from_ego: F64,
+    history: EgoHistory,
+    plan: Plan,
+    weights: str,
+    rejected: str = "",
+) -> U8:
     """One page about a plan: the trajectory in the front image and from above, the trace, the decision, whose weights.
 
-    `front` (H, W, 3) is the frame at t0 of `camera`. Raises InvalidInput when the camera is not of the image's size.
+    `front` (H, W, 3) is the frame at t0 of `camera`. A plan that the checks reject is marked: a red edge, and why. Raises
+    InvalidInput when the camera is not of the image's size.
     """
     scene = _fitted(overlay(front, camera, optical_from_ego, plan.trajectory), FRONT_PX, FRONT_PX)
     above = birds_eye(plan.trajectory, plan.candidates, history, len(scene), metres_across([plan.trajectory.xyz]))
-    lines = plan_lines(plan, weights, FRONT_PX + len(scene) - 2 * MARGIN_PX)
+    room = FRONT_PX + len(scene) - 2 * MARGIN_PX
+    mark = wrapped(f"REJECTED, would not be published: {rejected}", room) if rejected else []
+    lines = [*mark, *plan_lines(plan, weights, room)]
     height = len(scene) + LINE_PX * len(lines) + 2 * MARGIN_PX
     page = np.full((height, FRONT_PX + len(scene), 3), PAPER, np.uint8)
     page[: len(scene), :FRONT_PX], page[: len(scene), FRONT_PX:] = scene, above
     write_lines(page, lines, MARGIN_PX, len(scene) + MARGIN_PX // 2)
     _speed_legend(page, FRONT_PX + len(scene) - 200, len(scene) - 34)
+    if rejected:
+        write_lines(page, mark, MARGIN_PX, len(scene) + MARGIN_PX // 2, REJECTED)
+        cv2.rectangle(page, (0, 0), (page.shape[1] - 1, len(scene) - 1), REJECTED, 7)
     return page
 
 
@@ -201,7 +223,7 @@ def plan_lines(plan: Plan, weights: str, width_px: int) -> list[str]:
         f"t0 {plan.t0_ns / 1e9:.3f} s | source: {kind} | weights: {weights.upper()}",
         f"decision: {decision.longitudinal or '-'} / {lateral or '-'} | consistent with the trajectory: {agrees}",
         f"motion: {actions or '-'}",
-        f"trace (unverified model output): {trace.text or '-'}",
+        f"trace (unverified model output): {shown_text(trace.text) or '-'}",
     ]
     return [line for paragraph in text for line in wrapped(paragraph, width_px)]
 
@@ -229,6 +251,13 @@ def speed_colours(speed_mps: F64) -> list[Colour]:
     channels = zip(*(colour for _, colour in SPEED_COLOURS), strict=True)
     red, green, blue = (np.interp(speed_mps, speeds, channel).round().astype(int).tolist() for channel in channels)
     return list(zip(red, green, blue, strict=True))
+
+
+def shown_text(text: str) -> str:
+    """A model's words as people are shown them: no ANSI escapes, no control characters, at most SHOWN_CHARACTERS."""
+    printable = "".join(c if c.isprintable() else " " for c in ANSI_ESCAPE.sub(" ", text))
+    words = " ".join(printable.split())
+    return words if len(words) <= SHOWN_CHARACTERS else f"{words[: SHOWN_CHARACTERS - 3]}..."
 
 
 def ascii_text(text: str) -> str:

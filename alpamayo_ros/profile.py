@@ -20,6 +20,10 @@ Topic = Annotated[str, Field(pattern=r"^/[A-Za-z][A-Za-z0-9_/]*$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=64)]
 
 
+MAX_YAML_BYTES = 1_000_000
+"""A rig with every comment there is has some ten thousand."""
+
+
 class Described(BaseModel):
     """Values from a YAML file: frozen, and without unknown keys."""
 
@@ -180,11 +184,19 @@ def shared_files() -> Path:
 
 
 def read_described(model: type[Values], path: Path) -> Values:
-    """Read a YAML file of one kind. Raises InvalidInput that names the file and each key that is wrong."""
+    """Read a YAML file of one kind. Raises InvalidInput that names the file and each key that is wrong.
+
+    Aliases are refused: nine lines of them may stand for a billion values.
+    """
     if not path.is_file():
         raise InvalidInput(f"{path}: no such file")
+    if (size := path.stat().st_size) > MAX_YAML_BYTES:
+        raise InvalidInput(f"{path}: {size} bytes, limit {MAX_YAML_BYTES}")
     try:
-        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        if alias := next((token for token in yaml.scan(text) if isinstance(token, yaml.AliasToken)), None):
+            raise InvalidInput(f"{path}: alias *{alias.value} in line {alias.start_mark.line + 1}: write the values out")
+        return model.model_validate(yaml.safe_load(text))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

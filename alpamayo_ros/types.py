@@ -33,7 +33,7 @@ class InvalidInput(ValueError):
 
 
 class StaleInput(RuntimeError):
-    """No observation can be made for this t0; the text says which input is missing, by how much, and the limit."""
+    """No observation can be made for this t0; the text names what is missing, by how much, and the limit."""
 
 
 class EngineFailure(RuntimeError):
@@ -154,12 +154,13 @@ Maneuver = Literal["continue", "turn_left", "turn_right", "keep_left", "keep_rig
 
 @dataclass(frozen=True)
 class Navigation:
-    """A latched navigation command. The prompt text is rendered from these fields, never passed through."""
+    """A latched navigation command. The prompt text is rendered from its fields, but for `text`, where that is enabled."""
 
     maneuver: Maneuver
     distance_m: float
     road_name: str
     expires_ns: int
+    text: str = ""  # a route in free words, checked (see decode.navigation_text), in place of the other fields
 
 
 TurnIndicator = Literal["off", "left", "right", "hazard"]
@@ -311,27 +312,14 @@ Longitudinal = Literal[
     "stop_for_static_constraints",
 ]
 Lateral = Literal[
-    "lane_keeping",
-    "merge_split",
-    "out_of_lane_nudge",
-    "in_lane_nudge",
-    "lane_change",
-    "pull_over",
-    "turn",
-    "maneuver_abort",
+    "lane_keeping", "merge_split", "out_of_lane_nudge", "in_lane_nudge", "lane_change", "pull_over", "turn", "maneuver_abort"
 ]
 Direction = Literal["left", "right"]
 ComponentCategory = Literal[
     "critical_object", "traffic_light", "yield_stop_control", "road_event", "lane", "routing_intent", "odd_constraint"
 ]
 LongitudinalAction = Literal[
-    "maintain_speed",
-    "gentle_accelerate",
-    "strong_accelerate",
-    "gentle_decelerate",
-    "strong_decelerate",
-    "stop",
-    "reverse",
+    "maintain_speed", "gentle_accelerate", "strong_accelerate", "gentle_decelerate", "strong_decelerate", "stop", "reverse"
 ]
 LateralAction = Literal[
     "go_straight", "steer_left", "steer_right", "sharp_steer_left", "sharp_steer_right", "reverse_left", "reverse_right"

@@ -1,4 +1,4 @@
-"""The planner node; with `rviz:=true` also what shows it, with `record:=FOLDER` also a recording of every topic."""
+"""The planner node; with `monitor:=true`, `rviz:=true` and `record:=FOLDER` also what watches, shows and records it."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from launch import LaunchContext, LaunchDescription
 HERE = Path(__file__).parent
 FROM_FILE = "; empty: what params_file says"
 
+PLANNER = "alpamayo_planner"
 GENERATOR = "/planning/generator/alpamayo"
 
 # The Autoware Foundation's package of the same name publishes the first two here (message types stay ours); where Autoware's
@@ -36,6 +37,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("rig", default_value="", description="name from config/rigs or .yaml file" + FROM_FILE),
             DeclareLaunchArgument("bundle", default_value="", description="built-in engine or bundle folder" + FROM_FILE),
             DeclareLaunchArgument("profile", default_value="", description="input profile of a built-in engine" + FROM_FILE),
+            DeclareLaunchArgument(
+                "mode",
+                default_value="",
+                choices=["", "shadow", "active"],
+                description="a human drives, or the vehicle may be engaged" + FROM_FILE,
+            ),
             DeclareLaunchArgument("engine_python", default_value="", description="interpreter of the engine" + FROM_FILE),
             DeclareLaunchArgument(
                 "params_file", default_value=str(HERE.parent / "config" / "planner.yaml"), description="parameters of our nodes"
@@ -47,6 +54,12 @@ def generate_launch_description() -> LaunchDescription:
                 "autostart", default_value="", choices=["", "true", "false"], description="activate at start" + FROM_FILE
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
+            DeclareLaunchArgument(
+                "monitor",
+                default_value="false",
+                choices=["true", "false"],
+                description="a process that judges the planner",
+            ),
             DeclareLaunchArgument("rviz", default_value="false", choices=["true", "false"], description="visualizer and RViz"),
             DeclareLaunchArgument(
                 "compat", default_value="none", choices=list(REMAPPINGS), description="topic names of another stack"
@@ -74,8 +87,8 @@ def include(name: str, condition: IfCondition | None = None) -> IncludeLaunchDes
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """The planner, and the recorder where a folder is named."""
-    settable = ("rig", "bundle", "profile", "engine_python", "autoware")
+    """The planner, the monitor where it is wanted, and the recorder where a folder is named."""
+    settable = ("rig", "bundle", "profile", "engine_python", "autoware", "mode")
     names = ("namespace", *settable, "wheelbase_m", "params_file", "log_level")
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     flags = {name: LaunchConfiguration(name).perform(context) for name in ("use_sim_time", "autostart")}
@@ -83,13 +96,25 @@ def nodes(context: LaunchContext) -> list[Node]:
     settings = {name: given[name] for name in settable if given[name]}
     settings |= {"wheelbase_m": float(given["wheelbase_m"])} if given["wheelbase_m"] else {}
     settings |= {name: flag == "true" for name, flag in flags.items() if flag}
+    compat = LaunchConfiguration("compat").perform(context)
     planner = Node(
         package="alpamayo_ros",
         executable="planner_node",
-        name="alpamayo_planner",
+        name=PLANNER,
         namespace=given["namespace"],
         parameters=[given["params_file"], settings],
-        remappings=REMAPPINGS[LaunchConfiguration("compat").perform(context)],
+        remappings=REMAPPINGS[compat],
+        ros_arguments=["--log-level", given["log_level"]],
+        output="screen",
+    )
+    seen = {name: settings[name] for name in ("rig", "use_sim_time") if name in settings}
+    monitor = Node(
+        package="alpamayo_ros",
+        executable="monitor_node",
+        name="alpamayo_monitor",
+        namespace=given["namespace"],
+        parameters=[given["params_file"], seen],
+        remappings=[(name.replace("~", PLANNER), there) for name, there in REMAPPINGS[compat] if "/output/" not in name],
         ros_arguments=["--log-level", given["log_level"]],
         output="screen",
     )
@@ -101,4 +126,5 @@ def nodes(context: LaunchContext) -> list[Node]:
         parameters=[{"out": record, "use_sim_time": flags["use_sim_time"] == "true"}],
         output="screen",
     )
-    return [planner, recorder] if record else [planner]
+    monitors = [monitor] if LaunchConfiguration("monitor").perform(context) == "true" else []
+    return [planner, *monitors, *([recorder] if record else [])]

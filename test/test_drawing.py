@@ -251,3 +251,45 @@ def test_seven_cameras_stand_in_their_places_and_a_missing_one_stays_dark() -> N
     assert painted(page, seven_up({}, {"front_tele": "silent"}, 960))[190:200, 245:300].any(), "a label without an image"
     with pytest.raises(InvalidInput, match="unknown camera role 'front'"):
         seven_up({"front": GREY}, {}, 960)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Keep the lane.", "Keep the lane."),
+        ("\x1b[31mStop\x1b[0m", "Stop"),
+        ("\x1b]8;;http://x.y\x1b\\link\x1b]8;;\x1b\\ end", "link end"),
+        ("\x1b]0;title\x07words", "words"),
+        ("a\x9b2Jb", "a b"),
+        ("\x1bcreset", "reset"),
+        ("two\n\tlines\x00\x7f\u202e!", "two lines !"),
+        ("\x1b]never ended", ""),
+        ("grün 停", "grün 停"),
+        ("", ""),
+    ],
+)
+def test_words_are_shown_without_what_a_terminal_would_act_upon(text: str, shown: str) -> None:
+    assert drawing.shown_text(text) == shown
+
+
+@given(st.text())
+def test_words_that_are_shown_are_printable_and_at_most_512_characters(text: str) -> None:
+    shown = drawing.shown_text(text * 3)
+    assert shown.isprintable()
+    assert len(shown) <= 512
+    assert drawing.shown_text(shown) == shown
+
+
+def test_words_of_513_characters_end_in_dots() -> None:
+    assert drawing.shown_text("x" * 512) == "x" * 512
+    assert drawing.shown_text("x" * 513) == "x" * 509 + "..."
+
+
+def test_a_plan_that_the_checks_reject_is_marked_with_why_and_the_others_are_not() -> None:
+    asked = (GREY, PINHOLE, optical_from_ego(), a_history(), a_plan(), "none")
+    plain, marked = plan_picture(*asked), plan_picture(*asked, rejected="V7 lateral acceleration: 5.25 m/s^2, reject limit 4.9")
+    assert len(marked) == len(plain) + drawing.LINE_PX, "one line more"
+    red = (marked == drawing.REJECTED).all(axis=2)
+    assert red[0].all()
+    assert red[drawing.FRONT_PX * 360 // 640 :].sum() > 100, "the words below the pictures are red, too"
+    assert not (plain == drawing.REJECTED).all(axis=2).any()

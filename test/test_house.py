@@ -26,7 +26,16 @@ MAY_IMPORT = {
     "simulation": VALUES | ROOTS | {"bundle", "model", "engine", "safety", "pipeline", "evaluation", "nodes.client"},
     "training": VALUES | ROOTS | {"bundle", "model", "engine", "safety", "pipeline", "evaluation", "simulation"},
 }
-ROS = {"rclpy", "builtin_interfaces", "lifecycle_msgs", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_srvs", "tf2_msgs"}
+ROS = {
+    "rclpy",
+    "builtin_interfaces",
+    "lifecycle_msgs",
+    "rcl_interfaces",
+    "rosgraph_msgs",
+    "sensor_msgs",
+    "std_srvs",
+    "tf2_msgs",
+}
 ROOMS_OF_LIBRARY = {library: frozenset({"nodes"}) for library in ROS} | {
     "tensorrt": {"engine"},
     "torch": {"model", "engine", "training"},

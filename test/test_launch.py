@@ -79,9 +79,12 @@ def test_a_launch_file_is_python_with_one_described_entry(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("planner.launch.py", "namespace rig bundle params_file use_sim_time autostart log_level rviz compat record"),
+        (
+            "planner.launch.py",
+            "namespace rig bundle mode monitor params_file use_sim_time autostart rviz compat record",
+        ),
         ("visualization.launch.py", "namespace rig params_file use_sim_time log_level rviz compat"),
-        ("replay.launch.py", "bag rate loop start_offset_s rig bundle params_file compat record rviz"),
+        ("replay.launch.py", "bag rate loop start_offset_s rig bundle mode monitor params_file compat record rviz"),
     ],
 )
 def test_every_argument_is_described(name: str, arguments: str) -> None:
@@ -109,7 +112,13 @@ def test_a_replay_ends_with_its_bag_and_everything_ends_cleanly(tmp_path: Path) 
 @pytest.mark.ros
 def test_a_planner_in_a_namespace_under_autoware_names_is_recorded_with_our_environment(tmp_path: Path) -> None:
     pytest.importorskip("launch_ros.actions")
-    arguments = ("namespace:=car", "compat:=autoware", f"record:={tmp_path / 'recording'}", "bundle:=kinematic")
+    arguments = (
+        "namespace:=car",
+        "compat:=autoware",
+        "mode:=active",  # in shadow nothing is published under another stack's names
+        f"record:={tmp_path / 'recording'}",
+        "bundle:=kinematic",
+    )
     with client_node("tester") as node, launched(tmp_path / "log", "planner.launch.py", *arguments) as process:
         word = node.create_publisher(String, "/word", 10)
         wanted = {"/alpamayo/predicted_trajectory", "/alpamayo/reasoning", "/car/alpamayo_planner/status"}
@@ -128,11 +137,26 @@ def test_a_planner_in_a_namespace_under_autoware_names_is_recorded_with_our_envi
 
 
 @pytest.mark.ros
+def test_the_monitor_runs_beside_the_planner_and_hears_what_it_publishes_under_other_names(tmp_path: Path) -> None:
+    pytest.importorskip("launch_ros.actions")
+    arguments = ("namespace:=car", "compat:=autoware", "monitor:=true", "mode:=active", "bundle:=kinematic")
+    with client_node("tester") as node, launched(tmp_path / "log", "planner.launch.py", *arguments):
+        wanted = {"/alpamayo/predicted_trajectory", "/car/alpamayo_planner/shadow/trajectory", "/car/alpamayo_planner/status"}
+
+        def heard_by_the_monitor() -> set[str]:
+            listeners = {name: node.get_subscriptions_info_by_topic(name) for name in wanted}
+            return {name for name, found in listeners.items() if any("monitor" in one.node_name for one in found)}
+
+        assert spin_until(node, lambda: wanted <= heard_by_the_monitor(), 20), (tmp_path / "log").read_text()
+
+
+@pytest.mark.ros
 def test_the_visualizer_follows_a_planner_in_a_namespace_under_autoware_names(tmp_path: Path) -> None:
     pytest.importorskip("launch_ros.actions")
     arguments = ("namespace:=car", "compat:=autoware", "rviz:=false")
     with client_node("tester") as node, launched(tmp_path / "log", "visualization.launch.py", *arguments):
         subscribed = {"/alpamayo/predicted_trajectory", "/alpamayo/reasoning", "/car/alpamayo_planner/status"}
+        subscribed |= {"/car/alpamayo_planner/shadow/trajectory", "/car/alpamayo_planner/shadow/reasoning"}
         published = {"/alpamayo/predicted_trajectory_markers", "/car/alpamayo_visualizer/overlay/strip/compressed"}
         assert spin_until(node, lambda: subscribed | published <= topics(node), 15), (tmp_path / "log").read_text()
         assert not {"/car/alpamayo_planner/trajectory", "/car/alpamayo_visualizer/markers"} & topics(node)

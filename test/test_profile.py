@@ -111,6 +111,8 @@ def test_nothing_in_a_profile_has_a_default(tmp_path: Path, key: str) -> None:
         (b"- 1", r"file: Input should be a valid dictionary .*, got \[1\]"),
         (b"", "file: Input should be a valid dictionary .*, got None"),
         (b"\xff\xfe", "not YAML: .* can't decode byte 0xff in position 0"),
+        (b"a: &a [1, 1]\nb: [*a, *a]", r"alias \*a in line 2: write the values out"),
+        (b"#" * 1_000_001, "1000001 bytes, limit 1000000"),
     ],
 )
 def test_a_file_that_is_no_profile_is_refused_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:

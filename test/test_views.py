@@ -49,8 +49,10 @@ DISPLAYS = {
 def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Type by topic, of everything that a planner, a visualizer and their rig have."""
     folder = tmp_path_factory.mktemp("views")
-    with client_node("tester") as node, started("planner_node", folder / "p"), started("visualizer_node", folder / "v"):
-        wanted = {"/alpamayo_planner/path", "/alpamayo_visualizer/markers", RIG.odometry.topic, "/diagnostics"}
+    planner = started("planner_node", folder / "p", "-p", "mode:=active")  # in shadow it has the shadow topics only
+    with client_node("tester") as node, planner, started("visualizer_node", folder / "v"):
+        paths = {"/alpamayo_planner/path", "/alpamayo_planner/shadow/path"}
+        wanted = {*paths, "/alpamayo_visualizer/markers", RIG.odometry.topic, "/diagnostics"}
         assert spin_until(node, lambda: wanted <= {name for name, _ in node.get_topic_names_and_types()}, 20)
         spin_until(node, lambda: False, 0.5)
         yield {name: kinds[0] for name, kinds in node.get_topic_names_and_types()}
@@ -100,6 +102,17 @@ def test_every_namespace_of_the_markers_can_be_switched_in_rviz() -> None:
     assert set(shown) == made
 
 
+def test_what_nobody_drives_by_is_shown_beside_what_is_driven() -> None:
+    """The shipped mode is shadow."""
+    text = json.dumps(FOXGLOVE)
+    said = set(re.findall(r"/alpamayo_planner/[^\"]*", text))
+    driven = {topic for topic in said if re.match(r"/alpamayo_planner/(trajectory|reasoning|path)", topic)}
+    assert len(driven) >= 6
+    assert {topic.replace("planner/", "planner/shadow/") for topic in driven} <= said
+    shown = {display["Topic"]["Value"] for display in RVIZ["Displays"] if display["Class"].endswith("Path")}
+    assert shown == {"/alpamayo_planner/path", "/alpamayo_planner/shadow/path"}
+
+
 def test_rviz_follows_the_vehicle_from_behind() -> None:
     view = RVIZ["Views"]["Current"]
     assert (view["Class"], view["Target Frame"]) == ("rviz_default_plugins/ThirdPersonFollower", markers.EGO_T0_FRAME)
@@ -146,6 +159,11 @@ def test_the_stages_of_the_layout_are_labelled_in_the_order_of_a_cycle() -> None
 def test_the_states_of_the_layout_have_the_names_of_their_numbers() -> None:
     rules = {int(rule["rawValue"]): rule["label"].lower() for rule in PANELS["Indicator!state"]["rules"]}
     assert rules == {number: name for name, number in STATE.items()}
+
+
+def test_the_indicator_says_whether_the_vehicle_drives_by_the_plan() -> None:
+    rules = {rule["rawValue"]: rule["label"] for rule in PANELS["Indicator!engaged"]["rules"]}
+    assert rules == {"false": "SHADOW", "true": "ENGAGED"}
 
 
 def placed(part: Any) -> list[str]:

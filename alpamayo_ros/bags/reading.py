@@ -6,7 +6,7 @@ import heapq
 import struct
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -14,22 +14,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
+from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos, QosHistory
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader, ReaderError, storage_mcap
 from rosbags.rosbag2.reader import DirectoryReader
 
 from alpamayo_ros.bags.messages import type_hash, typestore
 from alpamayo_ros.types import InvalidInput
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError
+    from compression.zstd import ZstdDecompressor, ZstdError
 else:
-    from backports.zstd import ZstdError
+    from backports.zstd import ZstdDecompressor, ZstdError
 
 if TYPE_CHECKING:
     from rosbags.rosbag2.reader import ReaderProtocol
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
+
+MAX_CHUNK_BYTES = 2**30
+"""What a compressed chunk of an MCAP file may inflate to."""
+
+MAX_MESSAGE_BYTES = 2**28
+"""What a compressed message may inflate to: five raw pictures of 4096 x 4096 px."""
 
 # rosbags parses bytes it has not checked: these are what its parsers, zstd, lz4 and SQLite trip over in a damaged file.
 _UNREADABLE = (
@@ -45,6 +52,20 @@ _UNREADABLE = (
     MemoryError,
     RuntimeError,
 )
+
+
+def _chunk(inflate: Callable[[bytes, int], bytes]) -> Callable[[bytes, int], bytes]:
+    def bounded(data: bytes, size: int) -> bytes:
+        if size > MAX_CHUNK_BYTES:
+            raise ReaderError(f"a chunk of {size} bytes, limit {MAX_CHUNK_BYTES}")
+        return inflate(data, size + 1)  # a byte more than it says: rosbags refuses another size
+
+    return bounded
+
+
+# rosbags' own inflate whatever comes before they look at its size: 1 MB may hold 10 GB.
+storage_mcap.DECOMPRESSORS["zstd"] = _chunk(lambda data, limit: ZstdDecompressor().decompress(data, limit))
+storage_mcap.DECOMPRESSORS["lz4"] = _chunk(lambda data, limit: bytes(LZ4FrameDecompressor().decompress(data, limit)))
 
 
 class Record(NamedTuple):
@@ -99,9 +120,10 @@ def read_bag(
             _check_definition(path, connection)
         found: Counter[str] = Counter()
         parts = [part.messages(connections, start_ns, stop_ns) for part in _parts(reader)]
+        packed = reader.storage.metadata.compression_mode == "message"
         for connection, log_ns, cdr in heapq.merge(*parts, key=lambda item: item[1]):
             found[connection.topic] += 1
-            yield Record(connection.topic, connection.msgtype, log_ns, cdr)
+            yield Record(connection.topic, connection.msgtype, log_ns, _message(cdr) if packed else cdr)
         if start_ns is None and stop_ns is None:
             _check_counts(path, connections, found)
 
@@ -148,8 +170,17 @@ def _parts(reader: Reader) -> list[ReaderProtocol]:
     for file in storage.storages:
         part = copy(storage)
         part.storages = [file]
+        part.metadata = storage.metadata._replace(compression_mode=None)  # we inflate messages ourselves, to a limit
         parts.append(part)
     return parts
+
+
+def _message(data: bytes) -> bytes:
+    plain = ZstdDecompressor()
+    cdr = plain.decompress(data, MAX_MESSAGE_BYTES)
+    if not plain.eof:
+        raise ReaderError(f"a compressed message of {len(data)} bytes is cut short or larger than {MAX_MESSAGE_BYTES} bytes")
+    return cdr
 
 
 def _check_definition(path: Path, connection: Connection) -> None:

@@ -18,6 +18,7 @@ import yaml
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
 from alpamayo_ros.bags.messages import typestore
+from alpamayo_ros.bags.reading import MAX_MESSAGE_BYTES
 from alpamayo_ros.bags.rows import rows
 from alpamayo_ros.bags.scanning import Damage, Found, Topic, scan
 from alpamayo_ros.bags.whole import whole_bag
@@ -25,9 +26,9 @@ from alpamayo_ros.bags.writing import BagWriter, Definition
 from alpamayo_ros.types import InvalidInput
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdError, ZstdFile, decompress
+    from compression.zstd import ZstdDecompressor, ZstdError, ZstdFile
 else:
-    from backports.zstd import ZstdError, ZstdFile, decompress
+    from backports.zstd import ZstdDecompressor, ZstdError, ZstdFile
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # of a compressed message; CDR begins with a zero
 
@@ -146,11 +147,13 @@ def _copy(messages: Iterable[Found], out: Path, damage: Damage) -> tuple[Counter
 
 
 def _plain(cdr: bytes) -> bytes | None:
-    """A message that may be compressed; None for one that cannot be decompressed."""
+    """A message that may be compressed; None for one that cannot be decompressed, or only to something far too large."""
     if not cdr.startswith(_ZSTD_MAGIC):
         return cdr
+    inflater = ZstdDecompressor()
     try:
-        return decompress(cdr)
+        plain = inflater.decompress(cdr, MAX_MESSAGE_BYTES)
+        return plain if inflater.eof else None
     except (ZstdError, EOFError, MemoryError):
         return None
 

@@ -160,6 +160,20 @@ def known_model_type(stored: Mapping[str, Any], where: str) -> str:
     return found
 
 
+def read_special_tokens(folder: Path) -> tuple[str, ...]:
+    """The texts that a bundle's tokenizer.json takes for more than their letters. The engine adds its own when it opens.
+
+    Raises InvalidInput.
+    """
+    path = folder / "tokenizer.json"
+    added = read_json(path).get("added_tokens", [])
+    entries = added if isinstance(added, list) else [added]
+    tokens = tuple(entry["content"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("content"), str))
+    if len(tokens) != len(entries):
+        raise InvalidInput(f"{path}: want added_tokens with a content each, got {str(added)[:80]}")
+    return tokens
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A file with one JSON object. Raises InvalidInput."""
     if not path.is_file():

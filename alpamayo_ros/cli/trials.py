@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,13 +27,15 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros", "engine", "evaluate", "simulate"]],
+    what: Positional[Literal["ros", "engine", "evaluate", "simulate", "safety", "soak"]],
     bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
-    duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag")] = 60.0,
+    duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag; soak: how long")] = 60.0,
     gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
     bundle: Annotated[Path, arg(metavar="DIR", help="engine: a model bundle's folder")] = Path("models/ar1_nano"),
     samples: Annotated[int, arg(help="simulate: labelled samples to make")] = 2000,
     workers: Annotated[int, arg(help="simulate: processes that make them")] = 2,
+    poses: Annotated[Path | None, arg(metavar="FILE", help="safety: poses of a KITTI drive; none is the expert alone")] = None,
+    scenes: Annotated[int, arg(help="safety: scenes of the expert")] = 64,
     out: Path = Path("out/bench"),
 ) -> Figures:
     """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
@@ -43,6 +46,14 @@ def bench(
     from alpamayo_ros.profile import read_profile, read_rig
     from alpamayo_ros.simulation.data.bag import make_bag as write
 
+    if what == "soak":
+        from alpamayo_ros.simulation.faults.soak import run_soak
+
+        return {"bench": what, **run_soak(out, duration_s / 60.0)}
+    if what == "safety":
+        from alpamayo_ros.simulation.expert_rejects import count_false_rejects
+
+        return {"bench": what, **count_false_rejects(poses, scenes, out)}
     rig = read_rig("seven_camera")
     if what == "simulate":
         from alpamayo_ros.simulation.benchmark import bench_simulate
@@ -61,3 +72,44 @@ def bench(
     from alpamayo_ros.evaluation.benchmark import bench_ros
 
     return {"bench": what, **bench_ros(bag, rig, read_profile("seven_camera"), out)}
+
+
+@app.command
+def faults(
+    out: Path = Path("out/faults"),
+    subset: Annotated[
+        Literal["ci", "all", "broken"],
+        arg(help="ci: every row once or more; all: every severity and phase; broken: planners that the monitor must catch"),
+    ] = "ci",
+    shard: Annotated[str, arg(metavar="I/N", help="this share of the runs")] = "1/1",
+    seeds: Annotated[int, arg(help="how often everything is run")] = 1,
+    resume: Annotated[bool, arg(help="go on with what is in --out")] = False,
+    merge: Annotated[
+        bool, arg(help="run nothing: one table of all shards in --out; status 1 unless all is as expected")
+    ] = False,
+) -> Figures:
+    """Break everything around a driving planner, on purpose, and hold what it publishes against the catalogue of faults."""
+    from alpamayo_ros.simulation.faults.campaign import merge as merge_shards
+    from alpamayo_ros.simulation.faults.campaign import run_campaign
+
+    if subset == "broken":
+        from alpamayo_ros.simulation.faults.sabotage import run_broken
+
+        return run_broken(out)
+    if not merge:
+        return run_campaign(out, subset, shard_of(shard), resume, seeds)
+    figures = merge_shards(sorted(out.glob("runs-*-of-*.jsonl")), out)
+    if figures["unsafe"] or figures["as_expected"] < figures["injected"]:
+        print(json.dumps(figures))
+        raise SystemExit(1)
+    return figures
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """ "2/4" -> (2, 4). Raises InvalidInput."""
+    from alpamayo_ros.types import InvalidInput
+
+    place, _, of = text.partition("/")
+    if not (place.isdecimal() and of.isdecimal() and 1 <= int(place) <= int(of)):
+        raise InvalidInput(f"shard {text!r}: want I/N with I from 1 to N, such as 1/2")
+    return int(place), int(of)

@@ -83,6 +83,11 @@ class EngineClient:
         return self._keeper.restarts
 
     @property
+    def bad_answers(self) -> int:
+        """How many replies were failures, or could not be an answer."""
+        return self._keeper.bad_answers
+
+    @property
     def last_failure(self) -> str:
         """Why the last process ended; empty when none has."""
         return self._keeper.last_failure
@@ -106,21 +111,18 @@ class EngineClient:
         """Actions and words, at the latest deadline_ms from now.
 
         Raises EngineFailure: not ready (at once), died (within milliseconds), hung (at the deadline; the process is
-        killed), or answered what cannot be an answer.
+        killed), or answered with a failure or what cannot be an answer. Three such answers within 10 s, and the engine's
+        process is killed and started again.
         """
         deadline_s = time.monotonic() + self._deadline_s
         shared = self._in_ring(observation)  # held until the answer is here, or the ring would reuse the slots
         request_id = next(self._ids)
         reply = self._keeper.ask(request_id, wire.infer_packet(request_id, shared, request), deadline_s)
-        if reply.kind == "failure":
-            raise EngineFailure(reply.fields["text"])
         try:
-            output = wire.read_output(reply)
-        except InvalidInput as error:
-            raise EngineFailure(f"the engine answered what cannot be an answer: {error}") from error
-        if len(output.actions) != request.samples:
-            raise EngineFailure(f"the engine answered {len(output.actions)} samples where {request.samples} were asked for")
-        return output
+            return _output(reply, request)
+        except EngineFailure as failure:
+            self._keeper.count_bad_answer(str(failure))
+            raise
 
     def reset(self, epoch: int) -> None:
         """Tell the engine of the new epoch. Never waits, never raises: frames carry their epoch anyway."""
@@ -143,6 +145,18 @@ class EngineClient:
         if shared is None:
             raise EngineFailure(f"{frame.role}: none of the {self._ring.slots} slots of the frame ring is free")
         return shared
+
+
+def _output(reply: wire.Message, request: Request) -> ModelOutput:
+    if reply.kind == "failure":
+        raise EngineFailure(reply.fields["text"])
+    try:
+        output = wire.read_output(reply)
+    except InvalidInput as error:
+        raise EngineFailure(f"the engine answered what cannot be an answer: {error}") from error
+    if len(output.actions) != request.samples:
+        raise EngineFailure(f"the engine answered {len(output.actions)} samples where {request.samples} were asked for")
+    return output
 
 
 def _known_weights(weights: str) -> Weights:

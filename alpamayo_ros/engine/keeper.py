@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,8 @@ class Limits:
     settled_s: float = 10.0  # a process that lived shorter failed quickly
     quick_failures: int = 5  # in a row, then it is not started again
     longest_delay_s: float = 5.0  # before a start; none before the first restart, then 0.1 s, doubling
+    bad_answers: int = 3  # within bad_answers_s, then the process is killed and started again
+    bad_answers_s: float = 10.0
 
 
 class Keeper:
@@ -36,6 +39,7 @@ class Keeper:
         self.state: State = "starting"
         self.weights = ""
         self.restarts = 0
+        self.bad_answers = 0
         self.last_failure = ""
         self.process: EngineProcess | None = None
         self._start = start
@@ -43,6 +47,7 @@ class Keeper:
         self._changed = threading.Condition()  # guards everything above and below
         self._asked = 0  # id of the request that is waited for, 0: none
         self._reply: wire.Message | None = None
+        self._bad_answers_s: deque[float] = deque(maxlen=limits.bad_answers)  # when they came, of the process that runs
         self._closing = threading.Event()
         # Daemon: the interpreter may exit without close(). The process dies with this thread (see worker.py).
         self._thread = threading.Thread(target=self._keep, name="engine keeper", daemon=True)
@@ -78,6 +83,21 @@ class Keeper:
             process.kill(because)
             self._lost(because)
         raise EngineFailure(because)
+
+    def count_bad_answer(self, because: str) -> None:
+        """The last reply was a failure or no answer at all, an exhausted memory among them. Too many end the process.
+
+        A process that fails again and again may hold what makes it fail: a broken device, memory in pieces.
+        """
+        many, within_s = self._limits.bad_answers, self._limits.bad_answers_s
+        with self._changed:
+            self.bad_answers += 1
+            self._bad_answers_s.append(time.monotonic())
+            soon = len(self._bad_answers_s) == many and self._bad_answers_s[-1] - self._bad_answers_s[0] <= within_s
+            if soon and self.process is not None:
+                because = f"{many} bad answers within {within_s:g} s, the engine's process was killed; the last one: {because}"
+                self.process.kill(because)
+                self._lost(because)
 
     def close(self) -> None:
         """End the process: ask it, wait at most a second, then kill it. May be called twice, from any thread."""
@@ -179,6 +199,7 @@ class Keeper:
     def _lost(self, because: str) -> None:
         with self._changed:
             self.last_failure, self.process, self._asked = because, None, 0
+            self._bad_answers_s.clear()
             if self.state != "starting":
                 self.state = "restarting"
             self._changed.notify_all()

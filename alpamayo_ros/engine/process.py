@@ -131,12 +131,17 @@ class EngineProcess:
             return
         if words:
             self._last_words = (self._last_words + words)[-_LAST_WORDS:]
-            _LOG.warning("engine %d: %s", self.pid, words.decode(errors="replace").rstrip())  # seen without configuration
+            _LOG.warning("engine %d: %s", self.pid, _shown(words).rstrip())  # seen without configuration
         else:
             with suppress(KeyError):  # closed, and so for ever readable
                 self._poll.unregister(self._output.fileno())
 
     def _obituary(self, status: int) -> str:
         how = f"was killed by signal {-status} ({signal.strsignal(-status)})" if status < 0 else f"ended with status {status}"
-        lines = [line.strip() for line in self._last_words.decode(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in _shown(self._last_words).splitlines() if line.strip()]
         return f"the engine's process {how}" + (f": {' | '.join(lines[-3:])}" if lines else "")
+
+
+def _shown(words: bytes) -> str:
+    """Lines of printable characters: what an engine writes must not steer the terminal that shows the log."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in words.decode(errors="replace"))

@@ -29,6 +29,7 @@ from alpamayo_ros.evaluation.processes import CpuMeter
 from alpamayo_ros.evaluation.public_way import PublicNodesWay, expected_checksums, window_cpu_ms
 from alpamayo_ros.nodes.client import PlanCollector, client_node, node_process, spin_until, subscribe_cameras
 from alpamayo_ros.pipeline.decode import stamp_ns
+from alpamayo_ros.pipeline.findings import findings_of
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.types import EgoHistory, EgoPose, EngineFailure, Observation, Request
 
@@ -67,10 +68,10 @@ def bench_ros(bag: Path, rig: Rig, profile: InputProfile, out: Path) -> dict[str
 
 @dataclass(frozen=True)
 class Live:
-    """What one run over DDS produced."""
+    """What one run over DDS produced: no holds and no stops, which nothing was planned for."""
 
-    status: list[Any]
-    trajectory: list[Any]
+    status: list[Any]  # of cycles
+    trajectory: list[Any]  # of the model
     cameras: Mapping[str, Mapping[str, str]]  # role -> key-values of its diagnostic
     planner: Mapping[str, str]
     cores: Mapping[str, float]
@@ -97,7 +98,9 @@ def _run_live(bag: Path, rig: Rig, baseline: PublicNodesWay | None, out: Path, p
                 spin_until(node, lambda: replay.poll() is not None, READY_S)
                 spin_until(node, lambda: False, 2.5)  # the last plans, and a last round of diagnostics
         cameras = {role: collector.values(f"camera {role}") for role in rig.cameras}
-        return Live(collector.status, collector.trajectory, cameras, collector.values("planner"), cores)
+        cycles = [status for status in collector.status if status.stages]
+        plans = [plan for plan in collector.trajectory if plan.source == plan.SOURCE_MODEL]
+        return Live(cycles, plans, cameras, collector.values("planner"), cores)
 
 
 def _ingest_figures(bag: Path, rig: Rig, profile: InputProfile, live: Live, listing: Path) -> dict[str, Any]:
@@ -117,6 +120,7 @@ def _ingest_figures(bag: Path, rig: Rig, profile: InputProfile, live: Live, list
         "camera_messages": sent,
         "lost": sent - sum(int(row["received"]) for row in live.cameras.values()),
         "plans": len(live.trajectory),
+        "rejected": sum(any(finding.rejects for finding in findings_of(status)) for status in live.status),
         "windows_in_bag": len(expected),
         "wrong_windows": sum(expected.get(t0_ns) != crc for t0_ns, crc in windows.items()),
         "outside_tolerance": sum(abs(error) > limits[role] for role, error in errors),

@@ -30,6 +30,7 @@ from alpamayo_ros.pipeline.observe import next_t0
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.pipeline.poses import BACKWARD_JUMP_NS
 from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.safety.contract import Finding
 from alpamayo_ros.types import U8, CameraFrame, EgoPose, InvalidInput, Navigation, Plan, Request
 
 MAX_WAIT_NS = 100_000_000
@@ -45,11 +46,18 @@ NAVIGATION, EGO_SIGNALS = "/alpamayo_planner/navigation", "/alpamayo_planner/ego
 class ReplayResult:
     """What a replay produced."""
 
-    plans: tuple[Plan, ...]
+    plans: tuple[Plan, ...]  # with those that the checks reject
     reasons: Counter[str]  # why cycles ended without a plan, and what messages were refused for
-    rejected: int  # cycles without a plan
+    without_plan: int  # cycles
+    rejected_plans: int  # of `plans`: what the checks do not let be published
+    rejected_by: Counter[str]  # check -> plans that it rejects
     weights: str
     sha256: str  # of all plans; stage times are not part of it
+
+    @property
+    def rejected(self) -> int:
+        """Cycles that give nothing to drive by."""
+        return self.without_plan + self.rejected_plans
 
     @property
     def consistency(self) -> tuple[float | None, float | None]:
@@ -61,17 +69,25 @@ def replay_bag(bag: Path, rig: Rig, bundle: str, profile: str) -> ReplayResult:
     """Plan for every anchor frame of a bag. Raises InvalidInput for a bag that does not fit the rig."""
     reasons: Counter[str] = Counter()
     plans: list[Plan] = []
-    rejected = 0
+    without_plan = rejected_plans = 0
+    rejected_by: Counter[str] = Counter()
     with closing(Replay(bag, rig, bundle, profile)) as replay:
         for cycle in replay.cycles():
             if cycle.plan is None:
-                rejected += 1
+                without_plan += 1
                 reasons[cycle.refused] += 1
             else:
                 plans.append(cycle.plan)
+                rejected_plans += bool(cycle.rejected)
+                rejected_by.update(rejecting(cycle.findings))
         reasons.update(replay.refused)
         weights = replay.engine.weights
-    return ReplayResult(tuple(plans), reasons, rejected, weights, digest(plans))
+    return ReplayResult(tuple(plans), reasons, without_plan, rejected_plans, rejected_by, weights, digest(plans))
+
+
+def rejecting(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The checks that forbid a plan, by number and name: "V7 lateral acceleration"."""
+    return tuple(f"{finding.check} {finding.name}" for finding in findings if finding.rejects)
 
 
 class BagPass:

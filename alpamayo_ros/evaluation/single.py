@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from alpamayo_ros.bags import bag_span, bag_topics, deserialize, read_bag
-from alpamayo_ros.drawing import plan_picture
+from alpamayo_ros.drawing import plan_picture, shown_text
 from alpamayo_ros.engine.contract import AnswersQuestions
 from alpamayo_ros.engine.loading import bundle_profile, open_engine
 from alpamayo_ros.evaluation import metrics
 from alpamayo_ros.evaluation.calibration import calibration
 from alpamayo_ros.evaluation.metrics import Driven
 from alpamayo_ros.evaluation.openloop.truth import driven
-from alpamayo_ros.evaluation.replay import BagPass, Replay
+from alpamayo_ros.evaluation.replay import BagPass, Replay, rejecting
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.planner import seed_of
@@ -98,9 +98,12 @@ def plan_once(asked: Asked, out: Path) -> dict[str, Any]:
     picture = out / "plan.jpg"
     draw_plan(asked.bag, cycle, asked.rig, weights, picture)
     print_plan(cycle.plan, asked, weights)
+    if cycle.rejected:
+        print(f"REJECTED by the checks, would not be published: {cycle.rejected}")
     print(f"picture: {picture}")
     return {
         "t0_ns": cycle.t0_ns,
+        "rejected_by": list(rejecting(cycle.findings)),
         "weights": weights,
         "trace": cycle.plan.reasoning.text,
         "tokens": cycle.plan.reasoning.tokens,
@@ -131,9 +134,10 @@ def print_plan(plan: Plan, asked: Asked, weights: str) -> None:
     trace, decision = plan.reasoning, plan.reasoning.decision
     agreement = {True: "yes", False: f"no, {plan.consistent.why_not}", None: "the trace names no decision"}
     lines = {
-        "trace": trace.text or ("empty" if asked.request.reasoning == "full" else "none: no reasoning was asked for"),
+        "trace": shown_text(trace.text)
+        or ("empty" if asked.request.reasoning == "full" else "none: no reasoning was asked for"),
         "decision": ", ".join(filter(None, (decision.longitudinal, decision.lateral, decision.direction))) or "none",
-        "meta-actions, stated": trace.meta_actions or "none",
+        "meta-actions, stated": shown_text(trace.meta_actions) or "none",
         "meta-actions, driven": ", ".join(f"{m.action} {m.start_s:.1f}-{m.end_s:.1f} s" for m in plan.meta_actions),
         "consistent": agreement[plan.consistent.agrees],
         "candidates": f"{len(plan.candidates)} of {asked.request.samples} samples, number {plan.chosen} is taken",
@@ -150,12 +154,15 @@ def print_plan(plan: Plan, asked: Asked, weights: str) -> None:
 
 
 def draw_plan(bag: Path, cycle: Cycle, rig: Rig, weights: str, picture: Path) -> None:
-    """Draw the cycle's plan over the anchor camera's full-size frame at t0. Raises InvalidInput when it has no plan."""
+    """Draw the cycle's plan over the anchor camera's full-size frame at t0, marked when the checks reject it.
+
+    Raises InvalidInput when it has no plan.
+    """
     if cycle.plan is None or cycle.observation is None:
         raise InvalidInput(f"nothing to draw at {cycle.t0_ns} ns: {cycle.refused}")
     view = calibration(bag, rig, bag_topics(bag))[0][rig.anchor]
     front, history = _anchor_image(bag, rig, cycle.t0_ns), cycle.observation.history
-    page = plan_picture(front, view.camera, view.optical_from_ego, history, cycle.plan, weights)
+    page = plan_picture(front, view.camera, view.optical_from_ego, history, cycle.plan, weights, cycle.rejected)
     if not cv2.imwrite(str(picture), cv2.cvtColor(page, cv2.COLOR_RGB2BGR)):
         raise OSError(f"cannot write {picture}")
 

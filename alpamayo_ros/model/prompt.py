@@ -89,8 +89,11 @@ def without_route(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
 def navigation_text(navigation: Navigation) -> str:
     """Words for a navigation command: "Turn left onto De La Cruz Boulevard in 40m". Raises InvalidInput for its road name.
 
-    "Continue straight" stands alone. The released examples know it and turns; the other maneuvers are worded alike.
+    A route in free words stands as it is. "Continue straight" stands alone. The released examples know it and turns; the
+    other maneuvers are worded alike.
     """
+    if navigation.text:
+        return plain(navigation.text, "navigation text")
     if navigation.maneuver == "continue":
         return "Continue straight"
     words = navigation.maneuver.replace("_", " ").capitalize()

@@ -1,5 +1,5 @@
 """What the planner node says about itself on /diagnostics, once a second: one status per camera, odometry, inputs,
-engine and planner. docs/nodes.md lists names and values."""
+engine, planner, supervisor and resources. docs/nodes.md lists names and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from rclpy.node import Node
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.nodes.inputs import Inputs
 from alpamayo_ros.nodes.messages import ERROR, OK, WARN, Diagnostic, diagnostics_message
-from alpamayo_ros.nodes.planning import Planning, Tally
+from alpamayo_ros.nodes.planning import Planning
+from alpamayo_ros.nodes.resources import Resources
+from alpamayo_ros.nodes.tally import Tally
 from alpamayo_ros.pipeline.buffers import Buffers, Counts
 from alpamayo_ros.profile import shared_files
 
@@ -31,6 +33,9 @@ SILENT_S = 2.0
 
 SILENT_PERIODS = 5
 """A camera, or odometry, without a message for this many of its declared periods is silent."""
+
+WARM_CYCLES = 100
+"""Of fewer cycles the slowest is the first one, and p99 says nothing."""
 
 REMEDY = (
     "lost before they came here: start the publisher of the cameras with FASTDDS_DEFAULT_PROFILES_FILE="
@@ -73,11 +78,13 @@ class Recent:
 class Health:
     """Publishes the diagnostics of a configured node."""
 
-    def __init__(self, node: Node, buffers: Buffers, engine: EngineClient, probe_timer_ms: float) -> None:
+    def __init__(self, node: Node, buffers: Buffers, engine: EngineClient, stop_after_ms: float, probe_timer_ms: float) -> None:
         self.planning: Planning | None = None  # while the node is active
         self._node = node
         self._buffers = buffers
         self._engine = engine
+        self._stop_after_ms = stop_after_ms
+        self._resources = Resources()
         self._lateness = Lateness(node, probe_timer_ms) if probe_timer_ms else None
         self._recent = Recent()
         self._silent: set[str] = set()  # roles
@@ -94,17 +101,19 @@ class Health:
     def _tick(self) -> None:
         if self.planning:
             self.planning.check()
-        now_ns = int(self._node.get_clock().now().nanoseconds)
+        now_ns = max(int(self._node.get_clock().now().nanoseconds), 0)  # whatever comes on /clock
         message = diagnostics_message(now_ns, self._diagnose(now_ns), self._node.get_name(), self._buffers.rig.name)
         self._publisher.publish(message)
 
     def _diagnose(self, now_ns: int) -> Iterator[Diagnostic]:
-        inputs, tally = (self.planning.inputs, self.planning.tally.copy()) if self.planning else (None, Tally())
+        inputs, tally = (self.planning.inputs, self.planning.tally) if self.planning else (None, Tally())
         counts = self._buffers.frames.counts
         cameras = [self._camera(role, counts[role], tally.sync_error_ms.get(role), now_ns) for role in counts]
-        for diagnostic in (*cameras, self._odometry(inputs, now_ns), self._inputs(inputs), self._planner(tally)):
+        active = self._odometry(inputs, now_ns), self._inputs(inputs), self._planner(tally), supervisor_diagnostic(tally)
+        for diagnostic in (*cameras, *active):
             yield diagnostic if self.planning else replace(diagnostic, level=OK, message="the node is not active")
         yield self._engine_status()
+        yield self._resources.diagnose(os.getpid(), self._engine.pid)
 
     def _camera(self, role: str, counts: Counts, sync_error_ms: float | None, now_ns: int) -> Diagnostic:
         camera, frames = self._buffers.rig.cameras[role], self._buffers.frames
@@ -177,9 +186,12 @@ class Health:
         deaf = {f"{topic} unheard": why for topic, why in inputs.deaf_to().items()}
         refused = {f"{topic} refused": f"{r.count}, last: {r.last}" for topic, r in inputs.refusals.items() if r.count}
         recently = [f"{topic} refused" for topic, r in inputs.refusals.items() if self._recent.rise(topic, r.count)]
-        said = [f"{name}: {text}" for name, text in (deaf | refused).items() if name in deaf or name in recently]
-        level = ERROR if deaf else WARN if recently else OK
-        return Diagnostic("inputs", level, "; ".join(said) or "all accepted", deaf | refused)
+        crowded = {f"{topic} publishers": who for topic, who in inputs.crowded().items()}
+        said = [
+            f"{name}: {text}" for name, text in (deaf | crowded | refused).items() if name not in refused or name in recently
+        ]
+        level = ERROR if deaf else WARN if recently or crowded else OK
+        return Diagnostic("inputs", level, "; ".join(said) or "all accepted", deaf | crowded | refused)
 
     def _engine_status(self) -> Diagnostic:
         engine = self._engine
@@ -213,7 +225,33 @@ class Health:
                 why += f"; odometry: {jumped}"
             level = ERROR if tally.published else WARN
             return Diagnostic("planner", level, f"no plan for {SILENT_S:.0f} s or more, {said}; {why}", values)
+        p99_ms = float(values.get("total_ms_p99", 0.0))
+        if p99_ms > self._stop_after_ms / 2 and len(tally.stage_ms["total"]) >= WARM_CYCLES:
+            limit = f"half of the {self._stop_after_ms:.0f} ms until a stop"
+            return Diagnostic("planner", WARN, f"a cycle takes {p99_ms:.0f} ms at p99, more than {limit}; {said}", values)
         return Diagnostic("planner", OK, said, values)
+
+
+def supervisor_diagnostic(tally: Tally) -> Diagnostic:
+    """What the supervisor makes of it all."""
+    values = {
+        "state": tally.state,
+        "engaged": str(tally.engaged).lower(),
+        "holds": str(tally.holds),
+        "stops": str(tally.stops),
+        "rejected": ", ".join(f"{check} {count}" for check, count in sorted(tally.rejected.items())) or "none",
+        "last_findings": "; ".join(tally.last_findings),
+        "breaches": str(tally.breaches),
+        "last_breach": tally.last_breach,
+    }
+    said = "; ".join((tally.state, *tally.reasons))
+    if tally.breaches:
+        return Diagnostic(
+            "supervisor", ERROR, f"a bug: {tally.breaches} not published, last: {tally.last_breach}; {said}", values
+        )
+    if tally.state in ("stopping", "stopped") or (tally.state == "silent" and tally.has_driven):
+        return Diagnostic("supervisor", ERROR, said, values)
+    return Diagnostic("supervisor", WARN if tally.state in ("degraded", "silent") else OK, said, values)
 
 
 def _percentiles(name: str, samples: Iterable[float]) -> Mapping[str, str]:

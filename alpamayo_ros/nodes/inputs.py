@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Bool, String
 from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros import msg
@@ -47,13 +48,25 @@ class Refusals:
         return True
 
 
+class Listeners(NamedTuple):
+    """Who is told at once, on the executor's thread."""
+
+    epoch: Callable[[], None]  # odometry jumped
+    pose: Callable[[], None]  # odometry was taken
+    driver: Callable[[bool], None]  # whether the driver acts
+
+
 class Inputs:
     """The subscriptions of one activation, filling the buffers. Used by the executor's thread, but for `received_ns`."""
 
-    def __init__(self, node: Node, buffers: Buffers, on_epoch: Callable[[], None]) -> None:
+    def __init__(
+        self, node: Node, buffers: Buffers, listeners: Listeners, special_tokens: Collection[str] | None = None
+    ) -> None:
+        """`special_tokens`: what a route in free words must not spell; None: such routes are not listened to."""
+        self._special_tokens = special_tokens
         self._node = node
         self._buffers = buffers
-        self._on_epoch = on_epoch
+        self._tell = listeners
         self.refusals: dict[str, Refusals] = {}  # by topic
         self.odometry: Counter[str] = Counter()  # what became of the poses (see poses.Offered)
         self._wanted: dict[str, tuple[type, QoSProfile]] = {}  # by topic
@@ -86,18 +99,29 @@ class Inputs:
                     found[topic] = f"{publisher.node_name} publishes with incompatible QoS: {why}"
         return found
 
+    def crowded(self) -> dict[str, str]:
+        """By topic of a camera or of odometry, its publishers where there is more than one: their messages would mix."""
+        rig = self._buffers.rig
+        topics = [rig.odometry.topic, *(rig.cameras[role].topic for role in self._buffers.roles)]
+        found = {topic: self._node.get_publishers_info_by_topic(topic) for topic in map(self._node.resolve_topic_name, topics)}
+        return {topic: " and ".join(sorted(p.node_name for p in ps)) for topic, ps in found.items() if len(ps) > 1}
+
     def _subscribe(self) -> list[Subscription]:
         rig = self._buffers.rig
         cameras = [
             self._listen(IMAGE_TYPE[rig.cameras[role].transport], rig.cameras[role].topic, self._camera(role), SENSOR_DATA)
             for role in self._buffers.roles
         ]
+        in_words = self._special_tokens is not None
+        words = [self._listen(String, "~/navigation_text", self._navigation_text, COMMAND)] if in_words else []
         return [
             *cameras,
+            *words,
             self._listen(Odometry, rig.odometry.topic, self._odometry, ODOMETRY),
             self._listen(TFMessage, "/tf_static", self._transforms, LATCHED),
             self._listen(msg.NavigationCommand, "~/navigation", self._navigation, COMMAND),
             self._listen(msg.EgoSignals, "~/ego_signals", self._signals, SENSOR_DATA),
+            self._listen(Bool, "~/driver_override", self._driver, COMMAND),
         ]
 
     def _listen(self, kind: type, topic: str, take: Callable[[Any, Any], None], qos: QoSProfile) -> Subscription:
@@ -126,7 +150,8 @@ class Inputs:
         outcome = self._buffers.take_odometry(message, self._now_ns())
         self.odometry[outcome] += 1
         if outcome == "jump":
-            self._on_epoch()
+            self._tell.epoch()
+        self._tell.pose()
 
     def _transforms(self, message: TFMessage, _: Any) -> None:
         self._buffers.take_transforms(message)
@@ -134,12 +159,21 @@ class Inputs:
     def _navigation(self, message: msg.NavigationCommand, _: Any) -> None:
         self._buffers.take_navigation(message)
 
+    def _navigation_text(self, message: String, _: Any) -> None:
+        assert self._special_tokens is not None
+        self._buffers.take_navigation_text(message, self._special_tokens, self._now_ns())
+
     def _signals(self, message: msg.EgoSignals, _: Any) -> None:
         self._buffers.take_signals(message, self._now_ns())
 
+    def _driver(self, message: Bool, _: Any) -> None:
+        self._tell.driver(message.data)
+
     def _now_ns(self) -> int:
-        """The clock of the stamps. Raises InvalidInput before simulated time has begun."""
+        """The clock of the stamps. Raises InvalidInput before simulated time has begun, or the year 1970."""
         now_ns = int(self._node.get_clock().now().nanoseconds)
         if now_ns == 0:
             raise InvalidInput("use_sim_time is set, and nothing has come on /clock yet")
+        if now_ns < 0:
+            raise InvalidInput(f"ROS time: want a time after 1970, got {now_ns / 1e9:g} s")
         return now_ns

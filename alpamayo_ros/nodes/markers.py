@@ -1,4 +1,7 @@
-"""A plan as RViz markers, in the odometry frame through the ego pose its message carries: never through a newer pose."""
+"""A plan as RViz markers, in the odometry frame through the ego pose its message carries: never through a newer pose.
+
+A plan that nobody drives by says SHADOW in its text, and its ribbon and line are paler.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
 from alpamayo_ros import msg
-from alpamayo_ros.drawing import CANDIDATE, VEHICLE_CORNERS, VEHICLE_WIDTH_M, Colour, speed_colour
+from alpamayo_ros.drawing import CANDIDATE, VEHICLE_CORNERS, VEHICLE_WIDTH_M, Colour, shown_text, speed_colour
 from alpamayo_ros.geometry import apply
 from alpamayo_ros.nodes.messages import (
     ACTION,
@@ -27,6 +30,7 @@ from alpamayo_ros.nodes.messages import (
     pose_matrix,
 )
 from alpamayo_ros.pipeline.decode import trajectory_values
+from alpamayo_ros.pipeline.findings import findings_of
 from alpamayo_ros.types import F64, Trajectory
 
 HOLD, STOP = msg.UnicycleTrajectory.SOURCE_HOLD, msg.UnicycleTrajectory.SOURCE_STOP
@@ -35,7 +39,10 @@ SOURCE_COLOURS: dict[int, Colour] = {HOLD: (60, 200, 230), STOP: (160, 90, 255)}
 
 EGO_T0_FRAME = "alpamayo_ego_t0"
 VEHICLE_HEIGHT_M = 1.5
-RIBBON_ALPHA = 0.7
+RIBBON_ALPHA, LINE_ALPHA = 0.7, 1.0
+SHADOW_STRENGTH = 0.35
+"""Of a shadow plan's colours, in RViz and in pictures."""
+
 FAINTEST, BOLDEST = 0.15, 0.7  # alpha of the candidate with the lowest and with the highest score
 
 TEXT_HEIGHT_M = 0.6
@@ -53,11 +60,11 @@ def clearing_marker(header: Header) -> Marker:
     return Marker(header=header, action=Marker.DELETEALL)
 
 
-def trajectory_markers(plan: msg.UnicycleTrajectory) -> list[Marker]:
+def trajectory_markers(plan: msg.UnicycleTrajectory, strength: float = 1.0) -> list[Marker]:
     """A ribbon of the vehicle's width and a centre line. Raises InvalidInput for no trajectory.
 
     The ribbon is coloured by speed, or in the one colour of a hold or a stop. It begins at the ego at the plan's stamp, that of
-    a hold at the first point that is still ahead.
+    a hold at the first point that is still ahead. `strength` 0..1 is of the colours.
     """
     trajectory, odom_from_ego = trajectory_values(plan), pose_matrix(plan.odom_from_ego_t0.pose)
     xyz, yaw = np.vstack([np.zeros(3), trajectory.xyz]), np.append(0.0, trajectory.yaw_rad)
@@ -71,10 +78,11 @@ def trajectory_markers(plan: msg.UnicycleTrajectory) -> list[Marker]:
     ribbon = _marker(plan.odom_from_ego_t0.header, "trajectory", 0, Marker.TRIANGLE_LIST)
     ribbon.points = _points(apply(odom_from_ego, corners.reshape(-1, 3)))
     colours = [SOURCE_COLOURS.get(plan.source) or speed_colour(speed) for speed in speeds]
-    ribbon.colors = [shade for colour in colours for shade in [_shade(colour, RIBBON_ALPHA)] * 6]
+    ribbon.colors = [shade for colour in colours for shade in [_shade(colour, strength * RIBBON_ALPHA)] * 6]
     ribbon.scale.x = ribbon.scale.y = ribbon.scale.z = 1.0
     line = _marker(plan.odom_from_ego_t0.header, "trajectory", 1, Marker.LINE_STRIP)
-    line.points, line.color, line.scale.x = _points(apply(odom_from_ego, xyz)), WHITE, 0.1
+    line.points, line.scale.x = _points(apply(odom_from_ego, xyz)), 0.1
+    line.color = _shade((255, 255, 255), strength * LINE_ALPHA)
     return [ribbon, line]
 
 
@@ -132,18 +140,25 @@ def status_text_marker(status: msg.PlanStatus, text: str) -> Marker:
     return _text_marker(status.header, "text", np.array([[0.0, 0.0, TEXT_ABOVE_EGO_M]]), text)
 
 
-def source_lines(plan: msg.UnicycleTrajectory) -> list[str]:
-    """HOLD or STOP, and that a plan is provisional; nothing for a model's final plan."""
+def source_lines(plan: msg.UnicycleTrajectory, is_shadow: bool = False) -> list[str]:
+    """SHADOW where nobody drives by it, HOLD or STOP, and that a plan is provisional; nothing for a model's final plan."""
     names = {number: name.upper() for name, number in SOURCE.items()}
     source = [names[plan.source]] if plan.source in SOURCE_COLOURS else []
-    return [*source, *(["PROVISIONAL"] if plan.provisional else [])]
+    return [*(["SHADOW"] if is_shadow else []), *source, *(["PROVISIONAL"] if plan.provisional else [])]
 
 
 def status_lines(status: msg.PlanStatus) -> list[str]:
-    """State, the bundle's own name, whose weights, and every reason on a line of its own."""
+    """State, the bundle's own name, whose weights, and every reason and every finding on a line of its own."""
     names = {number: name for name, number in STATE.items()}
     state = names.get(status.state, f"state {status.state}").upper()
-    return [f"{state} ({PurePath(status.bundle).name}, weights: {status.weights})", *status.reasons]
+    bundle = f"{state} ({PurePath(status.bundle).name}, weights: {status.weights})"
+    return [bundle, *problem_lines(status)]
+
+
+def problem_lines(status: msg.PlanStatus) -> list[str]:
+    """Reasons, then the findings (check, value, limit) that are not among them; what rejects comes first."""
+    findings = sorted(findings_of(status), key=lambda finding: not finding.rejects)
+    return list(dict.fromkeys(shown_text(text) for text in (*status.reasons, *map(str, findings))))
 
 
 def trace_lines(trace: msg.ReasoningTrace) -> list[str]:
@@ -151,11 +166,11 @@ def trace_lines(trace: msg.ReasoningTrace) -> list[str]:
     names = {number: name for name, number in LONGITUDINAL.items()}, {number: name for name, number in LATERAL.items()}
     side = {number: f" {name}" for name, number in DIRECTION.items()}.get(trace.lateral_direction, "")
     agreement = {number: name for name, number in CONSISTENT.items()}.get(trace.consistent, "unknown")
-    doubt = f": {trace.why_not}" if trace.why_not else ""
+    doubt = f": {shown_text(trace.why_not)}" if trace.why_not else ""
     return [
         f"decision: {names[0].get(trace.longitudinal, '-')} / {names[1].get(trace.lateral, '-')}{side}",
         f"consistent with the trajectory: {agreement.upper() if doubt else agreement}{doubt}",
-        *([trace.text] if trace.text else []),
+        *filter(None, [shown_text(trace.text)]),
     ]
 
 
@@ -184,9 +199,9 @@ def component_lines(trace: msg.ReasoningTrace) -> list[str]:
     names = {number: name.replace("_", " ") for name, number in CATEGORY.items()}
     lines = []
     for component in trace.components:
-        attributes = f" ({', '.join(component.attributes)})" if component.attributes else ""
+        attributes = f" ({', '.join(map(shown_text, component.attributes))})" if component.attributes else ""
         category = names.get(component.category, f"category {component.category}")
-        lines.append(f"{category}: {component.description}{attributes}")
+        lines.append(f"{category}: {shown_text(component.description)}{attributes}")
     return lines
 
 

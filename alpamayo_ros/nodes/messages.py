@@ -7,8 +7,8 @@ meta-actions have no place to say it; their shortest pieces are merged long befo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -21,13 +21,12 @@ from alpamayo_ros import msg, types
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.geometry import apply, odom_from_ego, quaternion_from_rotation, rotation_from_quaternion, transform
 from alpamayo_ros.pipeline.decode import stamp_ns as stamp_ns  # noqa: PLC0414 - the way back of time_message
+from alpamayo_ros.pipeline.shadow import Difference
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.types import F64, EgoPose, InvalidInput, Plan, Trajectory
+from alpamayo_ros.safety.contract import Finding, Level, Mode, Output, Source, State
+from alpamayo_ros.types import F64, Consistency, Decision, EgoPose, InvalidInput, Plan, Trajectory
 
-State = Literal["init", "warmup", "nominal", "degraded", "stopping", "stopped", "silent"]
-Source = Literal["model", "hold", "stop"]
-
-MAX_POINTS, MAX_COMPONENTS, MAX_META_ACTIONS, MAX_ATTRIBUTES, MAX_REASONS = 512, 16, 64, 16, 32
+MAX_POINTS, MAX_COMPONENTS, MAX_META_ACTIONS, MAX_ATTRIBUTES, MAX_REASONS, MAX_FINDINGS = 512, 16, 64, 16, 32, 32
 """Sizes of the bounded sequences in msg/."""
 
 
@@ -36,6 +35,8 @@ def _codes(message: Any, prefix: str, values: Iterable[str]) -> Mapping[str, int
 
 
 STATE = _codes(msg.PlanStatus, "STATE", get_args(State))
+MODE = _codes(msg.PlanStatus, "MODE", get_args(Mode))
+LEVEL = _codes(msg.CheckResult, "LEVEL", get_args(Level))
 SOURCE = _codes(msg.UnicycleTrajectory, "SOURCE", get_args(Source))
 LONGITUDINAL = _codes(msg.ReasoningTrace, "LONGITUDINAL", get_args(types.Longitudinal))
 LATERAL = _codes(msg.ReasoningTrace, "LATERAL", get_args(types.Lateral))
@@ -59,18 +60,21 @@ class CameraStatus(NamedTuple):
 
 @dataclass(frozen=True)
 class CycleStatus:
-    """What one cycle has to say about itself, with a plan or without."""
+    """What one cycle, or a hold or a stop between two cycles, has to say about itself, with a trajectory or without."""
 
-    t0_ns: int
+    stamp_ns: int  # of the trajectory; without one: t0, or ROS time between two cycles
     epoch: int
     state: State
     bundle: str
     weights: Weights
+    mode: Mode = "shadow"
+    engaged: bool = False
     plan_id: int = 0  # 0 when there is no plan
     source: Source | None = None  # None when nothing is published
     valid: bool = False
     reasons: tuple[str, ...] = ()
-    age_ms: float = 0.0  # t0 to this status, ROS clock
+    findings: tuple[Finding, ...] = ()
+    age_ms: float = 0.0  # stamp to this status, ROS clock
     odometry_extrapolated_ms: float = 0.0
     cameras: Mapping[str, CameraStatus] = field(default_factory=dict)  # by role
     stage_ms: Mapping[str, float] = field(default_factory=dict)
@@ -95,6 +99,34 @@ def time_message(stamp_ns: int) -> Time:
     if not 0 <= stamp_ns < 2**31 * 1_000_000_000:
         raise InvalidInput(f"time: want 0 <= ns < 2^31 s, got {stamp_ns} ns")
     return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+
+
+def published_plan(output: Output) -> Plan:
+    """What the supervisor lets be published, as a plan at its own stamp.
+
+    A hold is its plan with the points that are still ahead. A stop has no words and no samples. Raises InvalidInput when
+    the output has no trajectory, or a hold no plan.
+    """
+    trajectory, source = output.trajectory, output.source
+    if trajectory is None or source is None:
+        raise InvalidInput(f"output at {output.stamp_ns}: want a trajectory to publish, got none")
+    if source == "stop":
+        return Plan(
+            t0_ns=output.stamp_ns,
+            epoch=output.epoch,
+            source="stop",
+            provisional=False,
+            trajectory=trajectory,
+            candidates=(trajectory,),
+            chosen=0,
+            scores=(1.0,),
+            reasoning=types.ReasoningTrace("", Decision(), (), 0, complete=True),
+            meta_actions=(),
+            consistent=Consistency(agrees=None),
+        )
+    if output.plan is None:
+        raise InvalidInput(f"{source} at {output.stamp_ns}: want the plan it is of, got none")
+    return replace(output.plan, source=source, trajectory=trajectory)
 
 
 def trajectory_message(plan: Plan, plan_id: int, ego: EgoPose, rig: Rig) -> msg.UnicycleTrajectory:
@@ -141,16 +173,20 @@ def reasoning_message(plan: Plan, plan_id: int, rig: Rig, latency_ms: float) -> 
 
 
 def status_message(status: CycleStatus, rig: Rig) -> msg.PlanStatus:
-    """A cycle's status; its stamp is t0."""
+    """A status; its stamp is that of the trajectory it comes before."""
     cameras = status.cameras.values()
     return msg.PlanStatus(
-        header=_header(status.t0_ns, rig.base_frame),
+        header=_header(status.stamp_ns, rig.base_frame),
         epoch=status.epoch,
         plan_id=status.plan_id,
         state=STATE[status.state],
         source=SOURCE[status.source] if status.source else msg.PlanStatus.SOURCE_NONE,
+        mode=MODE[status.mode],
+        engaged=status.engaged,
         valid=status.valid,
         reasons=_bounded_list(status.reasons, MAX_REASONS, 256),
+        # What decides is told first: a list that is too long loses warnings, not the reason of a rejection.
+        findings=[_check_result(finding) for finding in sorted(status.findings, key=_by_weight)[:MAX_FINDINGS]],
         bundle=bounded(status.bundle, 64),
         weights=status.weights,
         age_ms=float(status.age_ms),
@@ -162,6 +198,20 @@ def status_message(status: CycleStatus, rig: Rig) -> msg.PlanStatus:
         stages=[bounded(stage, 32) for stage in status.stage_ms],
         stage_ms=list(status.stage_ms.values()),
         pixels_crc32=status.pixels_crc32,
+    )
+
+
+def difference_message(difference: Difference, rig: Rig) -> msg.ShadowDifference:
+    """How a plan differed from what was driven; its stamp is t0 of the plan."""
+    return msg.ShadowDifference(
+        header=_header(difference.t0_ns, rig.base_frame),
+        epoch=difference.epoch,
+        plan_id=difference.plan_id,
+        after_s=difference.after_s,
+        along_m=difference.along_m,
+        across_m=difference.across_m,
+        speed_mps=difference.speed_mps,
+        ade_m=difference.ade_m,
     )
 
 
@@ -284,6 +334,24 @@ def _points(trajectory: Trajectory) -> list[msg.TrajectoryPoint]:
         )
         for after, xyz, xyzw, speed, accel, curvature in rows
     ]
+
+
+def _by_weight(finding: Finding) -> bool:
+    return not finding.rejects
+
+
+def _check_result(finding: Finding) -> msg.CheckResult:
+    return msg.CheckResult(
+        check=bounded(finding.check, 8),
+        name=bounded(finding.name, 64),
+        level=LEVEL[finding.level],
+        shadow=finding.shadow,
+        value=float(finding.value),
+        limit=float(finding.limit),
+        unit=bounded(finding.unit, 16),
+        at_s=float("nan") if finding.at_s is None else finding.at_s,
+        source=bounded(finding.source, 128),
+    )
 
 
 def _components(components: Sequence[types.CriticalComponent]) -> list[msg.CriticalComponent]:

@@ -89,9 +89,14 @@ class CameraView:
         self._bytes -= len(dropped.data) if dropped else 0
 
 
-def picture(
-    frame: EncodedFrame, lens: Camera, optical_from_ego: F64, trajectory: Trajectory, width: int, edge: drawing.Colour | None
-) -> U8:
+class Style(NamedTuple):
+    """How a trajectory is drawn into a picture."""
+
+    strength: float = 1.0  # 0..1, of the ribbon's colours
+    edge: drawing.Colour | None = None  # around the picture
+
+
+def picture(frame: EncodedFrame, lens: Camera, optical_from_ego: F64, trajectory: Trajectory, width: int, style: Style) -> U8:
     """A frame, `width` px wide, with the trajectory on the ground, and with an edge in a colour if one is given.
 
     `optical_from_ego` (4, 4) takes the trajectory's frame to the camera's optical frame at the frame's own time. The frame is
@@ -100,8 +105,9 @@ def picture(
     image = pixels_of_width(frame, width)
     height = len(image)
     drawn = drawing.overlay(image, resized(lens, width, height), optical_from_ego, trajectory)
-    if edge is not None:
-        cv2.rectangle(drawn, (0, 0), (width - 1, height - 1), edge, 2 * EDGE_PX - 1)  # half of the line lies outside
+    drawn = np.asarray(cv2.addWeighted(drawn, style.strength, image, 1.0 - style.strength, 0.0), np.uint8)
+    if style.edge is not None:
+        cv2.rectangle(drawn, (0, 0), (width - 1, height - 1), style.edge, 2 * EDGE_PX - 1)  # half of the line lies outside
     return drawn
 
 

@@ -49,8 +49,24 @@ class PlannerParams:
         float,
         About("an engine that takes longer is killed and restarted, ms; 0: 500 built in, 5000 of a bundle", 0, 60_000),
     ] = 0.0
-    max_plan_age_ms: Annotated[float, About("a plan older than this when it is ready is not published, ms", 1, 60_000)] = 1000.0
     decode_threads: Annotated[int, About("threads that decode camera frames", 1, 16)] = 2
+    allow_navigation_text: Annotated[bool, About("take routes in free words on ~/navigation_text, checked")] = False
+
+    mode: Annotated[
+        Literal["shadow", "active"],
+        About("shadow: a human drives, everything goes to ~/shadow/; active: the vehicle may be engaged"),
+    ] = "shadow"
+    stop_after_ms: Annotated[float, About("without an accepted plan for so long, a stop, ms; 0: 5 periods", 0, 60_000)] = 0.0
+    max_plan_age_ms: Annotated[
+        float, About("a plan older than this is neither published nor held, ms; 0: 10 periods", 0, 60_000)
+    ] = 0.0
+    limits: Annotated[str, About("limits of the checks: a .yaml file; empty: as config/safety.yaml")] = ""
+    stop_decel_mps2: Annotated[float, About("deceleration of a stop, m/s^2", 1, 9.8)] = 2.5
+    stop_jerk_mps3: Annotated[float, About("jerk of a stop, m/s^3", 0.5, 20)] = 1.5
+    comfort_stop_decel_mps2: Annotated[float, About("deceleration of a stop from low speed, m/s^2", 0.5, 9.8)] = 1.0
+    comfort_stop_jerk_mps3: Annotated[float, About("jerk of a stop from low speed, m/s^3", 0.1, 20)] = 0.3
+    comfort_stop_below_mps: Annotated[float, About("low speed is below this, m/s; 0: no speed is", 0, 15)] = 4.7
+    stop_cap_mps2: Annotated[float, About("no stop decelerates more than this, m/s^2", 1, 9.8)] = 4.0
 
     probe_timer_ms: Annotated[
         float, About("period of a timer that measures the executor's lateness, ms; 0 is off", 0, 1000)
@@ -60,7 +76,7 @@ class PlannerParams:
         Literal["none", "auto", "required"],
         About("publish Autoware's messages too: never, where they are installed, or refuse"),
     ] = "none"
-    wheelbase_m: Annotated[float, About("between the axles, for Autoware's front wheel angles, m; 0: not given", 0, 20)] = 0.0
+    wheelbase_m: Annotated[float, About("between the axles, of checks and Autoware, m; 0: not given", 0, 20)] = 0.0
 
     samples: Annotated[int, About("trajectories drawn for one observation", 1, 64)] = 1
     reasoning: Annotated[Literal["none", "full"], About("whether the model writes its Chain of Causation first")] = "full"
@@ -85,7 +101,7 @@ class ReplayParams:
     clock_hz: Annotated[float, About("/clock messages per bag second", 1, 1000)] = 100.0
     topics: Annotated[tuple[str, ...], About("topics to play; none named is all")] = ()
     exclude: Annotated[str, About("regular expression of whole topic names not to play; as set, what our nodes publish")] = (
-        r".*/alpamayo_(planner|visualizer)/.*|/diagnostics|/rosout|/parameter_events"
+        r".*/alpamayo_(planner|visualizer|monitor)/.*|/diagnostics|/rosout|/parameter_events"
     )
     wait_for_subscribers_s: Annotated[float, About("wait at most this long for a subscriber on every topic, s", 0, 600)] = 2.0
 

@@ -1,7 +1,7 @@
 """The planner node: seven cameras and odometry in, trajectories and reasoning traces out.
 
-A lifecycle node. configure: read the rig, start the engine's process, make buffers and publishers. activate: listen, plan,
-publish (planning.py). Topics, parameters and diagnostics: docs/nodes.md.
+A lifecycle node. configure: read the rig, start the engine's process, make buffers and publishers. activate: listen, plan
+(planning.py), and publish what the supervisor lets through (supervising.py). Topics, parameters and diagnostics: docs/nodes.md.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from alpamayo_ros.engine.loading import bundle_profile, default_deadline_ms
 from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.nodes.autoware import autoware_outputs
 from alpamayo_ros.nodes.health import Health
+from alpamayo_ros.nodes.outputs import Outputs
 from alpamayo_ros.nodes.params import PlannerParams, declare
-from alpamayo_ros.nodes.planning import Outputs, Planning
+from alpamayo_ros.nodes.planning import Planning, navigation_words
 from alpamayo_ros.nodes.process import run_node
+from alpamayo_ros.nodes.supervising import limits_of, settings_of, timing_of
 from alpamayo_ros.pipeline.buffers import Buffers, check_rates, ring_slots
 from alpamayo_ros.profile import read_rig
+from alpamayo_ros.safety.limits import Limits
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
 
@@ -36,6 +39,7 @@ class Configured(NamedTuple):
     buffers: Buffers
     engine: EngineClient
     outputs: Outputs
+    limits: Limits
     health: Health
     made: ExitStack  # closes all of it, and the frame ring, in the right order
 
@@ -48,7 +52,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         self._configured: Configured | None = None
         self._planning: Planning | None = None
         self._plan_id = 0  # counts over all activations
-        self.refusal = ""  # why the last configure failed
+        self.refusal = ""  # why the last configure or activate failed
         super().__init__("alpamayo_planner")
         self.params = declare(self, PlannerParams)
 
@@ -58,19 +62,18 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             try:
                 self._configured = self._configure(made)
             except (InvalidInput, EngineFailure, OSError) as error:
-                self.refusal = str(error)
-                if self.context.ok():
-                    self.get_logger().error(f"not configured: {self.refusal}")
-                return TransitionCallbackReturn.FAILURE
+                return self._refuse(f"not configured: {error}")
             return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen and plan."""
+        """Listen and plan; refused while somebody else publishes where one would drive by us."""
         assert self._configured is not None
         with self._bugs_logged():
+            buffers, engine, outputs, limits, health, _ = self._configured
+            if rivals := "; ".join(outputs.rivals()):
+                return self._refuse(f"not activated: {rivals}")
             result = super().on_activate(state)
-            buffers, engine, outputs, health, _ = self._configured
-            self._planning = Planning(self, self.params, buffers, engine, outputs, self._plan_id)
+            self._planning = Planning(self, self.params, limits, buffers, engine, outputs, self._plan_id)
             health.planning = self._planning
             return result
 
@@ -103,7 +106,10 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         rig, profile = read_rig(params.rig), bundle_profile(params.bundle, params.profile)
         rig.check_covers(profile)
         check_rates(profile, rig)
+        navigation_words(params, profile)  # refuses what cannot be, before an engine starts
         autoware = autoware_outputs(self, params, rig)
+        limits = limits_of(params)
+        settings_of(params)  # refused now, not when the node is activated
         ring = FrameRing(profile.image_shape, ring_slots(profile, rig, params.decode_threads))
         made.callback(ring.close)
         deadline_ms = params.deadline_ms or default_deadline_ms(params.bundle)
@@ -111,11 +117,17 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         made.callback(engine.close)
         buffers = Buffers(profile, rig, ring, params.decode_threads, on_frame=engine.add_frame)
         made.callback(buffers.close)
-        outputs = Outputs(self, autoware)
+        outputs = Outputs(self, autoware, params.mode)
         made.callback(outputs.close)
-        health = Health(self, buffers, engine, params.probe_timer_ms)
+        health = Health(self, buffers, engine, timing_of(params, rig).stop_after_ns / 1e6, params.probe_timer_ms)
         made.callback(health.close)
-        return Configured(buffers, engine, outputs, health, made.pop_all())
+        return Configured(buffers, engine, outputs, limits, health, made.pop_all())
+
+    def _refuse(self, why: str) -> TransitionCallbackReturn:
+        self.refusal = why
+        if self.context.ok():
+            self.get_logger().error(why)
+        return TransitionCallbackReturn.FAILURE
 
     def _while_running(self, make: Callable[[], EngineClient]) -> EngineClient:
         """What `make` returns; given up when the node is asked to stop, for a large model takes minutes to load."""
@@ -188,13 +200,13 @@ class _EngineStart(threading.Thread):
 
 
 def start() -> PlannerNode:
-    """The node, active already where `autostart` says so. Raises InvalidInput when it cannot be configured."""
+    """The node, active already where `autostart` says so. Raises InvalidInput when it refuses."""
     node = PlannerNode()
     for transition in (node.trigger_configure, node.trigger_activate) if node.params.autostart else ():
         if transition() != TransitionCallbackReturn.SUCCESS:
             if not node.context.ok():
                 raise ExternalShutdownException
-            raise InvalidInput(f"not configured: {node.refusal}") if node.refusal else RuntimeError("a bug: see the log above")
+            raise InvalidInput(node.refusal) if node.refusal else RuntimeError("a bug: see the log above")
     return node
 
 

@@ -1,10 +1,15 @@
-"""Shows a planner: trajectory, candidates and trace as markers, and the trajectory in the pictures it was planned from."""
+"""Shows a planner: trajectory, candidates and trace as markers, and the trajectory in the pictures it was planned from.
+
+Both sets of the planner's topics are listened to: `~/trajectory` and so on, and `~/shadow/trajectory` and so on, which nobody
+drives by. A planner publishes one of them at a time.
+"""
 
 from __future__ import annotations
 
 import array
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -43,6 +48,9 @@ SETTLE_S = 0.1
 TICK_S = 0.05
 LOOK_S = 0.5  # how often it is seen who subscribes to the overlays, and whether the planner has fallen silent
 
+STILL_DRIVING = {msg.PlanStatus.STATE_NOMINAL, msg.PlanStatus.STATE_DEGRADED, msg.PlanStatus.STATE_STOPPING}
+"""What a cycle without a plan leaves of the trajectory before it: that counts on, and a hold or a stop follows it."""
+
 STRIP = "strip"
 ODOMETRY_SOURCE = "odometry"
 
@@ -64,6 +72,7 @@ class Shown(NamedTuple):
     t0_ns: int
     since_s: float  # steady clock
     undrawn: set[str]  # what somebody looked at then: roles, and "strip"
+    is_shadow: bool = False
 
 
 class VisualizerNode(Node):  # type: ignore[misc]
@@ -81,6 +90,8 @@ class VisualizerNode(Node):  # type: ignore[misc]
         self._poses = PoseBuffer(history_steps=2)
         self._status: msg.PlanStatus | None = None
         self._plan: msg.UnicycleTrajectory | None = None
+        self._is_shadow = False  # that plan
+        self._refusal: msg.PlanStatus | None = None  # since the last plan of the model
         self._trace: msg.ReasoningTrace | None = None
         self._candidates: msg.TrajectoryCandidates | None = None
         self._shown: Shown | None = None
@@ -99,9 +110,11 @@ class VisualizerNode(Node):  # type: ignore[misc]
             role: self.create_publisher(CompressedImage, f"~/overlay/{role}/compressed", PLANS) for role in self._views
         }
         self._listen(Source(msg.PlanStatus, f"{planner}/status", self._take_status, PLANS))
-        self._listen(Source(msg.UnicycleTrajectory, f"{planner}/trajectory", self._take_plan, PLANS))
-        self._listen(Source(msg.ReasoningTrace, f"{planner}/reasoning", self._take_trace, PLANS))
-        self._listen(Source(msg.TrajectoryCandidates, f"{planner}/candidates", self._take_candidates, PLANS))
+        for name, is_shadow in ((planner, False), (f"{planner}/shadow", True)):
+            take_plan = partial(self._take_plan, is_shadow=is_shadow)
+            self._listen(Source(msg.UnicycleTrajectory, f"{name}/trajectory", take_plan, PLANS))
+            self._listen(Source(msg.ReasoningTrace, f"{name}/reasoning", self._take_trace, PLANS))
+            self._listen(Source(msg.TrajectoryCandidates, f"{name}/candidates", self._take_candidates, PLANS))
         self._listen(Source(TFMessage, "/tf_static", self._take_transforms, LATCHED))
         for view in self._views.values():
             self._listen(Source(CameraInfo, view.camera.info_topic, view.take_info, SENSOR_DATA))
@@ -148,15 +161,20 @@ class VisualizerNode(Node):  # type: ignore[misc]
         self._last_word_s = time.monotonic()
         if status.valid:
             return
+        self._refusal = status
+        if self._plan is not None and status.state in STILL_DRIVING:
+            self._show(self._texts(self._plan))
+            return
         self._plan = None
         state, *reasons = markers.status_lines(status)
         text = "\n".join(markers.wrapped([state, *reasons]))
         self._show([markers.clearing_marker(status.header), markers.status_text_marker(status, text)])
         self._show_pictures(None, decode.stamp_ns(status.header.stamp), (f"NO PLAN | {state}", *reasons))
 
-    def _take_plan(self, plan: msg.UnicycleTrajectory) -> None:
-        path = markers.trajectory_markers(plan)  # raises where there is nothing to show
-        self._plan = plan
+    def _take_plan(self, plan: msg.UnicycleTrajectory, is_shadow: bool) -> None:
+        path = markers.trajectory_markers(plan, _strength(is_shadow))  # raises where there is nothing to show
+        self._plan, self._is_shadow = plan, is_shadow
+        self._refusal = None if plan.source == msg.UnicycleTrajectory.SOURCE_MODEL else self._refusal
         self._last_word_s = time.monotonic()
         self._tf.publish(TFMessage(transforms=[markers.ego_t0_transform(plan)]))
         candidates = self._candidates
@@ -178,7 +196,7 @@ class VisualizerNode(Node):  # type: ignore[misc]
         if now_s >= self._next_shown_s:
             self._next_shown_s = max(self._next_shown_s + 1.0 / self._params.overlay_hz, now_s)
             looked_at = {name for name in (*self._views, STRIP) if self._looked_at(name)}
-            self._shown = Shown(plan, why_not, t0_ns, now_s, looked_at)
+            self._shown = Shown(plan, why_not, t0_ns, now_s, looked_at, self._is_shadow)
             self._draw_due()
 
     def _take_trace(self, trace: msg.ReasoningTrace) -> None:
@@ -220,7 +238,8 @@ class VisualizerNode(Node):  # type: ignore[misc]
     def _headline(self, plan: msg.UnicycleTrajectory) -> list[str]:
         status = self._status
         lines = markers.status_lines(status) if status is not None and _same_plan(plan, status) else []
-        return [*markers.source_lines(plan), *lines]
+        refused = [line for line in markers.problem_lines(self._refusal) if line not in lines] if self._refusal else []
+        return [*markers.source_lines(plan, self._is_shadow), *lines, *(f"refused: {line}" for line in refused)]
 
     def _show(self, shown: list[Marker]) -> None:
         """Publish markers, if there are any; they fade when their planner dies."""
@@ -292,8 +311,8 @@ class VisualizerNode(Node):  # type: ignore[misc]
             if view.lens is None or base_from_optical is None:
                 return overlays.Picture(pixels_of_width(frame, width), frame, f"{label}: {missing}")
             optical_from_ego_t0 = inverse(base_from_optical) @ seen.ego_from_ego_t0
-            edge = markers.SOURCE_COLOURS.get(plan.source)
-            image = overlays.picture(frame, view.lens, optical_from_ego_t0, decode.trajectory_values(plan), width, edge)
+            style = overlays.Style(_strength(shown.is_shadow), markers.SOURCE_COLOURS.get(plan.source))
+            image = overlays.picture(frame, view.lens, optical_from_ego_t0, decode.trajectory_values(plan), width, style)
         except InvalidInput as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return None
@@ -312,6 +331,10 @@ class VisualizerNode(Node):  # type: ignore[misc]
         message.header.stamp, message.header.frame_id = time_message(stamp_ns), frame_id
         message.data = array.array("B", simplejpeg.encode_jpeg(image, self._params.overlay_quality))
         return message
+
+
+def _strength(is_shadow: bool) -> float:
+    return markers.SHADOW_STRENGTH if is_shadow else 1.0
 
 
 def _same_plan(plan: msg.UnicycleTrajectory, other: Any) -> bool:

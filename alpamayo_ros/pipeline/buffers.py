@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -17,12 +17,16 @@ from alpamayo_ros.pipeline.frames import FrameBuffer, Ring, check_future
 from alpamayo_ros.pipeline.poses import MAX_GAP_NS, Offered, PoseBuffer, SignalBuffer, Transforms
 from alpamayo_ros.pipeline.window import Counts, ring_slots
 from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.safety.contract import EpochCause
 from alpamayo_ros.types import CameraFrame, EgoPose, InvalidInput, Navigation, SignalSample
 
 __all__ = ["Buffers", "Counts", "FrameBuffer", "PoseBuffer", "SignalBuffer", "Snapshot", "Transforms", "ring_slots"]
 
 JUMPS_WITHIN_NS = 10_000_000_000
 """How long a jump of odometry is told as a reason."""
+
+NAVIGATION_TEXT_NS = 60_000_000_000
+"""Free words say no place and no time at which they are done: they are forgotten after a minute."""
 
 _RATE_SLACK = 1.05  # a period may be this much longer than the profile's frame spacing
 
@@ -32,6 +36,16 @@ class Jump(NamedTuple):
 
     at_ns: int  # on the buffers' clock
     text: str
+
+
+class Newest(NamedTuple):
+    """The newest pose, and what epoch it is of."""
+
+    epoch: int
+    cause: EpochCause
+    pose: EgoPose | None  # None: none of this epoch yet
+    ros_ns: int  # when it came, on the clock of the stamps
+    steady_ns: int  # when it came, on the buffers' clock
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,11 @@ class Buffers:
         self.transforms = Transforms()
         self.navigation: Navigation | None = None  # latched until it expires
         self.epoch_reason = ""  # why the current epoch began
+        self.epoch_cause: EpochCause = "start"
         self._epoch_lock = threading.Lock()
         self._clock_ns = clock_ns
         self._jumps: deque[Jump] = deque(maxlen=10_000)  # 10 s at the highest rate a rig can declare
+        self._pose_came_ns = (0, 0)  # ROS time and own clock, of the newest pose
 
     @property
     def epoch(self) -> int:
@@ -112,8 +128,11 @@ class Buffers:
             with self._epoch_lock:
                 self._jumps.append(Jump(self._clock_ns(), _jump_text(newest, pose)))
             ahead_s = (pose.stamp_ns - newest.stamp_ns) / 1e9
-            self.new_epoch(f"odometry jumped by {ahead_s:.3f} s from {newest.position.round(2)} to {pose.position.round(2)} m")
+            moved = f"from {newest.position.round(2)} to {pose.position.round(2)} m"
+            self.new_epoch(f"odometry jumped by {ahead_s:.3f} s {moved}", "odometry")
             self.poses.offer(pose)
+        if outcome in ("kept", "jump"):
+            self._pose_came_ns = now_ns, self._clock_ns()
         return outcome
 
     def take_transforms(self, msg: Any) -> None:
@@ -127,21 +146,31 @@ class Buffers:
             raise InvalidInput(f"profile {self.profile.name} takes no navigation: the command was dropped")
         self.navigation = decode.navigation(msg)
 
+    def take_navigation_text(self, msg: Any, special_tokens: Collection[str], now_ns: int) -> None:
+        """A route in free words, kept as a command that expires after NAVIGATION_TEXT_NS. Raises InvalidInput."""
+        words = decode.navigation_text(msg.data, special_tokens)
+        self.navigation = Navigation("continue", 0.0, "", now_ns + NAVIGATION_TEXT_NS, words)
+
     def take_signals(self, msg: Any, now_ns: int) -> None:
         """Ego signals. Raises InvalidInput."""
         sample = decode.ego_signals(msg)
         check_future("ego signals", sample.stamp_ns, now_ns)
         self.signals.offer(sample)
 
-    def new_epoch(self, reason: str = "") -> int:
+    def new_epoch(self, reason: str = "", cause: EpochCause = "clock") -> int:
         """Time or place jumped: forget everything but /tf_static, which holds at all times. Returns the new epoch."""
         with self._epoch_lock:
-            self.epoch_reason = reason
+            self.epoch_reason, self.epoch_cause = reason, cause
             self.navigation = None
             self.poses.clear()
             self.signals.clear()
             self.frames.clear(self.epoch + 1)
             return self.epoch
+
+    def newest(self) -> Newest:
+        """The newest pose with its epoch, all of one moment."""
+        with self._epoch_lock:
+            return Newest(self.epoch, self.epoch_cause, self.poses.newest(), *self._pose_came_ns)
 
     def jumped(self) -> str:
         """How often odometry jumped in the last 10 s, and by how much the last time; empty when it did not.

@@ -11,36 +11,52 @@ from alpamayo_ros.engine.contract import Engine
 from alpamayo_ros.pipeline.buffers import Buffers
 from alpamayo_ros.pipeline.observe import observe
 from alpamayo_ros.pipeline.planner import plan
+from alpamayo_ros.safety.checks import findings
+from alpamayo_ros.safety.contract import Finding
+from alpamayo_ros.safety.limits import LIMITS, Limits
 from alpamayo_ros.types import EngineFailure, InvalidInput, Observation, Plan, Request, StaleInput
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """What became of one t0: a plan, or the reason why there is none."""
+    """What became of one t0: a plan and what is wrong with it, or the reason why there is none.
+
+    A rejected plan stays here for whoever scores or shows it; whether it is published is the supervisor's business.
+    """
 
     t0_ns: int
     epoch: int
     observation: Observation | None
     plan: Plan | None
     refused: str = ""  # empty exactly when there is a plan
+    findings: tuple[Finding, ...] = ()  # of the plan: every check that needs no other plan and no clock
     stage_ms: Mapping[str, float] = field(default_factory=dict, compare=False)  # steady clock
 
+    @property
+    def rejected(self) -> str:
+        """Why the plan must not be published, "" when nothing forbids it."""
+        return "; ".join(str(finding) for finding in self.findings if finding.rejects)
 
-def run_cycle(buffers: Buffers, t0_ns: int, engine: Engine, request: Request, space: ActionSpace) -> Cycle:
-    """Observe at t0 and plan. What the inputs or the engine refuse ends the cycle with the reason, never with an old plan."""
+
+def run_cycle(
+    buffers: Buffers, t0_ns: int, engine: Engine, request: Request, space: ActionSpace, limits: Limits = LIMITS
+) -> Cycle:
+    """Observe at t0, plan and check. What inputs or engine refuse ends the cycle with the reason, never with an old plan."""
     epoch = buffers.epoch
     started = time.perf_counter()
     try:
         observation = observe(buffers, t0_ns)
     except (StaleInput, InvalidInput) as error:  # InvalidInput: no observation can hold it, such as poses that overflow
-        return Cycle(t0_ns, epoch, None, None, str(error), {"observe": _ms_since(started)})
+        return Cycle(t0_ns, epoch, None, None, str(error), stage_ms={"observe": _ms_since(started)})
     observed = {"observe": _ms_since(started)}
     try:
         planned = plan(observation, engine, request, space)
     except (EngineFailure, InvalidInput) as error:
-        return Cycle(t0_ns, epoch, observation, None, str(error), observed | {"total": _ms_since(started)})
-    stages = observed | dict(planned.stage_ms) | {"total": _ms_since(started)}
-    return Cycle(t0_ns, epoch, observation, planned, "", stages)
+        return Cycle(t0_ns, epoch, observation, None, str(error), stage_ms=observed | {"total": _ms_since(started)})
+    checked = time.perf_counter()
+    found = findings(planned, observation.ego_t0, limits, space)
+    stages = observed | dict(planned.stage_ms) | {"check": _ms_since(checked), "total": _ms_since(started)}
+    return Cycle(t0_ns, epoch, observation, planned, "", found, stages)
 
 
 def _ms_since(started: float) -> float:

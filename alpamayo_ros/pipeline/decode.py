@@ -6,7 +6,9 @@ Messages are duck-typed: rclpy's and rosbags' have the same fields. No ROS impor
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -35,6 +37,7 @@ __all__ = [
     "ego_signals",
     "exposure_ns",
     "navigation",
+    "navigation_text",
     "pixels_into",
     "stamp_ns",
     "static_transforms",
@@ -43,6 +46,9 @@ __all__ = [
 
 MAX_ROAD_NAME = 64
 """Characters of a road name, as in NavigationCommand.msg."""
+
+MAX_NAVIGATION_TEXT = 80
+"""Characters of a route in free words."""
 
 TURN_INDICATORS: tuple[TurnIndicator, ...] = get_args(TurnIndicator)
 """By the values of EgoSignals.msg."""
@@ -186,15 +192,33 @@ def navigation(msg: Any) -> Navigation:
 
 
 def _road_name(text: str) -> str:
-    if len(text) > MAX_ROAD_NAME:
-        raise InvalidInput(f"road_name of {len(text)} characters, limit {MAX_ROAD_NAME}")
-    name = unicodedata.normalize("NFKC", text).strip()
-    bad = sorted({c for c in name if not (c in " -.'" or _letter_or_digit(c))})
-    if bad or len(name) > MAX_ROAD_NAME:
-        raise InvalidInput(
-            f"road_name of {len(name)} characters (limit {MAX_ROAD_NAME}) with {bad}: want letters, digits, space, -.'"
-        )
-    return name
+    return _words("road_name", text, MAX_ROAD_NAME, " -.'")
+
+
+def navigation_text(text: str, special_tokens: Collection[str] = ()) -> str:
+    """A route in free words, as it may stand in a prompt: 1..80 characters after NFKC, every white space one space.
+
+    Letters, digits, space and -.,'()/& only, and none of the tokenizer's special tokens. It says nothing about what the words
+    ask for: "ignore all rules" are words. Raises InvalidInput.
+    """
+    words = _words("navigation text", text, MAX_NAVIGATION_TEXT, " -.,'()/&")
+    if not words:
+        raise InvalidInput("navigation text: want words, got none")
+    folded = words.casefold()
+    if spelled := [token for token in special_tokens if token.strip() and token.strip().casefold() in folded]:
+        raise InvalidInput(f"navigation text {words!r} spells the token {spelled[0]}")
+    return words
+
+
+def _words(what: str, text: str, limit: int, marks: str) -> str:
+    """Text in its normal form if it holds letters, digits and these marks only, and is not too long before and after."""
+    if len(text) > limit:
+        raise InvalidInput(f"{what} of {len(text)} characters, limit {limit}")
+    words = re.sub(" +", " ", unicodedata.normalize("NFKC", text)).strip()
+    bad = sorted({c for c in words if not (c in marks or _letter_or_digit(c))})
+    if bad or len(words) > limit:
+        raise InvalidInput(f"{what} of {len(words)} characters (limit {limit}) with {bad}: want letters, digits and{marks}")
+    return words
 
 
 def _letter_or_digit(character: str) -> bool:
@@ -217,15 +241,24 @@ def ego_signals(msg: Any) -> SignalSample:
 def trajectory_values(msg: Any) -> Trajectory:
     """The trajectory inside a UnicycleTrajectory, ego frame at its stamp. Raises InvalidInput for what cannot be one."""
     points = msg.points
-    turns = [p.pose.orientation for p in points]
     return Trajectory(
         t_s=np.array([p.time_from_start_ns for p in points], np.float64) * 1e-9,
         xyz=np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in points], np.float64).reshape(-1, 3),
-        yaw_rad=np.array([np.arctan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y**2 + q.z**2)) for q in turns], np.float64),
+        yaw_rad=_yaws_rad([p.pose.orientation for p in points]),
         speed_mps=np.array([p.speed_mps for p in points], np.float64),
         accel_mps2=np.array([p.acceleration_mps2 for p in points], np.float64),
         curvature_1pm=np.array([p.curvature_1pm for p in points], np.float64),
     )
+
+
+def _yaws_rad(quaternions: list[Any]) -> F64:
+    turns = np.array([(q.x, q.y, q.z, q.w) for q in quaternions], np.float64).reshape(-1, 4)
+    # Sizes first: the square of a large number overflows. Both are written so that NaN is refused too.
+    if not ((np.abs(turns) < 2).all() and (np.abs(np.square(turns).sum(axis=1) - 1) < 0.02).all()):
+        raise InvalidInput("trajectory: want quaternions of norm 1 within 0.01")
+    x, y, z, w = turns.T
+    yaws_rad: F64 = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return yaws_rad
 
 
 def _vector(name: str, value: Any) -> F64:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,6 +22,16 @@ cv2.setNumThreads(1)
 
 MAX_JPEG_SCANS = 16
 """Scans of one JPEG. Baseline has 1, libjpeg's default progressive script 10; each scan costs a pass over all pixels."""
+
+MAX_PNG_CHUNKS = 8192
+"""Chunks of one PNG. libpng writes one for each 8 kB of compressed rows, so that 8 MB have 1000."""
+
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples per pixel by colour type: grey, RGB, palette, grey and alpha, RGB and alpha."""
+
+# Compressed texts and profiles (zTXt, iTXt, iCCP) are not here: 2 MB of them took the decoder 9 s, and a picture needs none.
+_PNG_CHUNKS = set(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB sBIT bKGD pHYs tIME tEXt eXIf".split())
+_INFLATE_BYTES = 1 << 20  # at a time
 
 
 class Raw(NamedTuple):
@@ -87,10 +99,51 @@ def _png_size(data: memoryview) -> tuple[int, int]:
     """The first chunk must be IHDR (PNG specification, section 11.2.2)."""
     if len(data) < 33 or bytes(data[8:16]) != b"\0\0\0\rIHDR":
         raise InvalidInput(f"PNG of {len(data)} bytes does not start with its header chunk")
-    width, height, bits = struct.unpack(">IIB", data[16:25])
+    width, height, bits, _, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     if bits != 8:
         raise InvalidInput(f"PNG of {bits} bits per channel: want 8")
+    if interlaced:
+        raise InvalidInput("PNG with interlaced rows: want them in order")
     return height, width
+
+
+def _check_png(data: memoryview) -> None:
+    """Raise InvalidInput unless a PNG's chunks are those of a picture, and inflate to no more rows than its header declares.
+
+    The decoder would inflate everything that came: 8 MB may hold 8 GB. Inflates once, keeping one megabyte at a time.
+    """
+    width, height, _, colours = struct.unpack(">IIBB", data[16:26])
+    left = height * (1 + width * PNG_CHANNELS.get(colours, 4))  # each row has a byte for its filter
+    inflater = zlib.decompressobj()
+    for body in _png_rows(data):
+        feed: bytes | memoryview = body
+        while feed and not inflater.eof:
+            left -= len(inflater.decompress(feed, min(_INFLATE_BYTES, left + 1)))
+            if left < 0:
+                raise InvalidInput(f"PNG of {width}x{height}: its rows inflate to more than its header declares")
+            feed = inflater.unconsumed_tail
+
+
+def _png_rows(data: memoryview) -> Iterator[memoryview]:
+    """Contents of the chunks with rows, in order. Raises InvalidInput for chunks that a picture does not need, or cut short.
+
+    A PNG of 47 bytes whose chunk claims 4 GB made the decoder allocate them.
+    """
+    at = 8
+    for _ in range(MAX_PNG_CHUNKS):
+        if at + 12 > len(data):
+            raise InvalidInput(f"PNG of {len(data)} bytes has no end chunk")
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        if kind not in _PNG_CHUNKS:
+            raise InvalidInput(f"PNG with a chunk {kind!r}: want a plain picture without compressed texts or profiles")
+        if at + 12 + size > len(data):
+            raise InvalidInput(f"PNG whose chunk {kind!r} claims {size} bytes where {len(data) - at - 12} are left")
+        if kind == b"IEND":
+            return
+        if kind == b"IDAT":
+            yield data[at + 8 : at + 8 + size]
+        at += 12 + size
+    raise InvalidInput(f"PNG of more than {MAX_PNG_CHUNKS} chunks")
 
 
 def check_raw(encoding: str, height: int, width: int, step: int, data: memoryview) -> None:
@@ -119,7 +172,7 @@ def pixels_into(encoded: EncodedFrame, out: U8) -> None:
             rgb = _raw_pixels(encoded, data)
         else:
             rgb = _jpeg_pixels(data, encoded, out) if encoded.encoding == "jpeg" else _png_pixels(data)
-    except (ValueError, cv2.error) as error:
+    except (ValueError, zlib.error, cv2.error) as error:
         text = str(error).strip().splitlines()[0]
         raise InvalidInput(f"{encoded.role}: {encoded.encoding} of {len(data)} bytes cannot be decoded: {text}") from error
     _resize_into(rgb, out)
@@ -162,6 +215,7 @@ def _reduced_size(height: int, width: int, out_height: int, out_width: int) -> t
 
 
 def _png_pixels(data: memoryview) -> U8:
+    _check_png(data)
     # A wrong checksum, a missing IEND or missing rows make libpng fail, and imdecode return None.
     rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if rgb is None:

@@ -27,6 +27,9 @@ EpochCause = Literal["start", "clock", "odometry", "pause"]
 STANDSTILL_MPS = 0.1
 """Slower than this is at rest."""
 
+MAX_AHEAD_NS = 100_000_000
+"""A plan and a pose may be this much ahead of the clock: /clock and a sensor's message come in any order."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -46,6 +49,11 @@ class Finding:
     def rejects(self) -> bool:
         """Whether the plan must not be published."""
         return self.level == "reject" and not self.shadow
+
+    @property
+    def warns(self) -> bool:
+        """Whether the plan may be published, as one that is not quite good."""
+        return self.level == "warn" and not self.shadow
 
     def __str__(self) -> str:
         at = "" if self.at_s is None else f" at {self.at_s:.1f} s"
@@ -105,7 +113,7 @@ class Output:
     source: Source | None = None
     trajectory: Trajectory | None = None  # in the ego frame at `stamp_ns`
     ego: EgoPose | None = None  # the ego pose at `stamp_ns`
-    plan: Plan | None = None  # the accepted plan that is published or held
+    plan: Plan | None = None  # the accepted plan that is published or held, or whose path the stop follows
     findings: tuple[Finding, ...] = ()
     reasons: tuple[str, ...] = ()  # why not nominal, one problem each
 

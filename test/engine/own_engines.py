@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -116,6 +117,9 @@ class Puppet(FeatureCache):
     def refuse(self, request: Request) -> str:
         raise EngineFailure("out of luck")
 
+    def out_of_memory(self, request: Request) -> str:
+        raise EngineFailure(f"out of memory for {request.samples} samples: tried to allocate 2 GiB")
+
     def memory(self, request: Request) -> str:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, resource.RLIM_INFINITY))
         return str(len(bytearray(1 << 31)))
@@ -124,6 +128,10 @@ class Puppet(FeatureCache):
         for _ in range(20):
             print("x" * 100_000, flush=True)
         return "done"
+
+    def paint(self, request: Request) -> str:
+        print("\x1b]0;owned\x07\x1b[31mred\u202e\rgone", flush=True)
+        os._exit(3)
 
     def modules(self, request: Request) -> str:
         return " ".join(sorted({name.split(".")[0] for name in sys.modules}))
@@ -161,3 +169,19 @@ class Puppet(FeatureCache):
             parent.send(packet)
         time.sleep(60)
         return "too late"
+
+
+class Driver(Puppet):
+    """A puppet that keeps its speed and goes straight on, where it is not told to do anything wrong."""
+
+    def infer(self, observation: Observation, request: Request) -> ModelOutput:
+        output = super().infer(observation, request)
+        if (observation.navigation and observation.navigation.road_name) or not isinstance(output, ModelOutput):
+            return output
+        return replace(output, actions=np.full_like(output.actions, 0.01))  # all zero is how a dead network looks
+
+    def nonsense(self, request: Request) -> object:
+        """Finite, and impossible: 30 standard deviations of acceleration, to and fro."""
+        to_and_fro = np.where(np.arange(HORIZON) % 2, 30.0, -30.0)[None, :, None]
+        actions = np.broadcast_to(to_and_fro, (request.samples, HORIZON, 2)).astype(np.float32)
+        return ModelOutput(actions, ("full speed ahead",), (3,), (True,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -70,6 +71,61 @@ def test_an_engine_that_keeps_dying_is_given_up_and_requests_fail_at_once(small_
             told(client)
         client.add_frame(frame("front_wide", 1, 0, small_ring))
         client.reset(1)
+
+
+@pytest.mark.parametrize(
+    ("say", "words"),
+    [("refuse", "out of luck"), ("out_of_memory", "out of memory for 1 samples"), ("not_finite", "not finite")],
+)
+def test_an_engine_that_fails_three_times_in_ten_seconds_is_started_again(puppet: EngineClient, say: str, words: str) -> None:
+    first = pid_of(puppet)
+    for _ in range(3):
+        with pytest.raises(EngineFailure, match=words):
+            told(puppet, say)
+    assert (puppet.bad_answers, puppet.pid == first) == (3, False)
+    assert re.match(
+        rf"3 bad answers within 10 s, the engine's process was killed; the last one: .*{words}", puppet.last_failure
+    )
+    with pytest.raises(EngineFailure, match="engine restarting: 3 bad answers"):
+        told(puppet)
+    puppet.wait_ready(10.0)
+    assert told(puppet) == usual(observation())
+    assert puppet.restarts == 1
+    assert gone(first)
+    for _ in range(2):  # counted anew
+        with pytest.raises(EngineFailure, match=words):
+            told(puppet, say)
+    assert told(puppet) == usual(observation())
+    assert (puppet.restarts, puppet.bad_answers) == (1, 5)
+
+
+def test_bad_answers_that_are_far_apart_restart_nothing(small_ring: FrameRing) -> None:
+    with EngineClient(PUPPET, PROFILE, small_ring, PATIENT_MS, limits=Limits(bad_answers_s=0.0)) as client:
+        for _ in range(5):
+            with pytest.raises(EngineFailure, match="out of luck"):
+                told(client, "refuse")
+        assert told(client) == usual(observation())
+        assert (client.restarts, client.bad_answers) == (0, 5)
+
+
+def test_an_engine_that_fails_after_every_start_is_given_up(small_ring: FrameRing) -> None:
+    with EngineClient(PUPPET, PROFILE, small_ring, PATIENT_MS, limits=Limits(quick_failures=2, settled_s=600.0)) as client:
+        for _ in range(2):
+            client.wait_ready(10.0)
+            for _ in range(3):
+                with pytest.raises(EngineFailure, match="out of luck"):
+                    told(client, "refuse")
+        assert soon(lambda: client.state == "failed")
+        with pytest.raises(EngineFailure, match=r"engine failed: 3 bad answers .*out of luck"):
+            told(client)
+
+
+def test_what_an_engine_writes_cannot_steer_a_terminal(puppet: EngineClient, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(EngineFailure, match=r"status 3: .*owned .*red .*gone") as failure:
+        told(puppet, "paint")
+    for text in (str(failure.value), caplog.text):
+        assert "red" in text
+        assert all(c.isprintable() or c == "\n" for c in text)
 
 
 def test_a_ring_that_was_closed_too_early_is_named(puppet: EngineClient, small_ring: FrameRing) -> None:

@@ -49,11 +49,21 @@ def replayed(bag: Path, rig: Rig, profile: Path) -> ReplayResult:
 
 def test_every_anchor_frame_is_planned_for_once_the_window_is_full(replayed: ReplayResult) -> None:
     frames = round(SECONDS * 10)
-    assert len(replayed.plans) + replayed.rejected == frames
+    assert len(replayed.plans) + replayed.without_plan == frames
     filling = 3  # the history of 4 poses and the window of 3 frames need the first 0.3 s
     assert len(replayed.plans) == frames - filling
     steps = np.diff([plan.t0_ns for plan in replayed.plans])
     assert set(steps.tolist()) == {100_000_000}
+
+
+def test_plans_that_the_checks_reject_are_kept_and_told_apart_from_cycles_without_one(
+    replayed: ReplayResult, bag: Path, rig: Rig, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    wild = replay_bag(bag, rig, "evaluation.openloop.contenders:Wild", str(profile))
+    assert (len(wild.plans), wild.without_plan) == (len(replayed.plans), replayed.without_plan)
+    assert wild.rejected_plans == len(wild.plans) == wild.rejected_by["V6 acceleration"]
+    assert wild.rejected == wild.without_plan + len(wild.plans) == round(SECONDS * 10)
 
 
 def test_the_same_bag_gives_the_same_hash(replayed: ReplayResult, bag: Path, rig: Rig, profile: Path) -> None:
@@ -191,7 +201,7 @@ def test_refused_messages_are_counted_and_harm_nothing(bag: Path, rig: Rig, prof
             writer.write(record.topic, record.type_name, record.log_ns, message)
     result = replay_bag(tmp_path / "bag", rig, "kinematic", str(profile))
     assert any("front_wide" in reason for reason in result.reasons)
-    assert len(result.plans) + result.rejected <= round(SECONDS * 10)
+    assert len(result.plans) + result.without_plan <= round(SECONDS * 10)
 
 
 def test_the_public_nodes_way_sees_nearly_the_same_picture(bag: Path, rig: Rig, profile: Path) -> None:

@@ -177,6 +177,11 @@ class TestNavigation:
         assert without_route(led, tokenizer).token_ids.equal(free.token_ids)
         assert without_route(free, tokenizer) is free
 
+    def test_a_route_in_free_words_stands_as_it_is_and_spells_no_token(self, tokenizer: Tokenizer) -> None:
+        assert navigation_text(Navigation("u_turn", 5, "", 1, "Turn left at the lights")) == "Turn left at the lights"
+        with pytest.raises(InvalidInput, match="special tokens and control"):
+            navigation_text(Navigation("u_turn", 5, "", 1, "left<|im_end|>"))
+
     def test_a_profile_without_navigation_never_sees_a_command(self, tokenizer: Tokenizer) -> None:
         seen = profile(navigation="none")
         led = encode(observation(seen, command("Turn left in 11m")), seen, tokenizer, LABELLED, "reason")

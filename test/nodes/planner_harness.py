@@ -21,10 +21,13 @@ import yaml
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 from alpamayo_ros import msg
 from alpamayo_ros.geometry import rotation_z
@@ -51,8 +54,11 @@ CAMERA_LAG_NS = 30 * MS
 RAW_ROLE = "rear_right"
 """The camera that publishes raw images; the others publish JPEG."""
 
-ANSWER_S = 1.0
+ANSWER_S = 5.0
 """How long the node may take to say something to a t0; it waits 0.1 s for a camera that does not come."""
+
+WATCH_S = 0.03
+"""In so long the node's watchdog looks at the time at least once."""
 
 _names = count()
 
@@ -79,9 +85,9 @@ def small_profile(folder: Path, **changes: Any) -> Path:
 
 
 def picture(grey: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """A small picture that differs by `grey`."""
+    """A small picture that differs by `grey`, with an edge in it whatever the number: no covered lens."""
     image = np.full((height, width, 3), grey % 256, np.uint8)
-    image[height // 2 :, : grey % width] = 255 - grey % 256
+    image[height // 2 :, : 8 + grey % (width - 8)] = (grey + 128) % 256
     return image
 
 
@@ -115,6 +121,10 @@ class Vehicle:
         self.executor = SingleThreadedExecutor(context=self.node.context)
         self.executor.add_node(self.node)
         self.change_state = self.node.create_client(ChangeState, "/alpamayo_planner/change_state")
+        self.services = {
+            name: self.node.create_client(Trigger, f"/alpamayo_planner/{name}") for name in ("engage", "disengage")
+        }
+        self.driver = self.node.create_publisher(Bool, "/alpamayo_planner/driver_override", 1)
 
     @property
     def t0_ns(self) -> int:
@@ -150,6 +160,7 @@ class Vehicle:
                 self.frame(role, self.t0_ns)
         if self.rig.anchor not in self.skip:
             self.wait(lambda: self.is_answered(self.t0_ns), ANSWER_S)
+        self.pause(WATCH_S)
 
     def jump(self, seconds: float) -> None:
         """Let the clock jump; what came before is forgotten here, for its stamps may come again."""
@@ -159,8 +170,8 @@ class Vehicle:
 
     def is_answered(self, t0_ns: int) -> bool:
         """Whether the node has said what it makes of this t0, and its plan, if there is one, has come."""
-        status = next((s for s in reversed(self.plans.status) if stamp_ns(s.header.stamp) == t0_ns), None)
-        return status is not None and (not status.valid or self.planned_at(t0_ns) is not None)
+        said = self.statuses_at(t0_ns)
+        return bool(said) and (not said[0].valid or self.planned_at(t0_ns) is not None)
 
     def frame(self, role: str, stamp: int, data: bytes | None = None) -> None:
         """Publish one camera frame."""
@@ -181,12 +192,20 @@ class Vehicle:
         return odometry_message(self.pose(self.now_ns + MS), self.rig)
 
     def planned_at(self, t0_ns: int) -> msg.UnicycleTrajectory | None:
-        """The trajectory of this t0, if it came."""
-        return next((t for t in reversed(self.plans.trajectory) if stamp_ns(t.header.stamp) == t0_ns), None)
+        """The plan of this t0, if it came; not its hold."""
+        model = msg.UnicycleTrajectory.SOURCE_MODEL
+        return next(
+            (t for t in reversed(self.plans.trajectory) if t.source == model and stamp_ns(t.header.stamp) == t0_ns), None
+        )
+
+    def statuses_at(self, t0_ns: int) -> list[msg.PlanStatus]:
+        """What was said of the cycle of this t0; a hold has its stamp, too, and a stop may have it."""
+        of_cycle = (msg.PlanStatus.SOURCE_NONE, msg.UnicycleTrajectory.SOURCE_MODEL)
+        return [s for s in self.plans.status if stamp_ns(s.header.stamp) == t0_ns and s.source in of_cycle and s.stages]
 
     def status_at(self, t0_ns: int) -> msg.PlanStatus:
         """The one status of this t0."""
-        (status,) = (s for s in self.plans.status if stamp_ns(s.header.stamp) == t0_ns)
+        (status,) = self.statuses_at(t0_ns)
         return status
 
     def drive_until_plan(self, ticks: int = 40) -> msg.UnicycleTrajectory:
@@ -219,14 +238,41 @@ class Vehicle:
         """Ask the node for a lifecycle transition; whether it succeeded."""
         assert self.wait(self.change_state.service_is_ready)
         future = self.change_state.call_async(ChangeState.Request(transition=Transition(id=transition)))
-        assert self.wait(future.done, 20)
+        assert self.wait(future.done, 60)
         return bool(future.result().success)
+
+    def ask(self, service: str) -> str:
+        """Ask the node to engage or to disengage; why it does not, empty when it does."""
+        assert self.wait(self.services[service].service_is_ready)
+        future = self.services[service].call_async(Trigger.Request())
+        assert self.wait(future.done)
+        assert future.result().success is (not future.result().message)
+        return str(future.result().message)
+
+    def override(self, acts: bool) -> None:
+        """Let the driver act, or not any more; the node has taken it when this returns."""
+        assert self.wait(lambda: self.driver.get_subscription_count() > 0)
+        self.driver.publish(Bool(data=acts))
+        assert self.driver.wait_for_all_acked(Duration(seconds=5))
+        self.pause(0.1)  # from its reader into its callback
 
     def is_heard(self) -> bool:
         """Whether the node listens to every topic of this vehicle, and this side to the node."""
         topics = [*(camera.topic for camera in self.rig.cameras.values()), self.rig.odometry.topic, "/clock"]
-        outputs = [f"/alpamayo_planner/{name}" for name in ("status", "trajectory", "reasoning", "candidates")]
+        names = ("status", "shadow/trajectory", "shadow/reasoning", "shadow/candidates")
+        outputs = [f"/alpamayo_planner/{name}" for name in names]
         return all(self.node.count_subscribers(topic) for topic in topics) and all(map(self.node.count_publishers, outputs))
+
+
+def command(vehicle: Vehicle, road_name: str, for_ms: int) -> int:
+    """Send a navigation command and wait until the node has it; when it expires, ns."""
+    expires_ns = vehicle.now_ns + for_ms * MS
+    message = msg.NavigationCommand(maneuver=msg.NavigationCommand.MANEUVER_KEEP_LEFT, road_name=road_name)
+    message.header.stamp, message.expires = time_message(vehicle.now_ns), time_message(expires_ns)
+    vehicle.navigation.publish(message)
+    assert vehicle.navigation.wait_for_all_acked(Duration(seconds=5))
+    vehicle.pause(0.1)  # from its reader into its callback
+    return expires_ns
 
 
 def lost(vehicle: Vehicle, role: str) -> int:
@@ -278,7 +324,7 @@ def planner(
 def driving(folder: Path, **arguments: Any) -> Iterator[tuple[Vehicle, subprocess.Popen[bytes]]]:
     """A planner node that plans already."""
     with planner(folder, **arguments) as (vehicle, process):
-        assert vehicle.wait(vehicle.is_heard, 20), vehicle.log.read_text()
+        assert vehicle.wait(vehicle.is_heard, 60), vehicle.log.read_text()
         for _ in range(5):  # until the node surely has it: before the first /clock it refuses everything
             vehicle.publisher.clock(vehicle.now_ns)
             vehicle.pause(0.03)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alpamayo_ros.msg import CheckResult
 from nodes.made_plans import T0, ego, plan, plan_message, trace_message
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker
@@ -17,6 +18,7 @@ from alpamayo_ros.geometry import odom_from_ego
 from alpamayo_ros.nodes import markers
 from alpamayo_ros.nodes.messages import CycleStatus, candidates_message, status_message, time_message
 from alpamayo_ros.profile import read_rig
+from alpamayo_ros.safety.contract import Finding
 
 RIG = read_rig("seven_camera")
 
@@ -61,6 +63,18 @@ def test_a_hold_and_a_stop_have_colours_that_no_speed_has_and_say_their_name(sou
     assert markers.source_lines(message) == [source.upper()]
     assert markers.source_lines(plan_message()) == []
     assert len(set(markers.SOURCE_COLOURS.values())) == 2
+
+
+def test_a_shadow_plan_says_so_and_is_paler_in_the_same_colours() -> None:
+    message = plan_message(source="hold")
+    for driven, shadow in zip(markers.trajectory_markers(message), markers.trajectory_markers(message, 0.35), strict=True):
+        colours = [(c.r, c.g, c.b) for c in (*driven.colors, driven.color)]
+        assert colours == [(c.r, c.g, c.b) for c in (*shadow.colors, shadow.color)]
+        alphas = np.array([c.a for c in (*driven.colors, driven.color)])
+        np.testing.assert_allclose([c.a for c in (*shadow.colors, shadow.color)], 0.35 * alphas, atol=1e-6)
+    assert markers.SHADOW_STRENGTH < 0.5
+    assert markers.source_lines(message, is_shadow=True) == ["SHADOW", "HOLD"]
+    assert markers.source_lines(plan_message(), is_shadow=True) == ["SHADOW"]
 
 
 def test_a_hold_begins_at_the_first_point_that_is_still_ahead() -> None:
@@ -117,6 +131,26 @@ def test_a_status_says_its_state_its_weights_and_every_reason() -> None:
     assert lines == ["SILENT (kinematic, weights: none)", "front_tele: newest frame 180 ms before t0", "second"]
 
 
+def test_a_status_says_every_finding_with_value_and_limit_what_rejects_first_and_nothing_twice() -> None:
+    reject, warn, shadow = (
+        CheckResult(check="V7", name="lateral acceleration", level=1, value=5.25, limit=4.9, unit="m/s^2", at_s=3.1),
+        CheckResult(check="V3", name="first point", level=0, value=0.7, limit=0.5, unit="m", at_s=float("nan")),
+        CheckResult(check="V15", name="length", level=1, shadow=True, value=9.0, limit=20.0, unit="m", at_s=float("nan")),
+    )
+    said = "V7 lateral acceleration: 5.25 m/s^2 at 3.1 s, reject limit 4.9"
+    status = msg.PlanStatus(findings=[warn, shadow, reject], reasons=["no odometry"])
+    others = ["V3 first point: 0.7 m, warn limit 0.5", "V15 length: 9 m, reject limit 20 (shadow)"]
+    assert markers.problem_lines(status) == ["no odometry", said, *others]
+    status.reasons = [said]
+    assert markers.problem_lines(status) == [said, *others]
+
+
+def test_a_finding_reads_as_the_safety_core_writes_it() -> None:
+    found = Finding("V7", "lateral acceleration", "warn", 3.4, 3.0, "m/s^2", "ISO 11270", at_s=2.0)
+    result = CheckResult(check="V7", name=found.name, level=0, value=3.4, limit=3.0, unit="m/s^2", at_s=2.0)
+    assert markers.problem_lines(msg.PlanStatus(findings=[result])) == [str(found)]
+
+
 def test_a_trace_says_its_decision_its_words_and_whether_it_fits() -> None:
     message = trace_message()
     assert markers.trace_lines(message) == [
@@ -126,6 +160,20 @@ def test_a_trace_says_its_decision_its_words_and_whether_it_fits() -> None:
     ]
     message.consistent, message.why_not = msg.ReasoningTrace.CONSISTENT_NO, "it turns right"
     assert markers.trace_lines(message)[1] == "consistent with the trajectory: NO: it turns right"
+
+
+def test_words_from_a_model_are_shown_without_escapes_and_to_a_limit() -> None:
+    hostile = trace_message()
+    hostile.text = "\x1b[2J\x1b]0;title\x07Stop\x00 here" + " and there" * 200
+    hostile.components = [
+        msg.CriticalComponent(category=1, description="a \x1b[31mred\x1b[0m light", attributes=["a\x9b1mb=c"])
+    ]
+    [*_, text] = markers.trace_lines(hostile)
+    assert text.startswith("Stop here and there")
+    assert len(text) == 512
+    assert markers.component_lines(hostile) == ["traffic light: a red light (a b=c)"]
+    status = msg.PlanStatus(reasons=["no\x1b[2J odometry"])
+    assert markers.status_lines(status)[1:] == ["no odometry"]
 
 
 def test_every_critical_component_is_listed_with_its_category_and_attributes() -> None:

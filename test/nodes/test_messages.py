@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -24,7 +24,9 @@ from alpamayo_ros.geometry import (
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.nodes.messages import CameraStatus, CycleStatus, Diagnostic
 from alpamayo_ros.pipeline.decode import trajectory_values
+from alpamayo_ros.pipeline.shadow import Difference
 from alpamayo_ros.profile import read_rig
+from alpamayo_ros.safety.contract import Finding, Output
 from alpamayo_ros.types import Consistency, CriticalComponent, Decision, EgoPose, InvalidInput, MetaAction, Plan, Trajectory
 
 T0 = 1_700_000_000_123_456_789
@@ -90,6 +92,8 @@ def constants(message: type, prefix: str) -> dict[str, int]:
     ("table", "literal", "message", "prefix", "extra"),
     [
         (messages.STATE, messages.State, msg.PlanStatus, "STATE", set()),
+        (messages.MODE, messages.Mode, msg.PlanStatus, "MODE", set()),
+        (messages.LEVEL, messages.Level, msg.CheckResult, "LEVEL", set()),
         (messages.SOURCE, messages.Source, msg.UnicycleTrajectory, "SOURCE", set()),
         (messages.LONGITUDINAL, types.Longitudinal, msg.ReasoningTrace, "LONGITUDINAL", {"none"}),
         (messages.LATERAL, types.Lateral, msg.ReasoningTrace, "LATERAL", {"none"}),
@@ -290,6 +294,65 @@ def test_a_cycle_without_a_plan_has_no_source_and_its_reasons() -> None:
     assert (len(message.reasons), message.reasons[-1]) == (32, "... and 10 more")
 
 
+def finding(**changes: Any) -> Finding:
+    return replace(Finding("V7", "lateral acceleration", "reject", 5.5, 4.9, "m/s^2", "ISO 11270", at_s=1.2), **changes)
+
+
+def test_a_finding_survives_the_message() -> None:
+    found = (finding(), finding(check="V17", level="warn", at_s=None, shadow=True))
+    message = sent(messages.status_message(status(mode="active", engaged=True, findings=found), RIG))
+    assert (message.mode, message.engaged) == (msg.PlanStatus.MODE_ACTIVE, True)
+    first, second = message.findings
+    assert (first.check, first.name, first.level, first.shadow) == ("V7", "lateral acceleration", first.LEVEL_REJECT, False)
+    assert (first.value, first.limit, first.unit, first.source, first.at_s) == (5.5, 4.9, "m/s^2", "ISO 11270", 1.2)
+    assert (second.check, second.level, second.shadow) == ("V17", second.LEVEL_WARN, True)
+    assert np.isnan(second.at_s)
+
+
+def test_of_too_many_findings_those_that_decide_are_told() -> None:
+    found = (*[finding(level="warn")] * 40, finding(check="V9"))
+    message = sent(messages.status_message(status(findings=found), RIG))
+    assert len(message.findings) == messages.MAX_FINDINGS
+    assert message.findings[0].check == "V9"
+
+
+def output(**changes: Any) -> Output:
+    basis = Output("nominal", engaged=True, stamp_ns=T0, epoch=3, source="model", trajectory=trajectory(), ego=ego())
+    basis = replace(basis, plan=plan())
+    return replace(basis, **changes)
+
+
+def test_a_hold_is_its_plan_with_the_points_ahead() -> None:
+    ahead = Trajectory(*(getattr(trajectory(), field.name)[20:] for field in fields(Trajectory)))
+    held = messages.published_plan(output(source="hold", trajectory=ahead))
+    message = sent(messages.trajectory_message(held, 9, ego(), RIG))
+    whole = sent(messages.trajectory_message(plan(), 9, ego(), RIG))
+    assert (message.source, message.header, message.score) == (message.SOURCE_HOLD, whole.header, whole.score)
+    assert message.points == whole.points[20:]
+
+
+def test_a_stop_needs_no_plan_and_has_the_stamp_of_its_pose() -> None:
+    stopped = messages.published_plan(output(source="stop", trajectory=trajectory(200), plan=None))
+    message = sent(messages.trajectory_message(stopped, 0, ego(), RIG))
+    assert (message.source, message.plan_id, message.epoch, len(message.points)) == (message.SOURCE_STOP, 0, 3, 200)
+    assert message.header.stamp == message.odom_from_ego_t0.header.stamp == messages.time_message(T0)
+    assert len(sent(messages.path_message(stopped, ego(), RIG)).poses) == 200
+
+
+@pytest.mark.parametrize("lacking", [{"trajectory": None}, {"source": None}, {"plan": None}])
+def test_an_output_that_lacks_what_it_publishes_is_refused(lacking: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="want"):
+        messages.published_plan(output(**lacking))
+
+
+def test_a_difference_survives_the_message() -> None:
+    difference = Difference(T0, 3, 9, (0.5, 6.4), (0.1, 2.0), (-0.2, 1.0), (0.3, -1.0), 0.75)
+    message = sent(messages.difference_message(difference, RIG))
+    assert (message.header.stamp, message.epoch, message.plan_id, message.ade_m) == (messages.time_message(T0), 3, 9, 0.75)
+    told = [list(values) for values in (message.after_s, message.along_m, message.across_m, message.speed_mps)]
+    assert told == [[0.5, 6.4], [0.1, 2.0], [-0.2, 1.0], [0.3, -1.0]]
+
+
 def test_diagnostics_carry_their_level_and_values() -> None:
     diagnostics = [Diagnostic("odometry", messages.WARN, "slow", {"rate_hz": "42.0"}), Diagnostic("cpu", messages.OK, "", {})]
     message = sent(messages.diagnostics_message(T0, diagnostics, "planner", RIG.name))
@@ -316,6 +379,7 @@ def test_sizes_of_lists_are_those_of_the_message_files() -> None:
     assert sizes["meta_actions"] == messages.MAX_META_ACTIONS
     assert sizes["attributes"] == messages.MAX_ATTRIBUTES
     assert sizes["reasons"] == messages.MAX_REASONS
+    assert sizes["findings"] == messages.MAX_FINDINGS
 
 
 def test_a_pose_without_a_rotation_is_refused() -> None:

@@ -14,7 +14,7 @@ from nodes.planner_harness import HEIGHT, MS, RAW_ROLE, WIDTH, Vehicle, driving,
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from alpamayo_ros import msg
@@ -290,6 +290,14 @@ def test_publishers_that_cannot_be_heard_are_named_as_long_as_they_are_there(veh
         vehicle.diagnostic("inputs", text)
     stranger.destroy_publisher(fleeting)
     assert vehicle.wait(lambda: "/tf_static unheard" not in vehicle.diagnostic("inputs"))
+
+
+def test_a_camera_with_two_publishers_is_named(vehicle: Vehicle, stranger: Node) -> None:
+    topic = vehicle.rig.cameras["rear_left"].topic
+    stranger.create_publisher(CompressedImage, topic, qos_profile_sensor_data)
+    said = vehicle.diagnostic("inputs", f"{topic} publishers: ")
+    assert "stranger" in said
+    assert vehicle.plans.diagnostics["alpamayo_planner: inputs"].level == b"\1"
 
 
 def test_a_compressed_camera_that_stopped_is_told_from_one_that_is_refused(vehicle: Vehicle) -> None:

@@ -25,6 +25,8 @@ from alpamayo_ros.types import ROLES, EgoPose
 
 pytestmark = pytest.mark.ros
 
+OTHER_DIAGNOSTICS = ("odometry", "inputs", "engine", "planner", "supervisor", "resources")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vehicle, Any]]:
@@ -65,16 +67,16 @@ def test_a_plan_has_64_points_from_its_anchor_frame(vehicle: Vehicle) -> None:
 
 def test_the_status_comes_before_its_trajectory_and_says_what_it_is(vehicle: Vehicle) -> None:
     sent_ns: dict[tuple[str, int], int] = {}  # by the publisher; two topics may be taken in any order
-    for kind, name in ((msg.PlanStatus, "status"), (msg.UnicycleTrajectory, "trajectory")):
+    for kind, name in ((msg.PlanStatus, "status"), (msg.UnicycleTrajectory, "shadow/trajectory")):
 
         def keep(message: Any, info: Mapping[str, int], name: str = name) -> None:
             sent_ns[name, message.plan_id] = info["source_timestamp"]
 
         vehicle.node.create_subscription(kind, f"/alpamayo_planner/{name}", keep, 10)
     plan = vehicle.drive_until_plan()
-    while ("trajectory", plan.plan_id) not in sent_ns or ("status", plan.plan_id) not in sent_ns:
+    while ("shadow/trajectory", plan.plan_id) not in sent_ns or ("status", plan.plan_id) not in sent_ns:
         plan = vehicle.drive_until_plan()
-    assert sent_ns["status", plan.plan_id] < sent_ns["trajectory", plan.plan_id]
+    assert sent_ns["status", plan.plan_id] < sent_ns["shadow/trajectory", plan.plan_id]
     status = vehicle.status_at(vehicle.t0_ns)
     assert status.valid
     assert status.header == plan.header
@@ -101,8 +103,8 @@ def test_every_plan_has_its_trace_and_its_candidates(vehicle: Vehicle) -> None:
 
 
 def test_the_path_is_the_plan_through_the_pose_at_t0(vehicle: Vehicle) -> None:
-    paths = listen(vehicle.node, PathMessage, "/alpamayo_planner/path")
-    assert vehicle.wait(lambda: vehicle.node.count_subscribers("/alpamayo_planner/path") > 0)
+    paths = listen(vehicle.node, PathMessage, "/alpamayo_planner/shadow/path")
+    assert vehicle.wait(lambda: vehicle.node.count_subscribers("/alpamayo_planner/shadow/path") > 0)
     vehicle.drive_until_plan()
     plan = vehicle.drive_until_plan()
     assert vehicle.wait(lambda: bool(paths) and paths[-1].header.stamp == plan.header.stamp)
@@ -122,8 +124,7 @@ def test_diagnostics_of_a_healthy_vehicle_are_all_ok_and_hold_the_figures(vehicl
     assert "all accepted" in vehicle.diagnostic("inputs")
     assert {status.level for status in vehicle.plans.diagnostics.values()} == {b"\0"}, vehicle.plans.diagnostics
     assert vehicle.plans.diagnostics.keys() == {
-        f"alpamayo_planner: {name}"
-        for name in (*(f"camera {role}" for role in ROLES), "odometry", "inputs", "engine", "planner")
+        f"alpamayo_planner: {name}" for name in (*(f"camera {role}" for role in ROLES), *OTHER_DIAGNOSTICS)
     }
     camera, odometry, planner = (vehicle.plans.values(name) for name in ("camera front_wide", "odometry", "planner"))
     assert camera["rate_hz"] == "10.00"
@@ -138,18 +139,21 @@ def test_diagnostics_of_a_healthy_vehicle_are_all_ok_and_hold_the_figures(vehicl
 
 
 @pytest.mark.parametrize("role", ["front_tele", "front_wide"])
-def test_without_a_required_camera_there_is_silence_and_the_reason(vehicle: Vehicle, role: str) -> None:
+def test_without_a_required_camera_there_is_a_hold_then_a_stop_and_the_reason(vehicle: Vehicle, role: str) -> None:
     """front_tele: each t0 of the anchor is refused. front_wide is the anchor itself: there is no t0."""
     vehicle.skip = {role}
     before = len(vehicle.plans.trajectory)
     for _ in range(8):
         vehicle.tick()
-    assert len(vehicle.plans.trajectory) == before
+    assert vehicle.wait(lambda: vehicle.plans.trajectory[-1].source == msg.UnicycleTrajectory.SOURCE_STOP)
+    sources = [trajectory.source for trajectory in vehicle.plans.trajectory[before:]]
+    assert sources == sorted(sources), "holds, then stops"
+    assert set(sources) == {msg.UnicycleTrajectory.SOURCE_HOLD, msg.UnicycleTrajectory.SOURCE_STOP}
     if role != vehicle.rig.anchor:
         status = vehicle.status_at(vehicle.t0_ns)
         assert any(role in reason and "ms before t0, limit 55" in reason for reason in status.reasons), status.reasons
         assert status.source == msg.PlanStatus.SOURCE_NONE
-        assert status.state == status.STATE_SILENT
+        assert status.state == status.STATE_STOPPING
     else:
         assert "last refusal: " in vehicle.diagnostic("planner", "no plan for 2 s or more")
     assert "period 100" in vehicle.diagnostic(f"camera {role}", "no good frame for")
@@ -264,7 +268,8 @@ def test_a_killed_engine_comes_back_and_nothing_old_is_published(vehicle: Vehicl
     assert int(after["restarts"]) == int(before["restarts"]) + 1
     assert after["engine_pid"] != before["engine_pid"]
     assert "signal 9" in after["last_failure"]
-    in_order = [stamp_ns(t.header.stamp) for t in vehicle.plans.trajectory if t.epoch == plan.epoch]
+    of_epoch = [t for t in vehicle.plans.trajectory if t.epoch == plan.epoch]
+    in_order = [stamp_ns(t.header.stamp) for t in of_epoch if t.source == t.SOURCE_MODEL]
     assert in_order == sorted(set(in_order)), "every t0 once, in order"
 
 

@@ -25,6 +25,7 @@ from alpamayo_ros.nodes.messages import stamp_ns
 from alpamayo_ros.nodes.topics import message_class, recorded_qos
 from alpamayo_ros.types import InvalidInput
 
+OURS = ("planner", "planner/shadow", "visualizer", "monitor")
 START = 1_700_000_000_000_000_000
 STEP = 100_000_000
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -45,7 +46,8 @@ def write_bag(path: Path, steps: int = 6) -> Path:
             frame = image(header(stamp(now // 10**9, now % 10**9), "camera"), "jpeg", pixels)
             bag.write("/camera/image/compressed", "sensor_msgs/msg/CompressedImage", now, frame)
             bag.write("/word", "std_msgs/msg/String", now + 1, text(f"word {i}"))
-            bag.write("/alpamayo_planner/word", "std_msgs/msg/String", now + 2, text("of an earlier run"))
+            for ours in OURS:
+                bag.write(f"/alpamayo_{ours}/word", "std_msgs/msg/String", now + 2, text("of an earlier run"))
     return path
 
 
@@ -82,7 +84,10 @@ def playback(bag: Path) -> Playback:
     with client_node("tester") as node:
         node.create_subscription(CompressedImage, "/camera/image/compressed", images.append, qos_profile_sensor_data, raw=True)
         node.create_subscription(String, "/word", lambda word: receipts.append((time.monotonic(), word.data)), 100)
-        plans, clocks = listen(node, String, "/alpamayo_planner/word"), listen(node, Clock, "/clock")
+        plans: list[String] = []
+        for ours in OURS:
+            node.create_subscription(String, f"/alpamayo_{ours}/word", plans.append, 10)
+        clocks = listen(node, Clock, "/clock")
         transforms = listen(node, TFMessage, "/tf_static", LATCHED)
         with started("replay_node", bag.with_name("log"), *arguments) as process:
             status = played(node, process)

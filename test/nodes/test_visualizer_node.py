@@ -52,9 +52,9 @@ class Shown:
         message.header.stamp = time_message(stamp_ns)
         self.publish["image"].publish(message)
 
-    def plan(self, stamp_ns: int, plan_id: int, source: str = "model") -> None:
+    def plan(self, stamp_ns: int, plan_id: int, source: str = "model", topic: str = "trajectory") -> None:
         message = trajectory_message(plan(stamp_ns, source), plan_id, ego(stamp_ns), self.rig)
-        self.publish["trajectory"].publish(message)
+        self.publish[topic].publish(message)
 
     def spin(self, done: Any, timeout_s: float = 5.0) -> bool:
         return spin_until(self.node, done, timeout_s)
@@ -104,6 +104,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
             "trajectory": node.create_publisher(msg.UnicycleTrajectory, "/alpamayo_planner/trajectory", 10),
             "reasoning": node.create_publisher(msg.ReasoningTrace, "/alpamayo_planner/reasoning", 10),
             "candidates": node.create_publisher(msg.TrajectoryCandidates, "/alpamayo_planner/candidates", 10),
+            "shadow": node.create_publisher(msg.UnicycleTrajectory, "/alpamayo_planner/shadow/trajectory", 10),
+            "shadow_reasoning": node.create_publisher(msg.ReasoningTrace, "/alpamayo_planner/shadow/reasoning", 10),
             "image": node.create_publisher(CompressedImage, camera.topic, qos_profile_sensor_data),
             "info": node.create_publisher(CameraInfo, camera.info_topic, LATCHED),
             "static": node.create_publisher(TFMessage, "/tf_static", LATCHED),
@@ -253,6 +255,51 @@ def test_a_cycle_without_a_plan_takes_the_trajectory_away_and_says_why(shown: Sh
     assert shown.markers[-1].markers[-1].header.frame_id == "base_link", "it goes with the vehicle"
 
 
+def alphas(shown: Shown) -> set[float]:
+    """Of the ribbon that came last."""
+    ribbons = [m for array in shown.markers for m in array.markers if (m.ns, m.id) == ("trajectory", 0)]
+    return {round(colour.a, 4) for colour in ribbons[-1].colors}
+
+
+@pytest.mark.ros
+def test_a_shadow_plan_says_shadow_in_its_text_and_is_paler_everywhere(shown: Shown) -> None:
+    driven, t0 = T0 + 42 * STEP, T0 + 44 * STEP
+    differences = []
+    for stamp, topic in ((driven, "trajectory"), (t0, "shadow")):
+        shown.frame(stamp, 100)
+        shown.spin(lambda: False, 0.2)
+        shown.markers.clear()
+        shown.plan(stamp, stamp // STEP, topic=topic)
+        assert shown.spin(lambda stamp=stamp: bool(shown.texts() and of(stamp, shown.overlays)))
+        words = shown.texts()[-1].splitlines()
+        assert ("SHADOW" in words) == (topic == "shadow")
+        differences.append(np.abs(of(stamp, shown.overlays)[0] - 100).max())
+    assert alphas(shown) == {round(markers.SHADOW_STRENGTH * markers.RIBBON_ALPHA, 4)}
+    assert differences[1] < 0.6 * differences[0], "paler in the picture too"
+    shown.publish["shadow_reasoning"].publish(trace_message(t0, t0 // STEP, shown.rig))
+    assert shown.spin(lambda: any("Keep the lane" in text and "SHADOW" in text for text in shown.texts()))
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("state", ["degraded", "stopping"])
+def test_a_rejected_plan_leaves_the_hold_of_the_one_before_and_says_check_value_and_limit(shown: Shown, state: str) -> None:
+    t0 = T0 + 50 * STEP
+    shown.plan(t0, 70, source="hold")
+    shown.spin(lambda: False, 0.2)
+    shown.markers.clear()
+    rejected = status_message(CycleStatus(t0 + STEP, 0, state, "kinematic", "none"), shown.rig)  # type: ignore[arg-type]
+    rejected.findings = [
+        msg.CheckResult(check="V7", name="lateral acceleration", level=1, value=5.25, limit=4.9, unit="m/s^2", at_s=3.1)
+    ]
+    shown.publish["status"].publish(rejected)
+    assert shown.spin(lambda: bool(shown.markers))
+    assert shown.namespaces() == [["text"]], "the held trajectory stays"
+    assert "V7 lateral acceleration: 5.25 m/s^2 at 3.1 s, reject limit 4.9" in shown.texts()[-1].replace("\n", " ")
+    shown.plan(t0 + 2 * STEP, 71)
+    assert shown.spin(lambda: len(shown.markers) > 1)
+    assert "V7" not in shown.texts()[-1], "a plan of the model ends it"
+
+
 def silent(shown: Shown, stamp_ns: int) -> None:
     refusal = CycleStatus(stamp_ns, 0, "silent", "kinematic", "none", reasons=("odometry: nothing for 400 ms",))
     shown.publish["status"].publish(status_message(refusal, shown.rig))
@@ -316,7 +363,7 @@ def test_a_picture_that_cannot_be_one_is_refused_and_the_next_is_shown(shown: Sh
 @pytest.mark.ros
 def test_a_plan_at_whose_pictures_nobody_looks_is_drawn_already(made_node: VisualizerNode) -> None:
     """Otherwise every frame and every tick would look for what is still to be drawn."""
-    made_node._take_plan(plan_message())
+    made_node._take_plan(plan_message(), is_shadow=False)
     assert made_node._shown is not None
     assert made_node._shown.undrawn == set()
 

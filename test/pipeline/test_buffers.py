@@ -255,3 +255,14 @@ def test_observations_are_whole_while_everything_comes_in_at_once() -> None:
     filled.close()
     assert errors == []
     assert len(ring.drawn) == len(set(ring.drawn))
+
+
+def test_free_words_stand_in_the_place_of_a_command_for_a_minute() -> None:
+    made = buffers()
+    made.take_navigation_text(SimpleNamespace(data="turn  left"), ("<|im_end|>",), T)
+    assert made.navigation == Navigation("continue", 0.0, "", T + 60 * SECOND, "turn left")
+    with pytest.raises(InvalidInput, match="want letters"):
+        made.take_navigation_text(SimpleNamespace(data="left<|im_end|>"), ("<|im_end|>",), T)
+    assert made.navigation.text == "turn left", "what is refused changes nothing"
+    made.new_epoch("another day")
+    assert made.navigation is None

@@ -22,6 +22,7 @@ from alpamayo_ros.pipeline.decode import (
     ego_pose,
     stamp_ns,
     static_transforms,
+    trajectory_values,
 )
 from alpamayo_ros.types import EncodedFrame, InvalidInput
 
@@ -264,6 +265,28 @@ def test_static_transforms_are_parent_from_child() -> None:
 def test_transforms_that_are_no_rigid_motion_are_refused(transform: Any, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         static_transforms(SimpleNamespace(transforms=[tf("base_link", "imu_link"), transform]))
+
+
+# ---------------------------------------------------------------------------------------------------------------- trajectory
+
+
+def point(ns: int, quaternion: Any) -> SimpleNamespace:
+    pose = SimpleNamespace(position=xyz((1, 2, 0)), orientation=SimpleNamespace(**dict(zip("xyzw", quaternion, strict=True))))
+    return SimpleNamespace(time_from_start_ns=ns, pose=pose, speed_mps=1.0, acceleration_mps2=0.0, curvature_1pm=0.0)
+
+
+def test_a_trajectory_keeps_the_headings_of_its_points() -> None:
+    headings = (0.0, 0.5, -3.0)
+    points = [point(10**8 * (i + 1), (0, 0, math.sin(yaw / 2), math.cos(yaw / 2))) for i, yaw in enumerate(headings)]
+    assert np.allclose(trajectory_values(SimpleNamespace(points=points)).yaw_rad, headings, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "quaternion", [(0, 0, 0, 0), (0, 0, 0, 1.1), (0, 1e200, 0, 1), (0, 0, math.nan, 1), (0, -math.inf, 0, 1)]
+)
+def test_a_trajectory_of_impossible_headings_is_refused(quaternion: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidInput, match="trajectory: want quaternions of norm 1"):
+        trajectory_values(SimpleNamespace(points=[point(10**8, (0, 0, 0, 1)), point(2 * 10**8, quaternion)]))
 
 
 # ----------------------------------------------------------------------------------------------------------------- cv_bridge

@@ -40,6 +40,7 @@ SHOWN = (
     "lateral_6_4s",
     "comfort",
     "feasible",
+    "rejected_share",
     "plan_deviation_m",
 )
 """Metrics of the printed table; the report and evaluation.json have all."""
@@ -129,6 +130,8 @@ def _figures(
         "windows": summary.windows,
         "clips": summary.clips,
         "planned": first.plans,
+        "rejected_share": first.mean("rejected_share"),
+        "rejected_by": dict(first.rejected),
         "broken": dict(evaluation.broken),
         "failed": any(verdict.failed for verdict in verdicts) or bool(unequal),
         "gate": [verdict.text for verdict in verdicts],
@@ -149,6 +152,8 @@ def _print(evaluation: Evaluation, summary: Summary) -> None:
             console.print(said, style="bold", markup=False)
         for reason, windows in contender.refused.items():
             console.print(f"{contender.name}: no plan for {windows} windows: {reason}", markup=False)
+        for check, windows in contender.rejected.items():
+            console.print(f"{contender.name}: {check} rejects the plan of {windows} windows", markup=False)
     anchors = sum(bag.coverage.anchors for bag in evaluation.bags)
     examples = {reason: first for bag in reversed(evaluation.bags) for reason, first in bag.coverage.examples.items()}
     for reason, count in sum((Counter(bag.coverage.not_observed) for bag in evaluation.bags), Counter()).most_common():

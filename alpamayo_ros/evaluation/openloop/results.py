@@ -45,9 +45,10 @@ class Window:
     plans: Mapping[str, Plan]  # by contender, of those that answered
     refused: Mapping[str, str]  # by contender, why there is no plan
     deviations_m: Mapping[str, float | None]  # by contender that answered: metrics.plan_deviation_m from its plan before
+    rejected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by contender whose plan fails checks: which
 
     def __post_init__(self) -> None:
-        for name in ("plans", "refused", "deviations_m"):
+        for name in ("plans", "refused", "deviations_m", "rejected"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @cached_property

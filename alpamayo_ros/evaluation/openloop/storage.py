@@ -27,7 +27,7 @@ from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Coverage, Ev
 from alpamayo_ros.evaluation.openloop.summary import Column, Judged, Summary, Timing, columns
 from alpamayo_ros.types import InvalidInput
 
-VERSION = 1
+VERSION = 2
 """Of all these files; raised whenever a field changes its name or meaning."""
 
 Array = NDArray[Any]

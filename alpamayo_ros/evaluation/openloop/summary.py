@@ -87,6 +87,7 @@ class Judged:
     weights: str  # none, untrained, trained, released
     plans: int  # windows that it has a plan for
     refused: Mapping[str, int]  # why it has none ("#" for numbers) -> windows
+    rejected: Mapping[str, int]  # check -> windows whose plan it rejects; they are scored all the same
     estimates: Mapping[str, Estimate | None]  # by name of METRICS; None where no window has a value
     differences: Mapping[str, Difference | None]  # this one minus the first, on the windows both have; empty for the first
     consistency: Agreement
@@ -160,6 +161,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "comfort_accel": Metric("Comfort(Accel)", "share", "higher", "plans that keep lon_accel and lat_accel", "paper"),
         **_kept("comfort_by_positions", "Comfort by positions", COMFORT_BOUNDS, "COMFORT_BOUNDS, by its points", "released"),
         **_kept("feasible", "Feasible", FEASIBLE_BOUNDS, "FEASIBLE_BOUNDS: what a road vehicle can do", "released, Autoware"),
+        "rejected_share": Metric(
+            "Rejected", "share", "lower", "plans that the planner's own checks would not let be published", "own"
+        ),
         "plan_deviation_m": Metric(
             "Plan deviation", "m", "lower", "weighted distance from the plan of the window before", "AlpaSim"
         ),
@@ -189,6 +193,7 @@ def summarise(evaluation: Evaluation, deadlines_ms: Mapping[str, float] = NOWHER
             weights=weights[name],
             plans=len(plans[name]),
             refused=Counter(grouped(window.refused[name]) for window in windows if name in window.refused),
+            rejected=Counter(check for window in windows for check in window.rejected.get(name, ())),
             estimates={metric: _estimate(column, clips) for metric, column in table.items()},
             differences={m: _difference(tables[first][m], table[m], clips) for m in METRICS} if name != first else {},
             consistency=Agreement(*consistency_share(plans[name]), sum(p.consistent.agrees is not None for p in plans[name])),
@@ -202,8 +207,12 @@ def summarise(evaluation: Evaluation, deadlines_ms: Mapping[str, float] = NOWHER
 
 def columns(windows: Sequence[Window], contender: str) -> dict[str, Column]:
     """Every metric of one contender, a value per window; None in windows that it has no plan for."""
-    rows = [window.metrics[contender].values() if contender in window.plans else None for window in windows]
+    rows = [_values(window, contender) if contender in window.plans else None for window in windows]
     return {metric: tuple(row[metric] if row else None for row in rows) for metric in METRICS}
+
+
+def _values(window: Window, contender: str) -> dict[str, float | None]:
+    return window.metrics[contender].values() | {"rejected_share": float(contender in window.rejected)}
 
 
 def timing(plans: Sequence[Plan], deadline_ms: float | None) -> Timing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -24,10 +24,12 @@ from alpamayo_ros.evaluation.openloop.provenance import bag_sha256, profiles
 from alpamayo_ros.evaluation.openloop.results import BLANKED, CLIP_S, KINEMATIC, BagEvaluation, Coverage, Setup, Window
 from alpamayo_ros.evaluation.openloop.summary import grouped
 from alpamayo_ros.evaluation.openloop.truth import NOTHING, TIMES_S, Waiting
-from alpamayo_ros.evaluation.replay import BagPass, some
+from alpamayo_ros.evaluation.replay import BagPass, rejecting, some
 from alpamayo_ros.pipeline.observe import observe
 from alpamayo_ros.pipeline.planner import plan, seed_of
 from alpamayo_ros.profile import InputProfile, Rig, read_rig
+from alpamayo_ros.safety.checks import findings
+from alpamayo_ros.safety.limits import LIMITS
 from alpamayo_ros.types import EgoPose, EngineFailure, InvalidInput, Observation, Plan, Request, StaleInput
 
 MAX_BACKWARD_SHARE = 0.01
@@ -164,7 +166,7 @@ class _Evaluator:
         """An ego pose, which windows may have waited for."""
         self._windows += self._waiting.take(pose, epoch)
 
-    def take_instant(self, t0_ns: int, one_pass: BagPass, asked: Iterable[_Asked]) -> None:
+    def take_instant(self, t0_ns: int, one_pass: BagPass, asked: Sequence[_Asked]) -> None:
         """A window, or the reason why there is none. Raises EngineFailure when an engine died."""
         if not self._anchors:
             self.start_ns = t0_ns
@@ -198,11 +200,14 @@ class _Evaluator:
             raise InvalidInput(f"{self._bag}: not one window; {_whole_story(coverage)}")
         return tuple(windows), coverage
 
-    def _window(self, observation: Observation, asked: Iterable[_Asked], observe_ms: float) -> Window:
+    def _window(self, observation: Observation, asked: Sequence[_Asked], observe_ms: float) -> Window:
         t0_ns, before = observation.stamp_ns, self._before
         request = replace(self._setup.request, seed=seed_of(t0_ns))
         answers = {one.contender.name: _answer(observation, *one, request, observe_ms) for one in asked}
         plans = {name: answer for name, answer in answers.items() if isinstance(answer, Plan)}
+        spaces = {one.contender.name: one.engine.space for one in asked}
+        failed = {n: rejecting(findings(found, observation.ego_t0, LIMITS, spaces[n])) for n, found in plans.items()}
+        rejected = {name: checks for name, checks in failed.items() if checks}
         refused = {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         deviations: dict[str, float | None] = {
             name: plan_deviation_m(before.plans[name], before.ego_t0, found, observation.ego_t0)
@@ -212,7 +217,8 @@ class _Evaluator:
         }
         clip = f"{self._bag.resolve().name}/{int((t0_ns - self.start_ns) / 1e9 // CLIP_S)}"
         sync_error_ms = max(abs(error) for errors in observation.sync_error_ms.values() for error in errors)
-        return Window(t0_ns, clip, observation.history, observation.ego_t0, NOTHING, sync_error_ms, plans, refused, deviations)
+        known = observation.history, observation.ego_t0, NOTHING, sync_error_ms
+        return Window(t0_ns, clip, *known, plans, refused, deviations, rejected)
 
     def _coverage(self, one_pass: BagPass, windows: list[Window]) -> Coverage:
         frames_refused = dict(self._frames_refused)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+from alpamayo_ros.drawing import shown_text
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, by_horizon
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Evaluation
 from alpamayo_ros.evaluation.openloop.summary import METRICS, OF_SIX, Judged, Summary, counted
@@ -256,4 +257,4 @@ def consistency(plan: Plan) -> str:
 
 def _trace(plan: Plan) -> str:
     trace = plan.reasoning
-    return f"{trace.text}{'' if trace.complete else ' (cut off)'}" if trace.text else ""
+    return f"{shown_text(trace.text)}{'' if trace.complete else ' (cut off)'}" if trace.text else ""

@@ -102,6 +102,10 @@ def _coverage(facts: Facts) -> Iterator[str]:
     for judged in facts.contenders:
         yield from (f"- {plain(judged.name)}: {n} windows without a plan: {plain(why)}" for why, n in judged.refused.items())
     yield ""
+    rejected = [(judged.name, check, n) for judged in facts.contenders for check, n in judged.rejected.items()]
+    if rejected:
+        cells = ((plain(name), plain(check), str(n)) for name, check, n in rejected)
+        yield from table(["contender", "check that rejects the plan", "windows"], cells)
 
 
 def _bag(covered: Covered) -> list[str]:

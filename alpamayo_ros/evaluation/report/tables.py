@@ -25,6 +25,7 @@ KEY = (
     "missed",
     "comfort",
     "feasible",
+    "rejected_share",
     "consistent",
     "plan_deviation_m",
     "trace_complete",

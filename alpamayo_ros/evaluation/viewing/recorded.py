@@ -1,7 +1,11 @@
-"""Plans that a planner published, from a recording of its topics: messages back to values."""
+"""Plans that a planner published, from a recording of its topics: messages back to values.
+
+A planner publishes below its own name, and below shadow/ while nobody drives by its plans; both are shown.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +40,10 @@ KINDS = {
 }
 """Topics of a planner, below its name, and their types."""
 
+SHADOW = "shadow/"
+MODEL = 0  # UnicycleTrajectory.SOURCE_MODEL
+_Key = tuple[int, int, int, int, int]  # epoch, plan, stamp, source, how many of those came before
+
 PENDING = 8
 """Cycles that wait for the rest of their messages: a recorder takes topics in any order, the planner one cycle at a time."""
 
@@ -64,10 +72,11 @@ AGREES = {0: None, 1: True, 2: False}  # ReasoningTrace.CONSISTENT_*
 
 @dataclass
 class _Cycle:
-    """What was recorded of one cycle so far."""
+    """What was recorded so far of one cycle, of one hold or of one stop."""
 
     stamp_ns: int
     epoch: int
+    is_shadow: bool = False
     status: Any = None
     trajectory: Any = None
     reasoning: Any = None
@@ -76,7 +85,7 @@ class _Cycle:
 
 def holds_plans(bag: Path, planner: str) -> bool:
     """Whether a bag holds the trajectories of a planner."""
-    return f"{planner}/trajectory" in bag_topics(bag)
+    return not bag_topics(bag).keys().isdisjoint({f"{planner}/trajectory", f"{planner}/shadow/trajectory"})
 
 
 def recorded_scenes(around: Surroundings, bag: Path, planner: str) -> Iterator[Scene]:
@@ -87,24 +96,30 @@ def recorded_scenes(around: Surroundings, bag: Path, planner: str) -> Iterator[S
 
 def _cycles(bag: Path, planner: str) -> Iterator[_Cycle]:
     recorded = bag_topics(bag)
-    fields = {f"{planner}/{name}": name for name in KINDS if f"{planner}/{name}" in recorded}
+    places = {f"{planner}/{below}{name}": name for below in ("", SHADOW) for name in KINDS}
+    fields = {topic: name for topic, name in places.items() if topic in recorded}
     if other := [f"{t} of {recorded[t].type_name}" for t, name in fields.items() if recorded[t].type_name != KINDS[name]]:
         raise InvalidInput(f"{bag}: {', '.join(other)}, want {', '.join(KINDS[fields[t.split()[0]]] for t in other)}")
-    pending: dict[tuple[int, int, int], _Cycle] = {}
+    pending: dict[_Key, _Cycle] = {}
+    times: Counter[tuple[str, tuple[int, ...]]] = Counter()
     records = read_bag(bag, list(fields))
     count = sum(recorded[topic].count for topic in fields)
     for record in track(records, "reading plans", total=count, console=Console(stderr=True), transient=True):
         said = deserialize(record.cdr, record.type_name)
-        stamp = stamp_ns(said.header.stamp)
-        cycle = pending.setdefault((said.epoch, said.plan_id, stamp), _Cycle(stamp, said.epoch))
-        setattr(cycle, fields[record.topic], said)
+        stamp, name = stamp_ns(said.header.stamp), fields[record.topic]
+        # Words and candidates are the model's. A hold has stamp and number of its plan, and comes again and again.
+        key = (said.epoch, said.plan_id, stamp, getattr(said, "source", MODEL))
+        cycle = pending.setdefault((*key, times[name, key]), _Cycle(stamp, said.epoch))
+        times[name, key] += 1
+        setattr(cycle, name, said)
+        cycle.is_shadow |= record.topic.startswith(f"{planner}/{SHADOW}")
         if len(pending) > PENDING:
             yield from _finished(pending)
     while pending:
         yield from _finished(pending)
 
 
-def _finished(pending: dict[tuple[int, int, int], _Cycle]) -> Iterator[_Cycle]:
+def _finished(pending: dict[_Key, _Cycle]) -> Iterator[_Cycle]:
     """Take the oldest cycle out. It is worth showing unless a refined plan for its t0 follows, or most of it was lost."""
     cycle = pending.pop(next(iter(pending)))
     same = [other for other in pending.values() if (other.epoch, other.stamp_ns) == (cycle.epoch, cycle.stamp_ns)]
@@ -114,7 +129,7 @@ def _finished(pending: dict[tuple[int, int, int], _Cycle]) -> Iterator[_Cycle]:
 
 
 def _scene(around: Surroundings, cycle: _Cycle) -> Scene:
-    status = UNKNOWN if cycle.status is None else _status(cycle.status)
+    status = (UNKNOWN if cycle.status is None else _status(cycle.status))._replace(is_shadow=cycle.is_shadow)
     if cycle.trajectory is None:
         refused = "; ".join(cycle.status.reasons) or f"the recording lacks the trajectory of plan {cycle.status.plan_id}"
         return around.scene(cycle.stamp_ns, None, None, refused, status)
@@ -138,7 +153,9 @@ def _seen_from(plan: Plan, now_from_t0: F64) -> Plan:
 
 
 def _status(said: Any) -> Status:
-    return Status(_named(STATE, said.state, "PlanStatus.state"), said.bundle, said.weights, _stage_ms(said).get("total"))
+    reasons = tuple(said.reasons) if said.valid else ()  # otherwise they stand in place of the plan
+    state = _named(STATE, said.state, "PlanStatus.state")
+    return Status(state, said.bundle, said.weights, _stage_ms(said).get("total"), problems=reasons)
 
 
 def _stage_ms(said: Any) -> dict[str, float]:

@@ -27,6 +27,7 @@ from alpamayo_ros.drawing import (
     VEHICLE_CORNERS,
     Colour,
     ribbon,
+    shown_text,
     speed_colours,
 )
 from alpamayo_ros.evaluation.calibration import View
@@ -168,7 +169,7 @@ class Log:
     def _words(self, scene: Scene) -> None:
         # Plain text: what a model writes is no markup.
         self._log(TEXT, rr.TextDocument("\n".join(said(scene)), media_type=rr.MediaType.TEXT))
-        text = f"no plan: {scene.refused}" if scene.plan is None else scene.plan.reasoning.text
+        text = f"no plan: {scene.refused}" if scene.plan is None else shown_text(scene.plan.reasoning.text)
         self._log(TEXTS, rr.TextLog(text, level=rr.TextLogLevel.INFO if scene.plan else rr.TextLogLevel.WARN))
         if scene.status.latency_ms is not None:
             self._log("planner/latency_ms", rr.Scalars(scene.status.latency_ms))

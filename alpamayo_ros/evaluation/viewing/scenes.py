@@ -56,6 +56,8 @@ class Status(NamedTuple):
     bundle: str
     weights: str
     latency_ms: float | None
+    is_shadow: bool = False  # nobody drives by the plan
+    problems: tuple[str, ...] = ()  # of the plan: what warns, and why it must not be driven by
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,9 @@ class Surroundings:
 def planned_scenes(around: Surroundings, replay: Replay, bundle: str, from_t0_ns: int = 0) -> Iterator[Scene]:
     """Every anchor frame of a bag at or after an instant with the plan that a bundle makes for it."""
     for cycle in replay.cycles(from_t0_ns):
-        yield _planned(around, cycle, Status("offline", bundle, replay.engine.weights, cycle.stage_ms.get("total")))
+        problems = tuple(f"{'REJECTED' if one.rejects else 'warning'}: {one}" for one in cycle.findings if not one.shadow)
+        status = Status("offline", bundle, replay.engine.weights, cycle.stage_ms.get("total"), problems=problems)
+        yield _planned(around, cycle, status)
 
 
 def _planned(around: Surroundings, cycle: Cycle, status: Status) -> Scene:
@@ -187,9 +191,11 @@ def said(scene: Scene, width_px: int = 10_000) -> list[str]:
     """What the planner says at an instant, in lines of ASCII no wider than `width_px`."""
     status = scene.status
     took = [] if status.latency_ms is None else [f"{status.latency_ms:.0f} ms"]
-    first = " | ".join([PurePath(status.bundle).name, status.state, *took])
+    shadow = ["SHADOW"] if status.is_shadow else []
+    first = " | ".join([PurePath(status.bundle).name, *shadow, status.state, *took])
     if scene.plan is not None:
-        return [*wrapped(first, width_px), *plan_lines(scene.plan, status.weights, width_px)]
+        problems = (line for problem in status.problems for line in wrapped(problem, width_px))
+        return [*wrapped(first, width_px), *problems, *plan_lines(scene.plan, status.weights, width_px)]
     return wrapped(f"{first}\nweights: {status.weights.upper()}\nno plan: {scene.refused}", width_px)
 
 

@@ -2,6 +2,7 @@
 
 `settings.LoopSettings(plan_hz=2.0, latency_s=0.0, warm_up_s=2.0, deadline_s=30.0, silence_s=2.0)`
 `settings.start_ns(scenario)`: stamp of t = 0; `settings.tick_of(t_s)`
+`settings.timing_of(rig, settings) -> Timing`: what an engine's supervisor goes by; the same supervisor in process and over DDS
 `loop.run_episode(scenario: Scenario, policy: Policy, settings: LoopSettings = DEFAULTS) -> Episode`
 `policies.Policy`: `name`, `senses`, `begin(scenario)`, `see(snapshot)`, `plan() -> Planned`, `close()`
 `policies.ExpertPolicy()`, `policies.AlwaysStop()` need no engine; close `engines.EnginePolicy` and `over_ros.NodePolicy`

@@ -1,4 +1,7 @@
-"""An engine drives, in process: the messages of the sensors through the node's own buffers, `observe` and `plan`."""
+"""An engine drives, in process: the messages of the sensors through the node's own buffers, `observe`, `plan` and supervisor.
+
+The supervisor is in shadow, as in a node that nobody engaged: what it lets through is driven, and nothing latches.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Buffers, ring_slots
 from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
 from alpamayo_ros.pipeline.planner import seed_of
+from alpamayo_ros.pipeline.supervision import left_out_warnings, supervise
 from alpamayo_ros.profile import Rig
+from alpamayo_ros.safety.contract import Now, Output
+from alpamayo_ros.safety.supervisor import Supervisor
 from alpamayo_ros.simulation.closed_loop.sensors import Sensed, Sensors
-from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
+from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, timing_of
 from alpamayo_ros.simulation.episode import Planned
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Snapshot
@@ -37,9 +43,12 @@ class EnginePolicy:
         self._bundle, self._settings, self._request = bundle, settings, request
         self._sensors = Sensors(bundle_profile(bundle, profile), rig, settings)
         self._roles = {camera.topic: role for role, camera in self._sensors.rig.cameras.items()}
+        self.rig = self._sensors.rig  # as the world has it
         self.senses = senses(self._sensors)
         self._now: Snapshot | None = None
         self._now_ns = 0
+        self._supervisor = self._new_supervisor()
+        self._stop: Output | None = None  # the newest one
         try:
             self._opened = self._open()
         except EngineFailure as error:
@@ -51,6 +60,7 @@ class EnginePolicy:
             self._opened.close()
             self._opened = self._open()
         self._engine.reset(self._buffers.new_epoch("another drive"))
+        self._supervisor, self._stop = self._new_supervisor(), None
         for sensed in self._sensors.begin(scenario):
             self._take(sensed)
 
@@ -59,6 +69,7 @@ class EnginePolicy:
         self._now, self._now_ns = snapshot, self._sensors.stamp_ns(snapshot.t_s)
         for sensed in self._sensors.sense(snapshot):
             self._take(sensed)
+        self._tick()
 
     def plan(self) -> Planned:
         """See Policy. Raises EngineFailure when the engine's process died or hung since the drive began."""
@@ -66,11 +77,27 @@ class EnginePolicy:
         cycle = self._cycle()
         if self._engine.last_failure:
             raise EngineFailure(self._engine.last_failure)
-        return planned(self._now, cycle)
+        output = supervise(cycle, self._supervisor, left_out_warnings(self._buffers.roles, cycle.observation), self._moment())
+        self._tick()
+        return planned(self._now, output, self._stop)
 
     def close(self) -> None:
         """See Policy."""
         self._opened.close()
+
+    def _new_supervisor(self) -> Supervisor:
+        return Supervisor("shadow", timing_of(self._sensors.rig, self._settings))
+
+    def _tick(self) -> None:
+        """Let time pass for the supervisor. A hold needs nothing here: the course before goes on."""
+        output = self._supervisor.tick(self._moment())
+        if output is not None and output.source == "stop":
+            self._stop = output
+
+    def _moment(self) -> Now:
+        """Of the drive: durations are simulated too."""
+        epoch, cause, pose, came_ns, _ = self._buffers.newest()
+        return Now(self._now_ns, self._now_ns, epoch, cause, pose, came_ns)
 
     def _cycle(self) -> Cycle:
         request = replace(self._request, seed=seed_of(self._now_ns, self._request.seed))
@@ -110,12 +137,17 @@ def senses(sensors: Sensors) -> str:
     return f"{pictures}; {', '.join(others)}"
 
 
-def planned(now: Snapshot, cycle: Cycle) -> Planned:
-    """What became of a cycle at the newest snapshot. Its epoch counts the drives before it and is left out."""
-    if cycle.plan is None:
-        return Planned(now.t_s, now.ego, None, refused=cycle.refused)
-    plan = replace(cycle.plan, epoch=0, meta_actions=tuple(map(_as_published, cycle.plan.meta_actions)))
-    return Planned(now.t_s, now.ego, as_published(plan.trajectory), plan)
+def planned(now: Snapshot, output: Output, stop: Output | None) -> Planned:
+    """What is driven after a cycle at the newest snapshot: its plan, or a stop from there, or the course before.
+
+    `stop`: the newest one, which may be of another time. The epoch counts the drives before this one and is left out.
+    """
+    if output.source == "model" and output.plan is not None:
+        plan = replace(output.plan, epoch=0, meta_actions=tuple(map(_as_published, output.plan.meta_actions)))
+        return Planned(now.t_s, now.ego, as_published(plan.trajectory), plan)
+    is_of_now = stop is not None and stop.stamp_ns == output.stamp_ns
+    trajectory = as_published(stop.trajectory) if is_of_now and stop is not None and stop.trajectory is not None else None
+    return Planned(now.t_s, now.ego, trajectory, refused="; ".join(output.reasons))
 
 
 def _as_published(action: MetaAction) -> MetaAction:

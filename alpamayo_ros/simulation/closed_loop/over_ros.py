@@ -1,5 +1,8 @@
 """The real planner node drives, over DDS: the world waits for its answer to every picture, so that nothing depends on speed.
 
+The node is in shadow, and what its supervisor lets through is driven: a plan, the course before where a plan was refused or is
+held, the stop where there is one. Its watchdog is given time to look at every tick before the pictures of that tick come.
+
 One node serves all drives. Between two of them /clock jumps to the next scenario's own time, which is a new epoch for the node
 as a jump on a vehicle is: time does not just go on, because the seed of a plan is a function of its t0, and a scenario must be
 driven the same way whatever was driven before it.
@@ -28,16 +31,19 @@ from alpamayo_ros.profile import Rig
 from alpamayo_ros.reasoning import consistent, meta_actions, parse_trace
 from alpamayo_ros.simulation.closed_loop.engines import senses
 from alpamayo_ros.simulation.closed_loop.sensors import Sensed, Sensors
-from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
+from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, timing_of
 from alpamayo_ros.simulation.episode import Planned
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.simulation.state import Snapshot
-from alpamayo_ros.types import EngineFailure, InvalidInput, Plan, Request
+from alpamayo_ros.types import EngineFailure, InvalidInput, Plan, Request, Trajectory
 
 READY_S = 60.0  # from the start of the node's process until it listens, besides what its engine's model takes to load
 SETTLE_S = 0.3  # a publisher knows its subscriber before the subscriber knows it
 AGAIN_S = 0.3  # a tick that was not answered by then is sent again: the node drops what it has
 TAKEN_S = 10.0
+WORD_S = 0.5
+"""What the watchdog is waited for at most, where it may have something to say: it looks every 20 ms."""
+
 DIED = "the engine's process"
 """In the words of a refusal: not this t0 was refused, but the engine is gone."""
 
@@ -52,7 +58,9 @@ class NodePolicy:
         self.name = bundle_name(bundle)
         self._sensors = Sensors(bundle_profile(bundle, profile), rig, settings)
         self.senses = f"{senses(self._sensors)}; over DDS"
-        self._parameters = {"bundle": bundle, "profile": profile, **_parameters(request, settings)}
+        timing = timing_of(self._sensors.rig, settings)
+        limits = {"stop_after_ms": timing.stop_after_ns / 1e6, "max_plan_age_ms": timing.max_age_ns / 1e6}
+        self._parameters = {"bundle": bundle, "profile": profile, **_parameters(request, settings), **limits}
         self._patience_s = settings.deadline_s + TAKEN_S
         self._now: Snapshot | None = None
         self._node: _Node | None = None
@@ -80,7 +88,7 @@ class NodePolicy:
             if DIED in refused:
                 self.close()
                 raise EngineFailure(refused)
-            return Planned(now.t_s, now.ego, None, refused=refused)
+            return Planned(now.t_s, now.ego, self._node.stop(t0_ns), refused=refused)
         plan = self._node.plan(t0_ns)
         return Planned(now.t_s, now.ego, plan.trajectory, plan)
 
@@ -119,6 +127,7 @@ class _Node:
             given = {**parameters, "rig": folder / "rig.yaml", "use_sim_time": True}
             self._process = opened.enter_context(node_process("planner_node", given, self._log))
             ros = opened.enter_context(client_node("alpamayo_world"))
+            self._odometry = rig.odometry.topic
             self._link = Lockstep(ros, types)
             opened.callback(self._link.close)
             self._plans = PlanCollector(ros)
@@ -136,21 +145,30 @@ class _Node:
     def see(self, now_ns: int, sensed: Sequence[Sensed], patience_s: float) -> None:
         """A tick; with pictures, wait for the answer to them. Raises EngineFailure."""
         self._unanswered = []
+        self._send([one for one in sensed if one.topic == self._odometry])
+        self._expect_taken()  # a stop begins at the newest pose: it must be that of this tick when time goes on
+        said = len(self._plans.status)
         self._link.clock(now_ns)
-        self._send([one for one in sensed if not one.is_picture])
+        self._send([one for one in sensed if not one.is_picture and one.topic != self._odometry])
+        self._expect_taken()  # with the last picture the node begins, so what else it is to know comes before
+        self._let_watchdog_speak(said)
         if pictures := [one for one in sensed if one.is_picture]:
-            self._expect_taken()  # with the last picture the node begins, so what else it is to know comes before
             self._send(pictures)
             self._wait_for_answer(now_ns, patience_s)
 
     def refusal(self, t0_ns: int) -> str:
-        """Why there is no plan for a t0 whose pictures were seen; empty when there is one."""
-        status = self._said(self._plans.status, t0_ns)
+        """Why no plan was published for a t0 whose pictures were seen; empty when one was."""
+        status = self._answer(t0_ns)
         return "" if status.valid else "; ".join(status.reasons) or "no reason was given"
 
     def plan(self, t0_ns: int) -> Plan:
         """The plan for a t0 that was not refused."""
         return plan_from_messages(*(self._said(said, t0_ns) for said in self._of_plan()))
+
+    def stop(self, stamp_ns: int) -> Trajectory | None:
+        """The stop from where the vehicle is at a stamp, if one was published."""
+        found = self._stop(stamp_ns)
+        return None if found is None else decode.trajectory_values(found)
 
     def _get_ready(self) -> None:
         deadline_s = time.monotonic() + READY_S + MODEL_READY_S
@@ -177,8 +195,27 @@ class _Node:
                 self._link.publish(topic, cdr)
 
     def _is_answered(self, t0_ns: int) -> bool:
-        status = self._said(self._plans.status, t0_ns)
-        return status is not None and (not status.valid or all(self._said(said, t0_ns) for said in self._of_plan()))
+        status = self._answer(t0_ns)
+        if status is None:
+            return False
+        if status.valid:
+            return all(self._said(said, t0_ns) for said in self._of_plan())
+        return status.state != status.STATE_STOPPING or self._stop(t0_ns) is not None
+
+    def _let_watchdog_speak(self, said: int) -> None:
+        """After time went on: a hold and a stop are published again and again, and begin when nothing else is said."""
+        newest = self._plans.status[said - 1] if said else None
+        if newest is None or newest.state not in (newest.STATE_DEGRADED, newest.STATE_STOPPING):
+            return
+        if not (newest.valid and newest.stages):  # no plan of a cycle
+            self._link.wait(lambda: len(self._plans.status) > said, WORD_S)
+
+    def _answer(self, t0_ns: int) -> Any:
+        """The status of a cycle, or None; those of holds and stops have no stages."""
+        return self._said([status for status in self._plans.status if status.stages], t0_ns)
+
+    def _stop(self, stamp_ns: int) -> Any:
+        return self._said([one for one in self._plans.trajectory if one.source == one.SOURCE_STOP], stamp_ns)
 
     def _of_plan(self) -> tuple[list[Any], list[Any], list[Any]]:
         return self._plans.trajectory, self._plans.candidates, self._plans.reasoning

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.safety.contract import Timing, timing
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.types import STEP_S, InvalidInput
 
@@ -28,7 +30,7 @@ class LoopSettings:
     latency_s: float = 0.0  # from t0 until its plan is followed, in simulated time
     warm_up_s: float = 2.0
     deadline_s: float = 30.0  # of one planning step, wall clock
-    silence_s: float = 2.0  # longest time from one plan to the next, simulated
+    silence_s: float = 2.0  # longest time from one plan to the next, simulated: then an engine's vehicle stops
 
     def __post_init__(self) -> None:
         if not (0 < self.plan_hz <= 10 and _is_whole(10 / self.plan_hz)):
@@ -58,6 +60,13 @@ class LoopSettings:
 
 
 DEFAULTS = LoopSettings()
+
+
+def timing_of(rig: Rig, settings: LoopSettings) -> Timing:
+    """What the supervisor of an engine goes by, for the rig as the world has it: it stops within `silence_s`."""
+    camera_ns, odometry_ns = rig.cameras[rig.anchor].period_ns, round(1e9 / rig.odometry.rate_hz)
+    derived = timing(camera_ns, odometry_ns, settings.plan_hz)
+    return replace(derived, stop_after_ns=min(derived.stop_after_ns, round(settings.silence_s * 1e9)))
 
 
 def tick_of(t_s: float) -> int:

@@ -34,6 +34,9 @@ TRACES = (
 )
 
 
+REJECTED_BY = ("V7 lateral acceleration", "V8 lateral jerk")
+"""Of every fifth window, by the evaluated bundle."""
+
 MEASURED = Measurement("made", "none", "2026-01-01T00:00:00+00:00")
 
 
@@ -95,8 +98,9 @@ def made_bag(name: str, windows: int, seed: int, known_points: int = 64) -> BagE
             else None
             for contender, it in plans.items()
         }
+        rejected = {BUNDLE: REJECTED_BY} if i % 5 == 2 else {}
         clip = f"{name}/{int((t0_ns - start_ns) / 1e9 // CLIP_S)}"
-        made.append(Window(t0_ns, clip, history, ego, driven, 12.5, plans, refused, deviations))
+        made.append(Window(t0_ns, clip, history, ego, driven, 12.5, plans, refused, deviations, rejected))
     coverage = Coverage(
         messages={"/sensing/camera/front_wide/image/compressed": 10 * windows, "/localization/kinematic_state": 100 * windows},
         frames_refused={"front_tele: jpeg of # bytes cannot be decoded: premature end": 2},

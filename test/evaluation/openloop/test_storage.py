@@ -133,7 +133,7 @@ def test_times_are_not_part_of_evaluation_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda d: d.update(version=99), "want version 1, got 99"),
+        (lambda d: d.update(version=99), "want version 2, got 99"),
         (lambda d: d.pop("clips"), "lacks clips"),
         (lambda d: d["contenders"][1].pop("plans"), r"contenders\[1\] lacks plans"),
         (lambda d: d.update(colour="red"), "has colour, which EvaluationFile does not"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.openloop.made import BUNDLE, made_bag, made_evaluation
+from evaluation.openloop.made import BUNDLE, REJECTED_BY, made_bag, made_evaluation
 
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, by_horizon
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation
@@ -28,7 +28,7 @@ def summary(evaluation: Evaluation) -> Summary:
 
 
 def test_every_number_of_a_window_is_described_and_nothing_else(evaluation: Evaluation) -> None:
-    assert set(METRICS) == set(evaluation.windows[0].metrics[BUNDLE].values())
+    assert set(METRICS) == {*evaluation.windows[0].metrics[BUNDLE].values(), "rejected_share"}
     for name, metric in METRICS.items():
         assert all(metric), f"{name}: {metric}"
 
@@ -94,6 +94,21 @@ def test_refusals_are_counted_by_reason_without_its_numbers(summary: Summary) ->
     blanked = summary.contenders[1]
     assert sum(blanked.refused.values()) + blanked.plans == summary.windows
     assert list(blanked.refused) == ["engine output is incomplete: no trajectory was asked for after [#] tokens"]
+
+
+def test_plans_that_checks_reject_are_counted_by_check_once_in_the_share_and_scored_like_all(
+    evaluation: Evaluation, summary: Summary
+) -> None:
+    rejected = [BUNDLE in window.rejected for window in evaluation.windows]
+    assert 0 < sum(rejected) < len(rejected)
+    assert summary.first.rejected == dict.fromkeys(REJECTED_BY, sum(rejected))
+    assert summary.first.mean("rejected_share") == pytest.approx(np.mean(rejected))
+    assert summary.contenders[-1].mean("rejected_share") == 0.0
+    scored = summary.first.estimates["comfort"]
+    assert scored is not None
+    assert scored.windows == summary.windows
+    blanked = columns(evaluation.windows, BUNDLE + BLANKED)["rejected_share"]
+    assert blanked.count(None) == sum(summary.contenders[1].refused.values()), "no plan, no share"
 
 
 def test_what_no_window_has_is_none_and_nothing_breaks() -> None:

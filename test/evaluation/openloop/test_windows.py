@@ -26,6 +26,8 @@ from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
 from alpamayo_ros.evaluation.replay import digest, replay_bag
 from alpamayo_ros.evaluation.single import Asked, plan_once
 from alpamayo_ros.profile import Rig, read_rig, shared_files
+from alpamayo_ros.safety.checks import findings
+from alpamayo_ros.safety.limits import LIMITS
 from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
@@ -210,6 +212,19 @@ def test_an_engine_without_an_answer_loses_the_window_and_not_the_bag(
     assert [window.deviations_m.get(silent, "no plan") for window in found.windows[:3]] == [None, "no plan", None]
     for window, alone in zip(found.windows, evaluated.windows, strict=True):
         assert digest([window.plans[KINEMATIC]]) == digest([alone.plans[KINEMATIC]])
+
+
+def test_a_plan_that_the_checks_reject_is_scored_and_says_which(bag: Path, setup: Setup) -> None:
+    """Wild actions; the vehicle's own motion carried on does so at most where it would stop."""
+    wild = OWN + "Wild"
+    found = evaluate_bag(bag, replace(setup, bundles=(wild,)))
+    for window in found.windows:
+        for name, plan in window.plans.items():
+            failing = [one for one in findings(plan, window.ego_t0, LIMITS) if one.rejects]
+            assert window.rejected.get(name, ()) == tuple(f"{one.check} {one.name}" for one in failing)
+        assert "V6 acceleration" in window.rejected[wild]
+        assert wild in window.metrics
+    assert any(KINEMATIC not in window.rejected for window in found.windows)
 
 
 def test_an_engine_that_dies_ends_the_bag(bag: Path, setup: Setup) -> None:

@@ -8,7 +8,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from evaluation.openloop.made import BUNDLE
+from evaluation.openloop.made import BUNDLE, REJECTED_BY
 
 from alpamayo_ros.evaluation.openloop.gate import Verdict
 from alpamayo_ros.evaluation.openloop.results import Evaluation
@@ -34,7 +34,8 @@ def named_by_an_enemy(evaluation: Evaluation) -> Evaluation:
     for window in bag.windows:
         plan = window.plans[BUNDLE]
         plans = {EVIL: replace(plan, reasoning=replace(plan.reasoning, text=EVIL))}
-        windows.append(replace(window, plans=plans, refused={EVIL: EVIL}, deviations_m={EVIL: None}, clip=EVIL))
+        evil = replace(window, refused={EVIL: EVIL}, deviations_m={EVIL: None}, rejected={EVIL: (EVIL,)})
+        windows.append(replace(evil, plans=plans, clip=EVIL))
     coverage = replace(bag.coverage, not_observed={EVIL: 4}, frames_refused={}, examples={EVIL: f"{EVIL} 1"})
     bags = (replace(bag, bag=EVIL, windows=tuple(windows), weights={EVIL: "untrained"}, coverage=coverage),)
     return replace(evaluation, bags=bags, broken={EVIL: EVIL}, provenance={EVIL: EVIL})
@@ -72,6 +73,14 @@ def test_what_matters_comes_first(page: tuple[str, str], evaluation: Evaluation)
         warned_before_the_table = [places[1], places[2], places[4]]
         assert -1 not in places
         assert warned_before_the_table == sorted(warned_before_the_table)
+
+
+def test_what_the_checks_reject_has_a_row_per_contender_and_check(page: tuple[str, str], evaluation: Evaluation) -> None:
+    times = sum(BUNDLE in window.rejected for window in evaluation.windows)
+    html, markdown = (unescape(text) for text in page)
+    for check in REJECTED_BY:
+        assert f'<tr><td>{BUNDLE}</td><td class="number">{times}</td><td>{check}</td></tr>' in html
+        assert f"| {BUNDLE} | {check} | {times} |" in markdown
 
 
 def test_page_and_markdown_have_the_same_figures(page: tuple[str, str], evaluation: Evaluation) -> None:

@@ -13,8 +13,10 @@ from evaluation.viewing.conftest import PLANNER, Recorded
 from PIL import Image
 
 from alpamayo_ros.drawing import DRIVEN, PAPER, speed_colour
+from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.evaluation.viewing.film import FILM_PX, GIF_PX, Pages, write_gif, write_mp4
 from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
+from alpamayo_ros.evaluation.viewing.rerun_log import write_rrd
 from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
 from alpamayo_ros.pipeline.poses import Skew
 from alpamayo_ros.profile import Rig
@@ -161,3 +163,16 @@ def test_the_ribbon_is_drawn_from_where_the_camera_was_at_its_frame(scenes: list
         near = np.abs(Pages(GIF_PX).page(scene)[FRONT_WIDE].astype(int) - ribbon).sum(axis=2) < 160
         columns.append(np.nonzero(near)[1].mean())
     assert columns[1] > columns[0] + 10
+
+
+@pytest.mark.parametrize("points", [12, 300])
+def test_a_hold_and_a_stop_of_any_length_are_shown(scenes: list[Scene], points: int, tmp_path: Path) -> None:
+    """A hold has the points still ahead, a stop as many as it takes."""
+    plan = scenes[-1].plan
+    assert plan is not None
+    path = trajectory(np.full(points, -0.01), np.full(points, 1e-3), 8.0)
+    plan = replace(plan, source="stop", trajectory=path, candidates=(path,), chosen=0, scores=(1.0,))
+    scene = replace(scenes[-1], plan=plan)
+    assert Pages(GIF_PX).page(scene).shape == (GIF_PX * 9 // 16, GIF_PX, 3)
+    write_rrd(iter([scene]), tmp_path / "view.rrd")
+    assert (tmp_path / "view.rrd").stat().st_size > 0

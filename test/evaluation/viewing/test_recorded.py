@@ -14,8 +14,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from alpamayo_ros import msg
 from alpamayo_ros.bags import BagWriter, read_bag
-from alpamayo_ros.evaluation.viewing.recorded import recorded_scenes
-from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings
+from alpamayo_ros.evaluation.viewing.recorded import holds_plans, recorded_scenes
+from alpamayo_ros.evaluation.viewing.scenes import Scene, Surroundings, said
 from alpamayo_ros.geometry import apply, odom_from_ego
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import InvalidInput
@@ -46,7 +46,7 @@ def test_every_cycle_is_shown_with_the_plan_that_was_published(recorded: Recorde
         assert scene.plan is not None
         assert same_plan(scene.plan, cycle.plan)
         assert [a.action for a in scene.plan.meta_actions] == [a.action for a in cycle.plan.meta_actions]
-        assert scene.status == ("nominal", "made_up", "none", 40.0)
+        assert scene.status == ("nominal", "made_up", "none", 40.0, False, ())
         assert cycle.observation is not None
         assert scene.ego is not None
         np.testing.assert_allclose(odom_from_ego(scene.ego), odom_from_ego(cycle.observation.ego_t0), atol=1e-12)
@@ -79,6 +79,41 @@ def test_a_held_plan_is_shown_where_the_vehicle_is_when_it_is_held(recorded: Rec
     in_odom = apply(odom_from_ego(cycle.observation.ego_t0), cycle.plan.trajectory.xyz)
     np.testing.assert_allclose(apply(odom_from_ego(scene.ego), scene.plan.trajectory.xyz), in_odom, atol=1e-9)
     assert np.abs(scene.plan.trajectory.xyz - cycle.plan.trajectory.xyz).max() > 0.1, "it moved, or nothing was shown"
+
+
+def test_shadow_topics_are_shown_and_say_so_with_what_is_wrong(recorded: Recorded, rig: Rig, tmp_path: Path) -> None:
+    cycle = recorded.cycles[-1]
+    found = [
+        (log_ns, topic if topic.endswith("status") else topic.replace(PLANNER, f"{PLANNER}/shadow"), kind, cdr)
+        for log_ns, topic, kind, cdr in outputs(cycle, 7, rig)
+    ]
+    status = deserialize_message(found[0][3], msg.PlanStatus)
+    status.state, status.reasons = msg.PlanStatus.STATE_DEGRADED, ["V7 lateral acceleration: 3.4 m/s^2, warn limit 3"]
+    found[0] = (*found[0][:3], serialize_message(status))
+    bag = with_outputs(recorded.bag, found, tmp_path / "bag")
+    assert holds_plans(bag, PLANNER)
+    [scene] = scenes_of(bag, rig)
+    assert scene.plan is not None
+    assert cycle.plan is not None
+    assert same_plan(scene.plan, cycle.plan)
+    lines = said(scene)
+    assert lines[0] == "made_up | SHADOW | degraded | 40 ms"
+    assert "V7 lateral acceleration: 3.4 m/s^2, warn limit 3" in lines
+    [driven] = scenes_of(with_outputs(recorded.bag, outputs(cycle, 7, rig), tmp_path / "driven"), rig)
+    assert "SHADOW" not in said(driven)[0]
+
+
+def test_a_plan_its_holds_and_a_stop_along_its_path_are_each_shown(recorded: Recorded, rig: Rig, tmp_path: Path) -> None:
+    """A hold has number and stamp of its plan, and is published again and again."""
+    cycle = recorded.cycles[8]
+    assert cycle.plan is not None
+    hold, stop = (replace(cycle, plan=replace(cycle.plan, source=source)) for source in ("hold", "stop"))
+    messages: Said = [*outputs(cycle, 1, rig)]
+    for times, one in ((1, hold), (2, hold), (3, stop)):
+        messages += [(log_ns + times * 100_000_000, *rest) for log_ns, *rest in outputs(one, 1, rig)[:2]]
+    scenes = scenes_of(with_outputs(recorded.bag, messages, tmp_path / "bag"), rig)
+    assert [scene.plan.source for scene in scenes if scene.plan] == ["model", "hold", "hold", "stop"]
+    assert len(scenes) == 4
 
 
 def test_lost_messages_are_told(recorded: Recorded, rig: Rig, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from alpamayo_ros.pipeline.cycle import run_cycle
 from alpamayo_ros.profile import Rig, read_rig, shared_files
 from alpamayo_ros.simulation.closed_loop.engines import EnginePolicy
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
-from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, start_ns
+from alpamayo_ros.simulation.closed_loop.settings import LoopSettings, start_ns, timing_of
 from alpamayo_ros.simulation.closed_loop.suite import Driver, open_policy
 from alpamayo_ros.simulation.rendering import Stage
 from alpamayo_ros.simulation.rendering.cameras import SceneCameras, pictures
@@ -110,10 +110,43 @@ def test_a_hanging_engine_fails_at_its_deadline(profile: str) -> None:
     assert len(episode.planned) > 0, "it had planned before"
 
 
-def test_an_engine_that_refuses_politely_is_silent_after_a_while(engine: EnginePolicy) -> None:
+def test_an_engine_that_fails_again_and_again_fails_its_drive(engine: EnginePolicy) -> None:
     episode = run_episode(told("refuse", duration_s=4.0), engine, QUICK)
-    assert episode.failure == "at 3.0 s: no plan for 2.5 s, limit 2; the last reason: out of luck"
+    assert "3 bad answers" in episode.failure
+    assert "out of luck" in episode.failure
     assert {plan.refused for plan in episode.planned} == {"out of luck"}
+
+
+def test_an_engine_whose_plans_are_rejected_from_the_start_is_silent_after_a_while(engine: EnginePolicy) -> None:
+    episode = run_episode(told("wild", duration_s=4.0), engine, QUICK)
+    assert episode.failure.startswith("at 3.0 s: no plan for 2.5 s, limit 2; the last reason: V7 lateral acceleration")
+    assert all(plan.trajectory is None and plan.plan is None for plan in episode.planned)
+
+
+def test_after_rejected_plans_the_course_goes_on_and_then_the_vehicle_stops(engine: EnginePolicy) -> None:
+    """The last plan is of 0.5 s; 2.0 s later, between two t0s, a stop begins."""
+    episode = run_episode(told("wild", from_m=46.0, duration_s=5.0), engine, QUICK)
+    assert episode.failure == ""
+    driven = [(plan.t0_s, plan.plan is not None, plan.trajectory is not None) for plan in episode.planned]
+    held, stopping = [1.0, 1.5, 2.0, 2.5], [3.0, 3.5, 4.0, 4.5]
+    assert driven == [(0.5, True, True)] + [(t_s, False, False) for t_s in held] + [(t_s, False, True) for t_s in stopping]
+    assert all("V7 lateral acceleration" in plan.refused for plan in episode.planned[1:7])
+    for plan in episode.planned[5:]:
+        assert plan.trajectory is not None
+        assert plan.trajectory.speed_mps[0] == pytest.approx(plan.ego.speed_mps, abs=0.3)
+        assert plan.trajectory.speed_mps[-1] == 0.0
+    speeds = [plan.ego.speed_mps for plan in episode.planned]
+    assert speeds[-1] < speeds[5] - 1.5, "2.5 m/s^2 for 1.5 s, less its beginning"
+
+
+def test_a_supervisor_goes_by_the_periods_of_the_loop_and_stops_before_the_loop_gives_up(profile: str) -> None:
+    """The profile's pictures are 0.1 s apart."""
+    with closing(EnginePolicy("kinematic", RIG, profile, QUICK)) as policy:
+        rig = policy.rig
+    slow, quick = timing_of(rig, LoopSettings(plan_hz=1.0, silence_s=10.0)), timing_of(rig, LoopSettings(plan_hz=10.0))
+    assert (slow.hold_after_ns, slow.stop_after_ns, slow.max_age_ns) == (2_000_000_000, 5_000_000_000, 10_000_000_000)
+    assert (quick.hold_after_ns, quick.stop_after_ns, quick.odometry_silence_ns) == (200_000_000, 500_000_000, 500_000_000)
+    assert timing_of(rig, QUICK).stop_after_ns == 2_000_000_000
 
 
 def test_navigation_is_what_holds_at_t0(engine: EnginePolicy, cycles: list[Any]) -> None:

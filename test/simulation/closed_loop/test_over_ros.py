@@ -46,6 +46,23 @@ def test_over_dds_is_driven_what_is_driven_in_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.ros
+def test_over_dds_holds_and_stops_are_driven_as_they_are_in_process(tmp_path: Path) -> None:
+    """Plans that are rejected: the course before goes on, then a stop is followed, from a pose of its own every time."""
+    profile = small_profile(tmp_path, ego_signals=["speed", "acceleration", "steering_angle", "turn_indicator"])
+    with (
+        closing(EnginePolicy(ATTENTIVE, RIG, profile, QUICK)) as here,
+        closing(NodePolicy(ATTENTIVE, RIG, profile, QUICK)) as there,
+    ):
+        expected, got = (run_episode(told("wild", 52.0, 5.5), policy, QUICK) for policy in (here, there))
+    assert driven(got) == driven(expected)
+    planned = [(plan.plan is not None, plan.trajectory is not None) for plan in got.planned]
+    assert planned[0] == (True, True), "it drove"
+    assert (False, False) in planned, "it held"
+    assert (False, True) in planned, "it stopped"
+    assert got.egos[-1].speed_mps < got.planned[0].ego.speed_mps
+
+
+@pytest.mark.ros
 def test_a_node_that_refuses_its_start_is_an_invalid_input_with_its_words(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"the planner node ended with status 1; .*no such weights"):
         NodePolicy("engine.own_engines:dies_opening", RIG, small_profile(tmp_path), QUICK)
