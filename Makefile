@@ -24,7 +24,7 @@ BUILD := export AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) PATH=$(VENV)
   $(COLCON) --symlink-install --merge-install --install-base $(VENV)
 endif
 
-.PHONY: build demo test faults lint bench clean
+.PHONY: build demo test faults mutants fuzz lock sbom lint bench clean
 build: .venv/built
 
 .venv/environment: requirements.txt wheels/requirements.txt wheels/patch_cmake_exports.sh
@@ -57,6 +57,39 @@ faults: build
 	$(RUN) .venv/bin/alpamayo faults --out out/faults --shard 2/2 > /dev/null
 	wait $$!
 	$(RUN) .venv/bin/alpamayo faults --out out/faults --merge
+
+# Changes safety/ in small ways and runs its tests against each, in a copy with an environment of its own (docs/mutants.md).
+mutants:
+	rm -rf out/mutants
+	mkdir -p out/mutants/alpamayo_ros out/mutants/test
+	cp alpamayo_ros/{__init__,types,geometry,dynamics}.py out/mutants/alpamayo_ros
+	cp -r alpamayo_ros/safety alpamayo_ros/reasoning out/mutants/alpamayo_ros
+	cp -r test/safety out/mutants/test
+	cp test/mutants_conftest.py out/mutants/test/conftest.py
+	cp pyproject.toml out/mutants
+	$(PYTHON) -m venv out/mutants/.venv
+	out/mutants/.venv/bin/pip install --quiet --disable-pip-version-check mutmut==3.8.1 $$(grep -oE '^(numpy|pytest|hypothesis)==[0-9.]+' requirements.txt | sort -u -t= -k1,1)
+	cd out/mutants
+	OPENBLAS_NUM_THREADS=1 .venv/bin/mutmut run --max-children $$(nproc)
+	.venv/bin/mutmut results
+
+# FUZZER: a Python with atheris that sees .venv (docs/fuzz.md).
+fuzz:
+	for target in image_gate messages navigation_text; do $(FUZZER) test/fuzz/fuzz.py $$target --runs $(or $(RUNS),1000000); done
+
+# TOOLS: the folder, with its /, of an environment with uv and cyclonedx-bom; empty: on the path.
+VEHICLE := numpy|opencv-python-headless|simplejpeg|rosbags|apsw|lz4|backports\.zstd|PyYAML|pydantic|tyro|rich|safetensors|tokenizers
+lock:
+	mkdir -p out
+	head -5 requirements.lock > out/lock.head
+	grep -E '^($(VEHICLE))==' requirements.txt | grep -v 'python_version < "3.11"' | $(TOOLS)uv pip compile --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-header -q - -o out/lock.body
+	sed 's/ *$$//' out/lock.body | cat out/lock.head - > requirements.lock
+
+sbom:
+	mkdir -p out
+	$(TOOLS)cyclonedx-py requirements requirements.lock --output-reproducible --of JSON --sv 1.6 -o out/sbom.json
+	$(PYTHON) cmake/sbom.py out/sbom.json docs/sbom.cdx.json
 
 lint: build
 	@.venv/bin/ruff check .

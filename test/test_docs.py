@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
+from alpamayo_ros.safety import contract
+from alpamayo_ros.safety.limits import LIMITS, Limit
 from alpamayo_ros.simulation.families import FAMILIES
 from alpamayo_ros.simulation.results.summary import MEASURES
 from alpamayo_ros.simulation.suites import HELD_OUT, SUITES, suite
@@ -23,13 +25,16 @@ TEXT = "\n".join(document.read_text() for document in DOCUMENTS)
 pytest.importorskip("rclpy", reason="parameters are declared with ROS types")
 
 from alpamayo_ros.nodes import params  # noqa: E402 - after the skip
+from alpamayo_ros.nodes.monitor_params import MonitorParams  # noqa: E402
 
 SPECS = {
     "planner_node": params.PlannerParams,
+    "monitor_node": MonitorParams,
     "replay_node": params.ReplayParams,
     "recorder_node": params.RecorderParams,
     "visualizer_node": params.VisualizerParams,
 }
+DIAGNOSTICS = {"odometry", "inputs", "engine", "planner", "supervisor", "resources"}
 PARAMETERS = [(node, field.name) for node, spec in SPECS.items() for field in dataclasses.fields(spec)]
 
 
@@ -48,7 +53,7 @@ def row(node: str, name: str) -> list[str]:
 
 def test_every_dataclass_of_parameters_is_checked_here() -> None:
     found = {value for value in vars(params).values() if isinstance(value, type) and value.__name__.endswith("Params")}
-    assert found == set(SPECS.values())
+    assert found | {MonitorParams} == set(SPECS.values())
 
 
 @pytest.mark.parametrize(("node", "name"), PARAMETERS, ids=lambda part: part)
@@ -79,7 +84,7 @@ def as_written(default: Any) -> str:
 def documented_without_a_parameter(node: str) -> set[str]:
     """Rows of four cells whose parameter does not exist."""
     rows = re.findall(r"^\| `([a-z_]+)` \|[^|\n]*\|[^|\n]*\|[^|\n]*\|$", section(node), re.MULTILINE)
-    return set(rows) - {field.name for field in dataclasses.fields(SPECS[node])} - {"odometry", "inputs", "engine", "planner"}
+    return set(rows) - {field.name for field in dataclasses.fields(SPECS[node])} - DIAGNOSTICS
 
 
 @pytest.mark.parametrize("node", SPECS)
@@ -90,7 +95,7 @@ def test_no_parameter_is_described_that_is_gone(node: str) -> None:
 def created_topics() -> set[tuple[str, str]]:
     """(file, topic) of every whole topic name in the nodes' code; those of the client are the planner's."""
     found = set()
-    for path in set(NODES.glob("*.py")) - {NODES / "client.py"}:
+    for path in NODES.glob("*.py"):
         tree = ast.parse(path.read_text())
         parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
         texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in parts]
@@ -152,3 +157,26 @@ def test_the_driving_world_is_described_as_it_is() -> None:
         assert f"| {measure.title} | {measure.means} |" in text
     for name in SUITES:
         assert f"`{name}` ({len(suite(name)):,} scenes)" in text
+
+
+def test_every_limit_of_the_checks_is_described_with_its_numbers() -> None:
+    rows = {
+        cells[1].strip(" `"): [cell.strip() for cell in cells[3:]]
+        for line in (ROOT / "docs/safety.md").read_text().splitlines()
+        if re.match(r"\| V\d+ \|", line) and (cells := line.strip("|").split("|"))
+    }
+    limits = {field.name: getattr(LIMITS, field.name) for field in dataclasses.fields(LIMITS)}
+    wanted = {name: limit for name, limit in limits.items() if isinstance(limit, Limit)}
+    assert rows.keys() == wanted.keys()
+    for name, limit in wanted.items():
+        numbers = ["–" if value is None else f"{value:.4g}" for value in (limit.warn, limit.reject)]
+        source = limit.source + ("; shadow" if limit.shadow else "")
+        assert rows[name] == [*numbers, limit.unit, source], name
+
+
+def test_every_state_and_invariant_is_described() -> None:
+    text = (ROOT / "docs/safety.md").read_text()
+    assert re.findall(r"^\| `([A-Z]+)` \|", text, re.MULTILINE) == [state.upper() for state in get_args(contract.State)]
+    assert re.findall(r"^\| ([IL]\d+) \|", text, re.MULTILINE) == [f"I{i}" for i in range(1, 11)] + [
+        f"L{i}" for i in range(1, 5)
+    ]

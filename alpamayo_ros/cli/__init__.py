@@ -49,8 +49,9 @@ def _run() -> None:
         print(f"alpamayo: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except ModuleNotFoundError as error:
-        if error.name not in MISSING:
+        library = (error.name or "").partition(".")[0]
+        if library not in MISSING:
             raise
-        print(f"alpamayo: this command needs {error.name}, which is not here: {MISSING[error.name]}", file=sys.stderr)
+        print(f"alpamayo: this command needs {library}, which is not here: {MISSING[library]}", file=sys.stderr)
         raise SystemExit(2) from error
     print(json.dumps(figures))

@@ -34,6 +34,9 @@ from alpamayo_ros.types import (
 MAX_BYTES = 200_000
 """Largest packet: what fits into a socket's default send buffer (212 992) in one piece. 64 samples take 33 kB."""
 
+MAX_TOKENS = 2**32 - 1
+"""Of a text: what a uint32 of our messages holds."""
+
 HEARTBEAT_S = 0.05
 """How often the engine's process says that it lives."""
 
@@ -82,7 +85,7 @@ def decode(packet: bytes) -> Message:
         kind, fields, layout = json.loads(packet[_PREFIX.size : _PREFIX.size + length])
         wanted = _FIELDS[kind] if magic == _MAGIC else None
         arrays = _arrays(layout, packet, _PREFIX.size + length)
-    except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (struct.error, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InvalidInput(f"{len(packet)} bytes are not a message: {error!r}") from error
     if wanted is None or not isinstance(fields, dict) or {name: type(value) for name, value in fields.items()} != wanted:
         raise InvalidInput(f"{len(packet)} bytes are not a message: {magic!r} {kind!r} with {fields!r:.200}")
@@ -180,7 +183,8 @@ def read_output(message: Message) -> ModelOutput:
     """Output of an output message. Raises InvalidInput when it cannot be one: wrong shape or type, not finite."""
     texts, tokens, complete, stated = (tuple(message.fields[key]) for key in ("texts", "tokens", "complete", "meta_actions"))
     kinds = {str: texts + stated, int: tokens, bool: complete}
-    if any(type(value) is not kind for kind, values in kinds.items() for value in values) or min(tokens, default=0) < 0:
+    wrong = any(type(value) is not kind for kind, values in kinds.items() for value in values)
+    if wrong or not all(0 <= count <= MAX_TOKENS for count in tokens):
         raise InvalidInput(f"texts, token counts, complete: got {texts!r:.200}, {tokens!r:.200}, {complete!r:.200}")
     if "actions" not in message.arrays:
         raise InvalidInput("an output without actions")

@@ -10,13 +10,17 @@ from typing import Any, NamedTuple
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 
 BACK_NS, AHEAD_NS = 100_000_000, 1_000_000_000
 """A step further back or ahead than this is another time."""
 
 STANDS_STILL_NS = 2_000_000_000
-"""Simulated time that has not moved for this long, steady, has stopped."""
+"""Simulated time that has neither moved nor been told again for this long, steady, has stopped. A simulation that waits for us
+says the same time again and again."""
 
+_CLOCK = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _AT_ONCE_NS = 1_000_000  # two clocks read within this time are read at the same moment
 _JUMP = JumpThreshold(
     min_forward=Duration(nanoseconds=AHEAD_NS), min_backward=Duration(nanoseconds=-BACK_NS), on_clock_change=True
@@ -40,13 +44,18 @@ class Clocks:
     """
 
     def __init__(self, node: Node, on_jump: Callable[[str], None]) -> None:
+        self._node = node
         self._clock = node.get_clock()
         self._on_jump = on_jump
         self._settled = threading.Event()
         self._settled.set()
         self._ahead_ns: int | None = None  # of the system clock, before the steady one
-        self._simulated_ns, self._moved_ns = 0, time.monotonic_ns()
+        self._simulated_ns = 0
+        self._lived_ns = time.monotonic_ns()  # when simulated time moved or was told again; two threads set it to now
         self._handle = self._clock.create_jump_callback(_JUMP, pre_callback=self._settled.clear, post_callback=self._after_jump)
+        # Beside the one of rclpy, which does not tell that the same time came again.
+        listens = self._clock.ros_time_is_active
+        self._heard = node.create_subscription(Clock, "/clock", self._hear, _CLOCK, raw=True) if listens else None
 
     def moment(self) -> Moment:
         """Now."""
@@ -57,8 +66,8 @@ class Clocks:
         if self._clock.ros_time_is_active:
             self._ahead_ns = None
             if ros_ns != self._simulated_ns:
-                self._simulated_ns, self._moved_ns = ros_ns, steady_ns
-            return Moment(ros_ns, ros_ns, is_simulated=True, has_stopped=steady_ns - self._moved_ns > STANDS_STILL_NS)
+                self._simulated_ns, self._lived_ns = ros_ns, steady_ns
+            return Moment(ros_ns, ros_ns, is_simulated=True, has_stopped=steady_ns - self._lived_ns > STANDS_STILL_NS)
         self._compare(ros_ns - steady_ns)
         return Moment(ros_ns, steady_ns, is_simulated=False, has_stopped=False)
 
@@ -67,8 +76,14 @@ class Clocks:
         return int(self._clock.now().nanoseconds)
 
     def close(self) -> None:
-        """Tell no more jumps."""
+        """Tell no more jumps. On the executor's thread."""
         self._handle.unregister()
+        if self._heard is not None:
+            self._node.destroy_subscription(self._heard)
+            self._heard = None
+
+    def _hear(self, _: object) -> None:
+        self._lived_ns = time.monotonic_ns()
 
     def _read(self) -> tuple[int, int]:
         """Both clocks at once: a thread that was put aside between them would see a step that never was."""

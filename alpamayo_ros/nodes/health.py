@@ -243,6 +243,7 @@ def supervisor_diagnostic(tally: Tally) -> Diagnostic:
         "last_findings": "; ".join(tally.last_findings),
         "breaches": str(tally.breaches),
         "last_breach": tally.last_breach,
+        "withheld": str(tally.withheld),
     }
     said = "; ".join((tally.state, *tally.reasons))
     if tally.breaches:

@@ -28,6 +28,8 @@ SENSOR_DATA = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 ODOMETRY = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 LATCHED = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+DRIVER = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+"""A driver who acts for a moment has acted: a false does not replace the true before it."""
 
 
 @dataclass
@@ -121,7 +123,7 @@ class Inputs:
             self._listen(TFMessage, "/tf_static", self._transforms, LATCHED),
             self._listen(msg.NavigationCommand, "~/navigation", self._navigation, COMMAND),
             self._listen(msg.EgoSignals, "~/ego_signals", self._signals, SENSOR_DATA),
-            self._listen(Bool, "~/driver_override", self._driver, COMMAND),
+            self._listen(Bool, "~/driver_override", self._driver, DRIVER),
         ]
 
     def _listen(self, kind: type, topic: str, take: Callable[[Any, Any], None], qos: QoSProfile) -> Subscription:

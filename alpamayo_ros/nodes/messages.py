@@ -29,6 +29,9 @@ from alpamayo_ros.types import F64, Consistency, Decision, EgoPose, InvalidInput
 MAX_POINTS, MAX_COMPONENTS, MAX_META_ACTIONS, MAX_ATTRIBUTES, MAX_REASONS, MAX_FINDINGS = 512, 16, 64, 16, 32, 32
 """Sizes of the bounded sequences in msg/."""
 
+MAX_DIAGNOSTIC = 4096
+"""Bytes of a text in a diagnostic."""
+
 
 def _codes(message: Any, prefix: str, values: Iterable[str]) -> Mapping[str, int]:
     return {value: getattr(message, f"{prefix}_{value}".upper()) for value in values}
@@ -238,9 +241,10 @@ def diagnostics_message(
             DiagnosticStatus(
                 level=diagnostic.level,
                 name=f"{node_name}: {diagnostic.name}",
-                message=diagnostic.message,
+                # What an engine or a driver said may be in them: what no UTF-8 holds would end the node.
+                message=bounded(diagnostic.message, MAX_DIAGNOSTIC),
                 hardware_id=hardware_id,
-                values=[KeyValue(key=key, value=value) for key, value in diagnostic.values.items()],
+                values=[KeyValue(key=key, value=bounded(value, MAX_DIAGNOSTIC)) for key, value in diagnostic.values.items()],
             )
             for diagnostic in diagnostics
         ],

@@ -16,6 +16,8 @@ from alpamayo_ros.profile import Rig
 from alpamayo_ros.safety.contract import Mode, Output
 
 OUTPUT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+STATUSES = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
+"""The newest trajectory is the one that counts; of statuses none replaces another, and several may come at once."""
 
 OF_PLAN = {
     "~/trajectory": msg.UnicycleTrajectory,
@@ -48,7 +50,7 @@ class Outputs:
         self._autoware = autoware
         kinds = OF_PLAN | (autoware.topics if autoware else {})
         below = {False: "~/shadow/", True: "~/"} if mode == "active" else {False: "~/shadow/"}
-        self._status = node.create_lifecycle_publisher(msg.PlanStatus, STATUS, OUTPUT)
+        self._status = node.create_lifecycle_publisher(msg.PlanStatus, STATUS, STATUSES)
         self._difference = node.create_lifecycle_publisher(msg.ShadowDifference, DIFFERENCE, OUTPUT)
         self._of_plan = {
             (engaged, topic): node.create_lifecycle_publisher(kind, topic.replace("~/", prefix), OUTPUT)
@@ -62,24 +64,26 @@ class Outputs:
         for topic, message in said.items():
             self._of_plan[status.engaged, topic].publish(message)
 
-    def publish_for_autoware(self, output: Output) -> None:
-        """Autoware's messages of an output with a trajectory, where asked for. Raises InvalidInput: they cannot hold it.
+    def autoware_messages(self, output: Output) -> dict[str, Any]:
+        """By topic, Autoware's messages of an output with a trajectory, where asked for. Raises InvalidInput where they cannot.
 
         A hold is the whole trajectory once more: theirs begin where the ego was at their stamp.
         """
         if self._autoware is None:
-            return
+            return {}
         ego = output.ego
         assert ego is not None
         if output.source == "model":
             assert output.plan is not None
-            said = dict(zip(self._autoware.topics, self._autoware.messages(output.plan, ego), strict=True))
-        else:
-            plan = output.plan if output.source == "hold" else messages.published_plan(output)
-            assert plan is not None
-            said = {"~/output/trajectory": autoware_trajectory(self._autoware, plan, ego)}
+            return dict(zip(self._autoware.topics, self._autoware.messages(output.plan, ego), strict=True))
+        plan = output.plan if output.source == "hold" else messages.published_plan(output)
+        assert plan is not None
+        return {"~/output/trajectory": autoware_trajectory(self._autoware, plan, ego)}
+
+    def publish_for_autoware(self, engaged: bool, said: Mapping[str, Any]) -> None:
+        """See `autoware_messages`; to those they are for."""
         for topic, message in said.items():
-            self._of_plan[output.engaged, topic].publish(message)
+            self._of_plan[engaged, topic].publish(message)
 
     def publish_difference(self, difference: msg.ShadowDifference) -> None:
         """How a plan differed from what was driven."""

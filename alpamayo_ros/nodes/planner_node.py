@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -32,6 +33,9 @@ from alpamayo_ros.profile import read_rig
 from alpamayo_ros.safety.limits import Limits
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
+DISCOVERY_S = 1.0
+"""A node that came a moment ago knows nobody yet, and so not who else publishes where one would drive by it."""
+
 
 class Configured(NamedTuple):
     """What configure makes and cleanup frees."""
@@ -49,6 +53,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
 
     def __init__(self) -> None:
         # Before Node's own: a node whose parameters are refused is destroyed too.
+        self._made_s = time.monotonic()
         self._configured: Configured | None = None
         self._planning: Planning | None = None
         self._plan_id = 0  # counts over all activations
@@ -70,6 +75,8 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         assert self._configured is not None
         with self._bugs_logged():
             buffers, engine, outputs, limits, health, _ = self._configured
+            if self.params.mode == "active":
+                time.sleep(max(0.0, self._made_s + DISCOVERY_S - time.monotonic()))
             if rivals := "; ".join(outputs.rivals()):
                 return self._refuse(f"not activated: {rivals}")
             result = super().on_activate(state)

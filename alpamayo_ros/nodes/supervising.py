@@ -14,7 +14,7 @@ from rclpy.node import Node
 from alpamayo_ros import msg
 from alpamayo_ros.nodes import messages
 from alpamayo_ros.nodes.clocks import Clocks
-from alpamayo_ros.nodes.gate import Gate
+from alpamayo_ros.nodes.gate import Gate, outdated
 from alpamayo_ros.nodes.messages import CycleStatus
 from alpamayo_ros.nodes.outputs import Outputs, plan_messages
 from alpamayo_ros.nodes.params import PlannerParams
@@ -85,7 +85,8 @@ class Supervising:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._clocks = Clocks(node, self._new_epoch)
-        self._supervisor = Supervisor(params.mode, timing_of(params, buffers.rig), limits, settings_of(params))
+        self._timing = timing_of(params, buffers.rig)
+        self._supervisor = Supervisor(params.mode, self._timing, limits, settings_of(params))
         self._gate = Gate()
         self._shadow = ShadowComparison()
         self._newest: tuple[int, int] | None = None  # epoch and t0 of the plan that has `plan_id`
@@ -99,8 +100,7 @@ class Supervising:
                 return
             now = self._now()
             output = supervise(cycle, self._supervisor, left_out, now)
-            self._publish(output, now, about)
-            self.tally.add_cycle(cycle, output)
+            self.tally.add_cycle(cycle, self._publish(output, now, about))
             self._tick()
 
     def watch(self) -> None:
@@ -183,19 +183,32 @@ class Supervising:
         if now.ros_ns > 0 and (output := self._supervisor.tick(now)) is not None:
             self._publish(output, now, self._about)
 
-    def _publish(self, output: Output, now: Now, about: CycleStatus) -> None:
-        """The status, then what it is about; or the status of a bug, when something is wrong with what it is about."""
+    def _publish(self, output: Output, now: Now, about: CycleStatus) -> Output:
+        """The status, then what it is about, unless that is a bug's or has grown too old. Returns what went out."""
         said, why_not = self._said(output, about.stage_ms.get("infer", 0.0))
         if why_not:
             self._node.get_logger().error(f"a bug: not published: {'; '.join(why_not)}")
             self.tally.add_breach(why_not[0])
-            output = replace(output, state="silent", source=None, trajectory=None, reasons=why_not + output.reasons)
-        self._outputs.publish(messages.status_message(self._status(output, now, about), self._buffers.rig), said)
+            output = replace(_withheld(output, why_not, now), state="silent")
+        status = self._status_message(output, now, about)
+        if too_late := self._outdated(output):  # last: making messages takes time, and a starved machine takes more
+            self.tally.add_withheld()
+            output, said = _withheld(output, (f"not published: {too_late}",), now), {}
+            status = self._status_message(output, now, about)
+        self._outputs.publish(status, said)
         self.tally.add_output(output)
         if output.source is not None:
             self._publish_for_autoware(output)
         if output.source == "model" and output.plan is not None and output.ego is not None and not output.engaged:
             self._shadow.take_plan(self.plan_id, output.plan, output.ego)
+        return output
+
+    def _outdated(self, output: Output) -> str:
+        """Why a trajectory must not go out any more, as of this moment."""
+        if output.trajectory is None:
+            return ""
+        ros_ns = self._clocks.moment().ros_ns  # first: it may begin an epoch
+        return outdated(output, ros_ns, self._buffers.epoch, self._timing)
 
     def _said(self, output: Output, latency_ms: float) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The messages of an output with a trajectory, or why they must not go out."""
@@ -216,8 +229,8 @@ class Supervising:
         is_newest = output.plan is not None and (output.plan.epoch, output.plan.t0_ns) == self._newest
         return self.plan_id if is_newest else 0
 
-    def _status(self, output: Output, now: Now, about: CycleStatus) -> CycleStatus:
-        return replace(
+    def _status_message(self, output: Output, now: Now, about: CycleStatus) -> msg.PlanStatus:
+        status = replace(
             about,
             stamp_ns=output.stamp_ns,
             epoch=output.epoch,
@@ -230,14 +243,18 @@ class Supervising:
             findings=output.findings,
             age_ms=(now.ros_ns - output.stamp_ns) / 1e6,
         )
+        return messages.status_message(status, self._buffers.rig)
 
     def _publish_for_autoware(self, output: Output) -> None:
         """After our own messages, which wait for none of this and are on the air whatever Autoware's cannot hold."""
         try:
-            self._outputs.publish_for_autoware(output)
+            said = self._outputs.autoware_messages(output)
         except InvalidInput as error:
-            said = f"plan {self.plan_id} has no Autoware messages: {error}"
-            self._node.get_logger().warning(said, throttle_duration_sec=1.0)
+            why_not = f"plan {self.plan_id} has no Autoware messages: {error}"
+            self._node.get_logger().warning(why_not, throttle_duration_sec=1.0)
+            return
+        if said and not self._outdated(output):
+            self._outputs.publish_for_autoware(output.engaged, said)
 
     def _compare(self) -> None:
         """Publish how plans differed from what was driven."""
@@ -246,3 +263,9 @@ class Supervising:
             with self._lock:
                 if not self._stopped.is_set() and not self._supervisor.engaged:
                     self._outputs.publish_difference(message)
+
+
+def _withheld(output: Output, why_not: tuple[str, ...], now: Now) -> Output:
+    """What is said instead of an output whose trajectory does not go out."""
+    stamp_ns = output.stamp_ns if output.source == "model" else now.ros_ns
+    return replace(output, stamp_ns=stamp_ns, source=None, trajectory=None, reasons=why_not + output.reasons)

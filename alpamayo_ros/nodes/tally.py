@@ -33,6 +33,7 @@ class Tally:
     last_findings: tuple[str, ...] = ()  # of the newest plan with any
     breaches: int = 0  # what the gate stopped
     last_breach: str = ""
+    withheld: int = 0  # trajectories too old by the time they were to go out
     sync_error_ms: Mapping[str, float] = field(default_factory=dict)  # by role: the largest of the newest observation
     stage_ms: dict[str, deque[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,6 +68,11 @@ class Tally:
         with self._lock:
             self.breaches += 1
             self.last_breach = why
+
+    def add_withheld(self) -> None:
+        """Count a trajectory that grew too old."""
+        with self._lock:
+            self.withheld += 1
 
     def copy(self) -> Tally:
         """As of now: iterating over a deque that another thread appends to is an error."""

@@ -143,6 +143,8 @@ class Inputs:
             self._jumped(why, now)
         elif self.now.has_pose_of(pose.stamp_ns):
             return False
+        if len(self.now.poses) == KEPT:
+            self.now.poses.popleft()  # insort finds no room in a deque that is full
         insort(self.now.poses, pose, key=_stamp)
         if now.ros_ns - pose.stamp_ns <= self._odometry_silence_ns:
             self._odometry_ns = now.steady_ns

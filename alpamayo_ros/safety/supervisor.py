@@ -96,6 +96,7 @@ class Supervisor:
         self._phase: Phase = "init"
         self._why: tuple[str, ...] = ("nothing was seen yet",)  # not nominal
         self._blind = ""  # why nothing is trusted
+        self._at_rest = False  # by the newest pose
         self._overdue = ""  # why an engaged vehicle is left without a trajectory after a jump of time
         self._news: tuple[str, ...] = ()  # to be told by the next tick
         self._told: tuple[State, bool] = ("init", False)
@@ -175,6 +176,7 @@ class Supervisor:
 
     def _advance(self, now: Now, *, has_cycle: bool = False) -> None:
         """Everything that is so because it is now."""
+        self._at_rest = _stands(now.pose)
         if now.epoch != self._memory.number:
             self._begin_epoch(now)
         if self._phase == "init" and (has_cycle or now.pose is not None):
@@ -192,8 +194,7 @@ class Supervisor:
         self._overdue = self._waits_too_long(now)
         if self._phase in DRIVING and (late := self._late(now)):
             self._begin_stop(late, *self._why)
-        if self._phase == "stopping" and self.engaged and not self._blind and _stands(now.pose):
-            self._go("stopped", "at rest after a stop: waits for engage", *self._why)
+        self._latch()
 
     def _begin_epoch(self, now: Now) -> None:
         before, self._memory = self._memory, Epoch(now.epoch, now.steady_ns)
@@ -301,6 +302,11 @@ class Supervisor:
         memory.chooses_path, memory.brakes_hard = True, False
         memory.next_stop_stamp_ns = memory.stop_stamp_ns + 1
         self._go("stopping", *why)
+        self._latch()
+
+    def _latch(self) -> None:
+        if self._phase == "stopping" and self.engaged and self._at_rest and not self._blind:
+            self._go("stopped", "at rest after a stop: waits for engage", *self._why)
 
     def _stopping(self, now: Now) -> Output | None:
         memory, pose = self._memory, now.pose

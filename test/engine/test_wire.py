@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from types import SimpleNamespace
 from typing import get_args
 
@@ -162,6 +164,24 @@ def test_a_torn_packet_is_refused(data: st.DataObject) -> None:
 def test_a_message_with_other_fields_is_refused(kind: str, fields: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="not a message"):
         wire.decode(wire.encode(kind, fields))
+
+
+@pytest.mark.parametrize("shape", [[10**30], [2**62, 2], [0, 10**30]])
+def test_an_array_of_a_size_that_no_machine_has_is_no_message(shape: list[int]) -> None:
+    header = json.dumps(["heartbeat", {"busy_ms": 0}, [["actions", "<f4", shape]]]).encode()
+    with pytest.raises(InvalidInput, match="not a message"):
+        wire.decode(struct.pack("<4sI", b"ALP1", len(header)) + header)
+
+
+@pytest.mark.parametrize(("tokens", "is_told"), [(-1, False), (0, True), (2**32 - 1, True), (2**32, False), (10**30, False)])
+def test_a_count_of_tokens_fits_into_its_message(tokens: int, is_told: bool) -> None:
+    sent = ModelOutput(np.zeros((1, HORIZON, 2), np.float32), ("",), (tokens,), (True,))
+    message = wire.decode(wire.output_packet(1, sent))
+    if is_told:
+        assert wire.read_output(message).tokens == (tokens,)
+    else:
+        with pytest.raises(InvalidInput, match="token counts"):
+            wire.read_output(message)
 
 
 def test_the_largest_output_fits_and_a_larger_packet_is_refused_when_it_is_made() -> None:

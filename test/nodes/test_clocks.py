@@ -48,6 +48,7 @@ class NodeOf:
     ros_time_is_active: bool = False
     before: Callable[[], None] = lambda: None
     after: Callable[[Any], None] = lambda _: None
+    hear: Callable[[Clock], None] = lambda _: None
 
     def get_clock(self) -> NodeOf:
         return self
@@ -58,6 +59,15 @@ class NodeOf:
     def create_jump_callback(self, _: Any, pre_callback: Callable[[], None], post_callback: Callable[[Any], None]) -> Any:
         self.before, self.after = pre_callback, post_callback
         return SimpleNamespace(unregister=lambda: None)
+
+    def create_subscription(self, _: type, topic: str, hear: Callable[[Clock], None], __: Any, *, raw: bool) -> str:
+        assert self.ros_time_is_active
+        assert raw
+        self.hear = hear
+        return topic
+
+    def destroy_subscription(self, topic: str) -> None:
+        assert topic == "/clock"
 
 
 @pytest.fixture
@@ -124,6 +134,19 @@ def test_simulated_time_that_stands_still_has_stopped_until_it_moves(machine: Ti
     assert told == []
 
 
+def test_simulated_time_that_is_told_again_has_not_stopped(machine: Time, told: list[str]) -> None:
+    node = NodeOf(machine, ros_time_is_active=True)
+    watched = Clocks(node, told.append)
+    watched.moment()
+    for _ in range(4):
+        machine.steady_ns += STANDS_STILL_NS // 2
+        node.hear(Clock(clock=time_message(machine.system_ns)))
+        assert not watched.moment().has_stopped
+    machine.steady_ns += STANDS_STILL_NS + 1
+    assert watched.moment().has_stopped, "nobody tells it any more"
+    watched.close()
+
+
 def test_a_moment_inside_a_jump_waits_for_the_epoch_that_it_begins(machine: Time, told: list[str]) -> None:
     node = NodeOf(machine, ros_time_is_active=True)
     watched = Clocks(node, told.append)
@@ -159,4 +182,20 @@ def test_simulated_time_that_begins_is_no_jump_and_one_that_goes_back_is(node: A
             spin_until(node, lambda: False, 0.02)
         assert watched.moment().ros_ns == now_ns
     assert told == ["ROS clock jumped by -0.520 s (ROS_TIME_NO_CHANGE)"]
+    watched.close()
+
+
+@pytest.mark.ros
+def test_a_clock_message_of_the_same_time_is_heard(node: Any, told: list[str], machine: Time) -> None:
+    watched = Clocks(node, told.append)
+    publisher = node.create_publisher(Clock, "/clock", 10)
+
+    def told_again(is_so: Callable[[clocks.Moment], bool]) -> bool:
+        publisher.publish(Clock(clock=time_message(T0)))
+        return is_so(watched.moment())
+
+    assert spin_until(node, lambda: told_again(lambda moment: moment.ros_ns == T0), 10)
+    machine.steady_ns += STANDS_STILL_NS + 1
+    assert watched.moment().has_stopped
+    assert spin_until(node, lambda: told_again(lambda moment: not moment.has_stopped), 10)
     watched.close()

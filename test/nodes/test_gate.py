@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from nodes.made_plans import STEP, T0, plan_message
+from nodes.made_plans import STEP, T0, plan_message, straight
 
-from alpamayo_ros.nodes.gate import Gate
+from alpamayo_ros.nodes.gate import Gate, outdated
+from alpamayo_ros.safety.contract import Output, Source, timing
+from alpamayo_ros.safety.hold import hold
 
 
 def test_a_plan_and_the_next_one_go_through() -> None:
@@ -34,3 +36,39 @@ def test_no_points_do_not() -> None:
     message = plan_message(T0)
     message.points = []
     assert any(breach.startswith("I5: ") for breach in Gate().breaches(message))
+
+
+MS = 1_000_000
+TIMING = timing(camera_period_ns=100 * MS, odometry_period_ns=10 * MS, max_plan_hz=10.0)
+"""No plan older than 1000 ms, no pose older than 200."""
+
+
+def said(source: Source, held_at_ms: int = 0) -> Output:
+    held = hold(straight(), held_at_ms / 1e3)
+    return Output(
+        "nominal", engaged=True, stamp_ns=T0, epoch=4, source=source, trajectory=held if source == "hold" else straight()
+    )
+
+
+@pytest.mark.parametrize(("source", "limit_ms"), [("model", 1000), ("hold", 1000), ("stop", 200)])
+def test_nothing_goes_out_older_than_its_limit(source: Source, limit_ms: int) -> None:
+    output = said(source, held_at_ms=990)
+    assert outdated(output, T0 + limit_ms * MS, 4, TIMING) == ""
+    why_not = outdated(output, T0 + limit_ms * MS + MS, 4, TIMING)
+    assert why_not == f"I3: a {source} is {limit_ms + 1} ms old, limit {limit_ms} ms"
+
+
+def test_a_hold_goes_out_while_its_first_point_is_no_more_than_a_step_ago() -> None:
+    output = said("hold", held_at_ms=250)  # its first point is at 300 ms
+    assert outdated(output, T0 + 400 * MS, 4, TIMING) == ""
+    assert outdated(output, T0 + 401 * MS, 4, TIMING) == "I5: the first point of a hold was 101 ms ago, limit 100 ms"
+    assert outdated(said("model"), T0 + 401 * MS, 4, TIMING) == "", "a model's points are never cut"
+
+
+@pytest.mark.parametrize("source", ["model", "hold", "stop"])
+def test_nothing_goes_out_into_another_epoch(source: Source) -> None:
+    assert outdated(said(source), T0, 5, TIMING) == f"I9: a {source} of epoch 4, and epoch 5 has begun"
+
+
+def test_a_status_without_a_trajectory_is_never_too_old() -> None:
+    assert outdated(Output("silent", engaged=False, stamp_ns=T0, epoch=4), T0 + 5000 * MS, 5, TIMING) == ""

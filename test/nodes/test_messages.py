@@ -368,6 +368,14 @@ def test_diagnostics_carry_their_level_and_values() -> None:
     assert second.level == DiagnosticStatus.OK
 
 
+def test_what_an_engine_says_cannot_break_a_diagnostic() -> None:
+    said = "\ud800\x1b[2J" + "x" * 5000
+    (status,) = sent(messages.diagnostics_message(T0, [Diagnostic("engine", messages.ERROR, said, {"last": said})])).status
+    assert status.message == status.values[0].value
+    assert status.message.startswith("  [2Jxxx")
+    assert len(status.message.encode()) == messages.MAX_DIAGNOSTIC
+
+
 def test_sizes_of_lists_are_those_of_the_message_files() -> None:
     sizes = {}
     for kind in (msg.UnicycleTrajectory, msg.ReasoningTrace, msg.CriticalComponent, msg.PlanStatus):

@@ -18,7 +18,7 @@ from safety.watched_drive import (
 )
 
 from alpamayo_ros.geometry import quaternion_from_rotation, rotation_from_quaternion, rotation_from_rpy, rotation_z
-from alpamayo_ros.safety.monitor_inputs import At, Inputs, Memory, Odometer
+from alpamayo_ros.safety.monitor_inputs import KEPT, At, Inputs, Memory, Odometer
 
 
 def memory_of(*poses: Odometer) -> Memory:
@@ -180,3 +180,13 @@ def test_past_the_newest_pose_a_tilted_vehicle_turns_about_its_own_upright() -> 
     pose = memory_of(newest).pose_at(START_NS + 50 * MS)
     assert pose is not None
     np.testing.assert_allclose(rotation_from_quaternion(pose.orientation), tilted @ rotation_z(rate * 0.05), atol=1e-12)
+
+
+def test_poses_may_come_for_ever_and_the_newest_are_kept() -> None:
+    inputs = Inputs("front_wide", dict.fromkeys(ROLES, CAMERA_NS), TIMING.odometry_silence_ns, simulated=False)
+    for i in range(KEPT + 3):
+        stamp_ns = START_NS + i * 10 * MS
+        assert not inputs.odometry(odometer(stamp_ns, i / 100), At(stamp_ns, stamp_ns))
+    assert len(inputs.now.poses) == KEPT
+    assert inputs.now.poses[0].stamp_ns == START_NS + 3 * 10 * MS
+    assert inputs.now.poses[-1].stamp_ns == START_NS + (KEPT + 2) * 10 * MS

@@ -34,6 +34,7 @@ class Sequences(RuleBasedStateMachine):
         self.newest_stop_ns = 0
         self.nominal_since_ns = self.passed_ns = self.drive.steady_ns
         self.in_a_row = 0  # plans that nothing rejected
+        self.nothing_to_hold = False  # engaged again after a stop, and no plan since
 
     @initialize(
         mode=st.sampled_from(["shadow", "active"]),
@@ -129,6 +130,7 @@ class Sequences(RuleBasedStateMachine):
         assert drive.mode == "active"
         assert not obstacle
         assert drive.state == "nominal"
+        self.nothing_to_hold |= self.latched
         self.latched = False
         self.nominal_since_ns = drive.steady_ns
 
@@ -189,6 +191,7 @@ class Sequences(RuleBasedStateMachine):
         self.newest_t0_ns = t0_ns
         self.passed_ns = self.drive.steady_ns
         self.published.append(output)
+        self.nothing_to_hold = False
         self.nominal_since_ns = self.drive.steady_ns
 
     def look_at_hold(self, output: Output) -> None:
@@ -227,7 +230,8 @@ class Sequences(RuleBasedStateMachine):
         assert drive.mode == "active" or not drive.supervisor.engaged
         assert not self.latched or (drive.state in ("stopped", "silent") and drive.supervisor.engaged)
         if drive.state == "nominal":
-            assert drive.steady_ns - self.nominal_since_ns <= TIMING.hold_after_ns + SLACK_MS * MS
+            limit_ns = TIMING.stop_after_ns if self.nothing_to_hold else TIMING.hold_after_ns
+            assert drive.steady_ns - self.nominal_since_ns <= limit_ns + SLACK_MS * MS
         elif drive.state not in ON_THE_WAY:
             self.unsure_since_ns = drive.steady_ns
         waits = self.latched and not self.newest_stop_ns  # a jump of time while it stood

@@ -20,6 +20,7 @@ from alpamayo_ros.evaluation.processes import CpuMeter
 from alpamayo_ros.simulation.faults.domains import in_domain, own_domain
 from alpamayo_ros.simulation.faults.judging import Said
 from alpamayo_ros.simulation.faults.station import Station, station
+from alpamayo_ros.types import EngineFailure
 
 SAMPLE_S = 10.0
 BLOCK_S = 60.0
@@ -73,7 +74,7 @@ class Course:
 def run_soak(out: Path, minutes: float) -> dict[str, Any]:
     """Drive for so long with planner, engine and monitor in their processes; samples go to `out`/soak.jsonl as they are taken.
 
-    Raises EngineFailure when the planner does not get ready.
+    Raises EngineFailure when the planner does not get ready, or a process ends before the time is over.
     """
     out.mkdir(parents=True, exist_ok=True)
     with own_domain() as domain, in_domain(domain), station(out, "system") as driven:
@@ -104,8 +105,13 @@ def _soak(driven: Station, out: Path, seconds: float) -> dict[str, Any]:
 
 
 def sampled(at_s: float, process: str, pid: int) -> Sample:
-    """What /proc says of a process now. Raises FileNotFoundError when it is gone."""
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    """What /proc says of a process now. Raises EngineFailure when it has ended."""
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except FileNotFoundError as error:
+        raise EngineFailure(f"the {process}'s process has gone after {at_s:.0f} s") from error
+    if "VmRSS" not in status:
+        raise EngineFailure(f"the {process}'s process has ended after {at_s:.0f} s")
     fds = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     return Sample(round(at_s, 1), process, int(status["VmRSS"].split()[0]) / 1024, fds, int(status["Threads"]))
 

@@ -153,7 +153,10 @@ class Station:
         self._said, self._taken = [], 0
 
     def breaches(self) -> list[dict[str, Any]]:
-        """What the monitor found since the last call."""
+        """What the monitor found since the last call. Raises EngineFailure when it has ended: nobody watched."""
+        if self._monitor.poll() is not None:
+            words = (self._folder / "monitor.log").read_text(errors="replace").strip().splitlines()
+            raise EngineFailure(f"the monitor ended with status {self._monitor.returncode}: {' | '.join(words[-3:])}")
         report = self._folder / "monitor.jsonl"
         if not report.exists():
             return []

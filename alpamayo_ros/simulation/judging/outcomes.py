@@ -125,8 +125,8 @@ def outcome(episode: Episode, reference_m: float) -> Outcome:
         stop_signs_run=kinds.count("stop_sign"),
         wrong_lane_s=STEP_S * sum(_wrong_lanes(scenario.route, snapshots)),
         comfort=comfort_of(egos),
-        plans=sum(planned.trajectory is not None for planned in episode.planned),
-        refused=sum(planned.trajectory is None for planned in episode.planned),
+        plans=sum(planned.trajectory is not None and not planned.refused for planned in episode.planned),
+        refused=sum(planned.trajectory is None or bool(planned.refused) for planned in episode.planned),  # a stop has both
         plan_deviation_m=float(np.mean(deviations)) if deviations else None,
         consistent=agree,
         consistent_by_chance=by_chance,

@@ -67,6 +67,7 @@ class Eye:
 
     def image(self, disc: np.ndarray, t_s: float) -> np.ndarray:
         pixels = np.full((self.height, self.width, 3), DARK, np.uint8)
+        pixels[self.height // 2 :] //= 2  # a lens that shows one grey is taken for covered
         seen = apply(inverse(ego(t_s) @ self.base_from_optical), disc[None])[0]
         if seen[2] > 1.0:
             centre = tuple(round(float(c) * 256) for c in np.clip(self.project(seen), -1000, 5000))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alpamayo_ros.simulation.faults.judging import Said
 from alpamayo_ros.simulation.faults.soak import BUDGET_SHARE, Course, Sample, figures, sampled, slope_mb_per_h
+from alpamayo_ros.types import EngineFailure
 
 HOUR_S = 3600.0
 
@@ -80,3 +84,14 @@ def test_a_process_is_sampled_from_proc() -> None:
     assert sample.rss_mb > 10
     assert sample.fds > 2
     assert sample.threads >= 1
+
+
+def test_a_process_that_has_ended_is_said_to_have(tmp_path: Path) -> None:
+    with pytest.raises(EngineFailure, match="the engine's process has gone after 7 s"):
+        sampled(7.0, "engine", 2**22 - 1)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    while "Z" not in Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2]:
+        pass
+    with pytest.raises(EngineFailure, match="the engine's process has ended after 7 s"):
+        sampled(7.0, "engine", child.pid)
+    child.wait()
