@@ -156,7 +156,9 @@ class MonitorNode(Node):  # type: ignore[misc]
         return take
 
     def _take_transition(self, event: TransitionEvent, info: Mapping[str, int]) -> None:
-        if (life := LIVES.get(event.goal_state.label)) is not None:
+        if self.count_publishers(f"{self._planner}/transition_event") > 1:
+            self.get_logger().warning(f"two nodes are named {self._planner}: which of them changes its state is not known")
+        elif (life := LIVES.get(event.goal_state.label)) is not None:
             self._turns.put(monitoring.sent_ns(info), lambda now: self._monitor.life(life, now))
 
     def _look_around(self) -> None:

@@ -25,8 +25,9 @@ from alpamayo_ros.safety.monitor import Status
 from alpamayo_ros.safety.monitor_inputs import At, Odometer
 from alpamayo_ros.types import InvalidInput
 
-SETTLE_NS = 150_000_000
-"""So long a message may be under way, and is still told in its turn; longer by as much as this process is behind."""
+SETTLE_NS = 500_000_000
+"""So long a message may be under way, and is still told in its turn; longer by as much as this process is behind. One that DDS
+lost comes with the next of its topic, a period later."""
 
 AT_ONCE_NS = 1_000_000
 """Two clocks that were read within this were read at one moment."""

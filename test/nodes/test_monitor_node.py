@@ -136,6 +136,19 @@ def test_a_good_planner_is_found_good(tmp_path: Path, needs: Any) -> None:
 
 
 @pytest.mark.ros
+def test_a_namesake_that_is_refused_is_not_the_planner_that_goes_on(tmp_path: Path) -> None:
+    with watched(tmp_path) as (publishing, process), client_node("namesake") as namesake:
+        other = namesake.create_publisher(TransitionEvent, "/alpamayo_planner/transition_event", 10)
+        assert spin_until(namesake, lambda: other.get_subscription_count() > 0, 20)
+        time.sleep(0.5)  # the monitor has to know of both
+        other.publish(TransitionEvent(goal_state=State(label="inactive")))
+        publishing.drive(replace(DRIVES["outage"](), simulated=True), Saboteur())
+        summary = ended(publishing.node, process, tmp_path / "log")
+    assert summary["breaches"] == {}
+    assert "two nodes are named /alpamayo_planner" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.ros
 @pytest.mark.parametrize("name", ["nan", "stale", "no_stop", "old_after_jump", "undead"])
 def test_a_broken_planner_is_caught(tmp_path: Path, name: str) -> None:
     variant = broken_variants()[name]

@@ -145,7 +145,8 @@ CAMERAS = (
         "cameras out of step",
         {
             "30 ms": Level(lambda c: _passing(d.restamped([c.role], -30.0)), KEEPS),
-            "150 ms": Level(lambda c: _passing(d.restamped([c.role], -150.0)), STOPS),
+            # At 10 Hz some frame is within 50 ms of any instant, and so within tolerance: it may go on.
+            "150 ms": Level(lambda c: _passing(d.restamped([c.role], -150.0)), STAYS_SAFE),
         },
     ),
     Fault(

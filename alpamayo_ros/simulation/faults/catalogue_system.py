@@ -162,7 +162,13 @@ SYSTEM = (
     Fault(
         "F53",
         "the clock of the stamps is set by a little",
-        {"30 ms back": Level(lambda _: clock_steps(-0.03), KEEPS), "30 ms ahead": Level(lambda _: clock_steps(0.03), KEEPS)},
+        {
+            "5 ms back": Level(lambda _: clock_steps(-0.005), KEEPS),
+            "5 ms ahead": Level(lambda _: clock_steps(0.005), KEEPS),
+            # Over 30 ms in which nothing moved the vehicle seems to have braked: plans from there may shift too far.
+            "30 ms back": Level(lambda _: clock_steps(-0.03), STAYS_SAFE),
+            "30 ms ahead": Level(lambda _: clock_steps(0.03), STAYS_SAFE),
+        },
         clock="simulated",
     ),
     Fault(
