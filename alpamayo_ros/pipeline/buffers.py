@@ -25,6 +25,9 @@ __all__ = ["Buffers", "Counts", "FrameBuffer", "PoseBuffer", "SignalBuffer", "Sn
 JUMPS_WITHIN_NS = 10_000_000_000
 """How long a jump of odometry is told as a reason."""
 
+SAME_CAUSE_NS = 500_000_000
+"""A jump of odometry so soon after one of the clock is that one, seen again."""
+
 NAVIGATION_TEXT_NS = 60_000_000_000
 """Free words say no place and no time at which they are done: they are forgotten after a minute."""
 
@@ -86,6 +89,7 @@ class Buffers:
         self.navigation: Navigation | None = None  # latched until it expires
         self.epoch_reason = ""  # why the current epoch began
         self.epoch_cause: EpochCause = "start"
+        self._epoch_began_ns = clock_ns()
         self._epoch_lock = threading.Lock()
         self._clock_ns = clock_ns
         self._jumps: deque[Jump] = deque(maxlen=10_000)  # 10 s at the highest rate a rig can declare
@@ -158,8 +162,14 @@ class Buffers:
         self.signals.offer(sample)
 
     def new_epoch(self, reason: str = "", cause: EpochCause = "clock") -> int:
-        """Time or place jumped: forget everything but /tf_static, which holds at all times. Returns the new epoch."""
+        """Time or place jumped: forget everything but /tf_static, which holds at all times. Returns the new epoch.
+
+        Where the clock jumped a moment ago, odometry jumps because of it: that is the cause of both.
+        """
         with self._epoch_lock:
+            began_ns, self._epoch_began_ns = self._epoch_began_ns, self._clock_ns()
+            if cause == "odometry" and self.epoch_cause == "clock" and self._epoch_began_ns - began_ns < SAME_CAUSE_NS:
+                cause = "clock"
             self.epoch_reason, self.epoch_cause = reason, cause
             self.navigation = None
             self.poses.clear()

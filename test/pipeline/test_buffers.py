@@ -266,3 +266,19 @@ def test_free_words_stand_in_the_place_of_a_command_for_a_minute() -> None:
     assert made.navigation.text == "turn left", "what is refused changes nothing"
     made.new_epoch("another day")
     assert made.navigation is None
+
+
+def test_odometry_that_jumps_because_the_clock_did_is_the_clocks_doing() -> None:
+    clock = Clock()
+    made = buffers(clock_ns=clock)
+    for cause, after_ms, kept in (
+        ("odometry", 0, "odometry"),
+        ("clock", 0, "clock"),
+        ("odometry", 499, "clock"),
+        ("odometry", 500, "odometry"),
+        ("pause", 0, "pause"),
+        ("odometry", 0, "odometry"),
+    ):
+        clock.now_ns += after_ms * MS
+        made.new_epoch("a jump", cause)  # type: ignore[arg-type]
+        assert made.epoch_cause == kept

@@ -2,10 +2,16 @@
 
 from dataclasses import replace
 
-from safety.plans import ego, plan, way
+import numpy as np
+import pytest
+from safety.plans import ego, moved, only, plan, way, with_changes
+from safety.test_checks import CASES
 
-from alpamayo_ros.safety.checks import age_findings
+from alpamayo_ros.dynamics import RELEASED
+from alpamayo_ros.safety.checks import age_findings, findings, shift_findings
 from alpamayo_ros.safety.contract import Finding, Now, timing
+from alpamayo_ros.safety.limits import LIMITS, Limit
+from alpamayo_ros.types import Consistency
 
 TIMING = timing(100_000_000, 10_000_000, 10.0)
 NOW = Now(ros_ns=10_000_000_000, steady_ns=0, epoch=3, epoch_cause="start", pose=ego())
@@ -26,3 +32,93 @@ def test_a_plan_of_the_future_says_how_far_it_is_ahead() -> None:
 def test_an_old_plan_says_its_age() -> None:
     old = plan(way(), NOW.ros_ns - 600_000_000, epoch=3)
     assert age_findings(old, NOW, TIMING) == (Finding("V2", "age", "warn", 0.6, 0.5, "s", SOURCE),)
+
+
+NAMES = {
+    "rotation": "rotation of the ego pose",
+    "first_point_m": "first point away from where it must be",
+    "reverse_m": "way in reverse",
+    "speed_mps": "speed",
+    "accel_mps2": "acceleration",
+    "decel_mps2": "deceleration",
+    "lat_accel_mps2": "lateral acceleration",
+    "lat_jerk_mps3": "lateral jerk",
+    "lon_jerk_mps3": "longitudinal jerk",
+    "curvature_1pm": "curvature",
+    "steering_rad": "steering",
+    "steering_rate_rps": "steering rate",
+    "yaw_rate_rps": "yaw rate",
+    "yaw_accel_rps2": "yaw acceleration",
+    "heading_rad": "heading away from the motion",
+    "position_m": "points away from the actions",
+    "slope": "slope",
+    "spread_m": "spread of the samples' ends",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), NAMES.items())
+def test_a_check_is_called_what_it_measures(name: str, words: str) -> None:
+    limit = getattr(LIMITS, name)
+    beyond = 1.1 * (limit.warn if limit.reject is None else limit.reject)
+    assert [found.name for found in findings(*CASES[name][1](beyond), only(name))] == [words]
+
+
+def test_every_case_is_named() -> None:
+    assert NAMES.keys() == CASES.keys()
+
+
+def test_words_are_judged_under_their_names() -> None:
+    unfinished = replace(plan(way()).reasoning, complete=False)
+    said = findings(plan(way(), reasoning=unfinished, consistent=Consistency(agrees=False)), ego(), LIMITS)
+    assert said == (
+        Finding("V17", "text without an end", "reject", 1.0, 0.0, "texts", "R1: no trajectory follows"),
+        Finding(
+            "V18", "text contradicts the trajectory", "warn", 1.0, 0.0, "traces", "Alpamayo-R1 paper, section 5", shadow=True
+        ),
+    )
+
+
+def test_a_plan_of_other_points_says_how_many_and_one_off_the_grid_says_where() -> None:
+    assert findings(plan(way(steps=63)), ego(), LIMITS) == (Finding("V1", "points", "reject", 63.0, 64.0, "points", "ours"),)
+    late = replace(way(), t_s=way().t_s + 0.01 * (np.arange(64) == 7))
+    (found,) = findings(plan(late), ego(), LIMITS)
+    assert found == Finding("V1", "time off the grid", "reject", pytest.approx(0.01), 1e-6, "s", "ours", pytest.approx(0.81))  # type: ignore[arg-type]
+
+
+def test_zeros_of_a_dead_network_are_told_by_their_points() -> None:
+    dead = way(RELEASED.accel_mean_mps2, RELEASED.curvature_mean_1pm)
+    assert findings(plan(dead), ego(), LIMITS)[0] == Finding("V1", "actions all zero", "reject", 64.0, 0.0, "points", "ours")
+
+
+def test_lateral_jerk_adds_what_braking_in_a_bend_adds() -> None:
+    accel, rise = 1.0, 0.004  # m/s^2, 1/m per second
+    curvature = 0.02 + rise * np.arange(64) * 0.1
+    (found,) = findings(
+        plan(way(accel, curvature)), ego(), with_changes({"lat_jerk_mps3": Limit(0.1, None, "", "")}, only("slope"))
+    )
+    at = round(found.at_s * 10) - 1 if found.at_s else -1
+    speed = 10.0 + accel * 0.1 * (at + 0.5)
+    assert found.value == pytest.approx(speed**2 * rise + 3 * speed * accel * curvature[at], rel=1e-3)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("accel_mps2", 1.0), ("decel_mps2", -1.0)])
+def test_a_small_acceleration_is_its_own_size(name: str, sign: float) -> None:
+    limits = with_changes({name: Limit(0.3, None, "", "")}, only("slope"))
+    (found,) = findings(plan(way(sign * 0.5)), ego(), limits)
+    assert found.value == pytest.approx(0.5)
+
+
+def test_a_plan_is_held_against_the_one_before_within_a_second_and_at_three() -> None:
+    before, later = plan(way(), 0), plan(way(), 100_000_000)
+    pose = ego(x_m=1.0)
+    assert shift_findings(later, pose, before, ego(), LIMITS) == ()
+    for point, by_m, name in ((8, 0.6, "within 1 s"), (29, 4.1, "at 3 s")):
+        aside = plan(moved(way(), point, 1, by_m), 100_000_000)
+        (found,) = shift_findings(aside, pose, before, ego(), LIMITS)
+        assert (found.check, found.name, found.level) == ("V14", f"shift to the side {name}", "reject")
+        assert found.value == pytest.approx(by_m)
+        assert found.at_s == pytest.approx((point + 1) / 10)
+        ahead = plan(moved(way(), point, 0, 30.0), 100_000_000)
+        assert [f.name for f in shift_findings(ahead, pose, before, ego(), LIMITS)] == [f"shift ahead {name}"]
+    for point in (9, 14, 20, 28, 30, 63):
+        assert shift_findings(plan(moved(way(), point, 1, 9.0), 100_000_000), pose, before, ego(), LIMITS) == (), point
