@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import rclpy
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from nodes.ros_harness import refused
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -40,6 +43,33 @@ def test_given_values_replace_defaults_and_whole_numbers_serve_as_numbers() -> N
     params = read(PlannerParams, {"deadline_ms": 250, "bundle": "models/x", "greedy": False})
     assert params == PlannerParams(deadline_ms=250.0, bundle="models/x", greedy=False)
     assert type(params.deadline_ms) is float
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.text(max_size=5), max_size=3)
+)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@given(data=st.data())
+def test_whatever_is_given_every_value_is_in_its_range_or_all_is_refused(spec: Any, data: st.DataObject) -> None:
+    numbers = st.one_of(st.integers(-10, 100_000), st.floats(-1.0, 1e5))
+    names = st.sampled_from([field.name for field in fields(spec)])
+    given = data.draw(st.dictionaries(st.one_of(names, names, st.text(max_size=8)), st.one_of(ANYTHING, numbers), max_size=4))
+    try:
+        made = read(spec, given)
+    except InvalidInput:
+        return
+    for name, hint in get_type_hints(spec, include_extras=True).items():
+        kind, about = get_args(hint)
+        value = getattr(made, name)
+        assert value in get_args(kind) if get_origin(kind) is Literal else type(value) is (get_origin(kind) or kind)
+        assert about.low is None or about.low <= value <= about.high
+        assert (
+            name not in given
+            or given[name] in (None, value, list(value) if isinstance(value, tuple) else value)
+            or (isinstance(value, tuple) and [text for text in given[name] if text] == list(value))
+        )
 
 
 def test_a_misspelt_name_is_refused_with_the_name_that_was_meant() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pipeline.vehicle import MS, PROFILE, SECOND, TWO_CAMERAS, Clock, T, buffers, drive, offer, offer_poses, pose, rig
 
 from alpamayo_ros import geometry
 from alpamayo_ros.pipeline.buffers import Buffers
-from alpamayo_ros.pipeline.observe import next_t0, observe
+from alpamayo_ros.pipeline.observe import history_of, next_t0, observe
 from alpamayo_ros.types import CameraFrame, EgoPose, Navigation, Observation, SignalSample, StaleInput
 
 FRONT, REAR = "front_wide", "rear_tele"
@@ -308,7 +309,6 @@ def camera_stamps(draw: st.DrawFn) -> list[float]:
     return stamps
 
 
-@settings(max_examples=60, deadline=None)
 @given(camera_stamps(), camera_stamps(), st.booleans())
 def test_never_a_frame_outside_its_tolerance_and_never_a_mix_of_epochs(
     front: list[float], rear: list[float], twice: bool
@@ -343,7 +343,6 @@ def test_never_a_frame_outside_its_tolerance_and_never_a_mix_of_epochs(
         assert seen_some or max(map(abs, np.diff(front) - 100)) > 10 or max(map(abs, np.diff(rear) - 100)) > 10
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 25), st.booleans()), max_size=60), st.randoms(use_true_random=False))
 def test_an_observation_does_not_depend_on_the_order_of_arrival(messages: list[tuple[int, bool]], random: object) -> None:
     full = [(FRONT, 100.0 * n) for n in range(26)] + [(REAR, 100.0 * n + 7) for n in range(26)]
@@ -359,3 +358,18 @@ def test_an_observation_does_not_depend_on_the_order_of_arrival(messages: list[t
         seen.append(observe(filled, T + 2500 * MS))
     assert seen[0].sync_error_ms == seen[1].sync_error_ms
     assert seen[0].pixels_crc32 == seen[1].pixels_crc32
+
+
+ANGLES, METRES = st.floats(-4.0, 4.0), st.floats(-1e4, 1e4)
+
+
+@given(st.lists(st.tuples(METRES, METRES, ANGLES), min_size=2, max_size=21))
+def test_a_history_says_where_the_poses_were_seen_from_the_last_one(places: list[tuple[float, float, float]]) -> None:
+    poses = [
+        replace(pose(T + i * 100 * MS, yaw_rad=yaw), position=np.array([x, y, 0.3 * i])) for i, (x, y, yaw) in enumerate(places)
+    ]
+    history, t0 = history_of(poses), poses[-1]
+    assert history.t0_ns == t0.stamp_ns
+    for xyz, rot, was in zip(history.xyz, history.rot, poses, strict=True):
+        np.testing.assert_allclose(t0.odom_from_ego @ xyz + t0.position, was.position, atol=5e-3)
+        np.testing.assert_allclose(t0.odom_from_ego @ rot, was.odom_from_ego, atol=1e-6)
