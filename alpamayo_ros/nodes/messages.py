@@ -70,6 +70,7 @@ class CycleStatus:
     state: State
     bundle: str
     weights: Weights
+    bundle_hash: str = ""  # of a folder
     mode: Mode = "shadow"
     engaged: bool = False
     plan_id: int = 0  # 0 when there is no plan
@@ -191,6 +192,7 @@ def status_message(status: CycleStatus, rig: Rig) -> msg.PlanStatus:
         # What decides is told first: a list that is too long loses warnings, not the reason of a rejection.
         findings=[_check_result(finding) for finding in sorted(status.findings, key=_by_weight)[:MAX_FINDINGS]],
         bundle=bounded(status.bundle, 64),
+        bundle_hash=status.bundle_hash,
         weights=status.weights,
         age_ms=float(status.age_ms),
         odometry_extrapolated_ms=float(status.odometry_extrapolated_ms),

@@ -15,6 +15,7 @@ from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import Trigger
 
 from alpamayo_ros.bundle.folder import read_special_tokens
+from alpamayo_ros.bundle.identity import bundle_hash
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_folder, bundle_name
 from alpamayo_ros.nodes.inputs import Inputs, Listeners
@@ -52,7 +53,9 @@ class Planning:
         self._engine = engine
         self._dropped_before = {role: dropped(counts) for role, counts in buffers.frames.counts.items()}
         self._system_clock = Clock(clock_type=ClockType.SYSTEM_TIME)
-        self._about = CycleStatus(0, 0, "init", bundle_name(params.bundle), engine.weights, mode=params.mode)
+        folder = bundle_folder(params.bundle)
+        digest = bundle_hash(folder) if folder else ""
+        self._about = CycleStatus(0, 0, "init", bundle_name(params.bundle), engine.weights, digest, mode=params.mode)
         self._supervising = Supervising(node, params, limits, buffers, outputs, self._about, plan_id)
         told = Listeners(self._supervising.say_epoch, self._supervising.take_pose, self._supervising.take_driver)
         self.inputs = Inputs(node, buffers, told, navigation_words(params, buffers.profile))

@@ -43,6 +43,9 @@ SIGNALS = "/alpamayo_planner/ego_signals", "alpamayo_ros/msg/EgoSignals"
 LATER_NS = 2_000_000_000 * 1_000_000_000  # in the year 2033
 ENDS = Expect(ends=True)
 ANYTIME: tuple[Phase, ...] = ("cruise", "inference")
+SHORT_S = 0.8
+"""Of faults that end one engine after the other: longer than a stop takes, and over before the node gives engines up."""
+
 KILLS = 4
 """Kills and hangs of the engine come so many times as often as others: the time to a stop is a figure of its own."""
 
@@ -85,11 +88,12 @@ ENGINE = (
     Fault(
         "F36",
         "exception in inference",
-        {"each": Level(lambda _: told("raise"), STOP_DUE), "once": Level(lambda _: told("raise"), KEEPS, 0.12)},
+        {"each": Level(lambda _: told("raise"), STOP_DUE, SHORT_S), "once": Level(lambda _: told("raise"), KEEPS, 0.12)},
         ANYTIME,
+        ends_engine=True,
     ),
-    Fault("F37", "out of memory", {"each": Level(lambda _: told("memory"), STOP_DUE)}, ends_engine=True),
-    Fault("F38", "engine ends at every request", {"each": Level(lambda _: told("exit"), STOP_DUE)}, ends_engine=True),
+    Fault("F37", "out of memory", {"each": Level(lambda _: told("memory"), STOP_DUE, SHORT_S)}, ends_engine=True),
+    Fault("F38", "engine ends at every request", {"each": Level(lambda _: told("exit"), STOP_DUE, SHORT_S)}, ends_engine=True),
     Fault(
         "F39",
         "engine hangs",
@@ -106,6 +110,7 @@ ENGINE = (
         "F41",
         "answers that are no numbers, or no driving",
         {word: _tells(word) for word in ("nan", "infinite", "wild", "jerky")},
+        ends_engine=True,
     ),
     Fault(
         "F42",
