@@ -24,6 +24,7 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "injected": len(faults),
         "as_expected": sum(line["as_expected"] for line in faults),
         "unsafe": sum(line["unsafe"] for line in lines),
+        "good_share": sum(line["as_expected"] and not line["unsafe"] for line in lines) / len(lines),
         "unsafe_bound_95": 3.0 / len(lines),  # of the share of runs, when none was unsafe: the rule of three
         "stops_due": len(due),
         "stops_missed": sum(ms is None for ms in due),
