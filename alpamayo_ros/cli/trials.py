@@ -91,13 +91,17 @@ def faults(
     from alpamayo_ros.simulation.faults.campaign import merge as merge_shards
     from alpamayo_ros.simulation.faults.campaign import run_campaign
 
+    from alpamayo_ros.types import InvalidInput
+
     if subset == "broken":
         from alpamayo_ros.simulation.faults.sabotage import run_broken
 
         return run_broken(out)
     if not merge:
         return run_campaign(out, subset, shard_of(shard), resume, seeds)
-    figures = merge_shards(sorted(out.glob("runs-*-of-*.jsonl")), out)
+    if not (shards := sorted(out.glob("runs-*-of-*.jsonl"))):
+        raise InvalidInput(f"{out}: no runs-I-of-N.jsonl of a campaign")
+    figures = merge_shards(shards, out)
     if figures["good_share"] < at_least:
         print(json.dumps(figures))
         raise SystemExit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from nodes.planner_harness import SPEED_MPS, driving
 
+from alpamayo_ros.bundle.identity import bundle_hash
 from alpamayo_ros.profile import shared_files
 
 pytestmark = pytest.mark.ros
@@ -40,7 +41,7 @@ def test_the_node_runs_a_bundle_and_says_that_its_weights_are_untrained(tmp_path
         status = vehicle.status_at(vehicle.t0_ns)
         assert vehicle.wait(lambda: any(trace.plan_id == plan.plan_id for trace in vehicle.plans.reasoning))
         trace = next(trace for trace in vehicle.plans.reasoning if trace.plan_id == plan.plan_id)
-        assert (status.weights, status.bundle) == ("untrained", "ar1_nano")
+        assert (status.weights, status.bundle, status.bundle_hash) == ("untrained", "ar1_nano", bundle_hash(bundle))
     assert len(plan.points) == 64
     assert plan.points[0].pose.position.x == pytest.approx(SPEED_MPS * 0.1, abs=0.1), (
         "v0 is the history's, whatever the weights"
