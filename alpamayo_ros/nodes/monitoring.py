@@ -29,8 +29,9 @@ SETTLE_NS = 500_000_000
 """So long a message may be under way, and is still told in its turn; longer by as much as this process is behind. One that DDS
 lost comes with the next of its topic, a period later."""
 
-AT_ONCE_NS = 1_000_000
-"""Two clocks that were read within this were read at one moment."""
+AT_ONCE_NS = 100_000
+"""Two clocks that were read within this were read at one moment: by less than lies between a status and its trajectory, or the two
+would be told in the wrong order."""
 
 FORGET = 0.98
 """What is left, a judgement later, of how far behind this process has been: half of it after a second."""
