@@ -90,7 +90,6 @@ def faults(
     """Break everything around a driving planner, on purpose, and hold what it publishes against the catalogue of faults."""
     from alpamayo_ros.simulation.faults.campaign import merge as merge_shards
     from alpamayo_ros.simulation.faults.campaign import run_campaign
-
     from alpamayo_ros.types import InvalidInput
 
     if subset == "broken":

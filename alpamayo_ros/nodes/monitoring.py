@@ -30,8 +30,8 @@ SETTLE_NS = 500_000_000
 lost comes with the next of its topic, a period later."""
 
 AT_ONCE_NS = 100_000
-"""Two clocks that were read within this were read at one moment: by less than lies between a status and its trajectory, or the two
-would be told in the wrong order."""
+"""Two clocks that were read within this were read at one moment. Less than lies between a status and its trajectory, or the
+two would be told in the wrong order."""
 
 FORGET = 0.98
 """What is left, a judgement later, of how far behind this process has been: half of it after a second."""
