@@ -26,14 +26,15 @@ class Gate:
 def outdated(output: Output, ros_ns: int, epoch: int, timing: Timing) -> str:
     """Why a trajectory must not go out any more, by the time and the epoch that it is now; empty: it may.
 
-    It was right when it was judged. A machine that stalls between that and the publication makes it older meanwhile.
+    It was right when it was judged. A machine that stalls between that and the publication makes it older meanwhile. A stop,
+    which is made again from every new pose, leaves half of its limit to what may still stall between here and the wire.
     """
     if output.trajectory is None:
         return ""
     if output.epoch != epoch:
         return f"I9: a {output.source} of epoch {output.epoch}, and epoch {epoch} has begun"
     age_ns = ros_ns - output.stamp_ns
-    limit_ns = timing.odometry_silence_ns if output.source == "stop" else timing.max_age_ns
+    limit_ns = timing.odometry_silence_ns // 2 if output.source == "stop" else timing.max_age_ns
     if age_ns > limit_ns:
         return f"I3: a {output.source} is {_ms(age_ns)} old, limit {_ms(limit_ns)}"
     behind_ns = age_ns - round(output.trajectory.t_s[0] * 1e9)

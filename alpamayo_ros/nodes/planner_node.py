@@ -33,7 +33,7 @@ from alpamayo_ros.profile import read_rig
 from alpamayo_ros.safety.limits import Limits
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
-DISCOVERY_S = 1.0
+DISCOVERY_S = 2.0
 """A node that came a moment ago knows nobody yet, and so not who else publishes where one would drive by it."""
 
 

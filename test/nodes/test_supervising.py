@@ -129,7 +129,7 @@ def test_a_stop_from_a_pose_that_is_too_old_does_not_and_the_next_one_does(plann
     planner.out.clear()
     planner.refuses()
     planner.out.pop(0)  # of the cycle
-    withheld(planner, "I3: a stop is 300 ms old, limit 200 ms")
+    withheld(planner, "I3: a stop is 300 ms old, limit 100 ms")
     assert planner.autoware_out == ["model"]
     planner.goes(10)
     planner.refuses()
