@@ -50,7 +50,7 @@ def said(source: Source, held_at_ms: int = 0) -> Output:
     )
 
 
-@pytest.mark.parametrize(("source", "limit_ms"), [("model", 1000), ("hold", 1000), ("stop", 200)])
+@pytest.mark.parametrize(("source", "limit_ms"), [("model", 1000), ("hold", 1000), ("stop", 100)])
 def test_nothing_goes_out_older_than_its_limit(source: Source, limit_ms: int) -> None:
     output = said(source, held_at_ms=990)
     assert outdated(output, T0 + limit_ms * MS, 4, TIMING) == ""
