@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BUNDLE ?= kinematic
+JOBS ?= 2
 COLCON := colcon --log-base log build --cmake-args -DPython3_EXECUTABLE=$(VENV)/bin/python -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
 
 ifdef ROS_DISTRO
@@ -48,7 +49,7 @@ demo: build
 	@$(RUN) .venv/bin/alpamayo demo --out out/demo --bundle $(BUNDLE)
 
 test: lint
-	@$(RUN) .venv/bin/pytest
+	@$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile
 
 # The short fault campaign in two shards, each with nodes and a DDS domain of its own. A machine that has other things to do spoils
 # some runs, by its own stalls: status 1 where more than one of ten is not as expected.
