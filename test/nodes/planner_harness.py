@@ -333,21 +333,6 @@ def driving(folder: Path, **arguments: Any) -> Iterator[tuple[Vehicle, subproces
         yield vehicle, process
 
 
-def engines(pid: int) -> list[int]:
-    """Engine processes of a node's process."""
-    # Not /proc/PID/task/TID/children: it may leave some out (proc_pid_task_children(5)).
-    processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return [int(process.name) for process in processes if _is_engine_of(pid, process)]
-
-
-def _is_engine_of(pid: int, process: Path) -> bool:
-    try:
-        parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        return parent == pid and b"alpamayo_ros.engine.worker" in (process / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def threads(pid: int) -> int:
     """How many threads a process has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))

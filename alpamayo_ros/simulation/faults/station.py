@@ -224,6 +224,7 @@ def said(at_s: float, status: Any) -> Said:
 
 def engines_of(pid: int) -> list[int]:
     """Engine processes of a node's process, as /proc knows them."""
+    # Not /proc/PID/task/TID/children: it may leave some out (proc_pid_task_children(5)).
     processes = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [int(process.name) for process in processes if _is_engine_of(pid, process)]
 
