@@ -17,7 +17,6 @@ from nodes.planner_harness import (
     Vehicle,
     command,
     driving,
-    engines,
     fds,
     planner,
     small_profile,
@@ -27,6 +26,7 @@ from nodes.planner_harness import (
 from nodes.ros_harness import refused
 
 from alpamayo_ros.nodes.messages import stamp_ns
+from alpamayo_ros.simulation.faults.station import engines_of
 
 pytestmark = pytest.mark.ros
 
@@ -80,7 +80,7 @@ def test_a_wrong_start_is_refused_with_what_was_expected(refusals: dict[str, tup
 
 def ends(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> int:
     """Exit status of a process that is asked to stop; its engine is gone then. Fails when it takes too long."""
-    running = engines(process.pid)
+    running = engines_of(process.pid)
     process.send_signal(with_signal)
     status = process.wait(ENDS_WITHIN_S)
     assert running, "an engine was there to be ended"
@@ -92,9 +92,9 @@ def test_without_autostart_it_waits_for_the_services_and_may_go_round_again(tmp_
     with planner(tmp_path, autostart=False) as (vehicle, process):
         counts = []
         for _ in range(2):
-            assert engines(process.pid) == []
+            assert engines_of(process.pid) == []
             assert vehicle.transition(Transition.TRANSITION_CONFIGURE)
-            assert len(engines(process.pid)) == 1
+            assert len(engines_of(process.pid)) == 1
             assert vehicle.transition(Transition.TRANSITION_ACTIVATE)
             assert vehicle.wait(vehicle.is_heard)
             vehicle.drive_until_plan()
@@ -112,7 +112,7 @@ def test_without_autostart_it_waits_for_the_services_and_may_go_round_again(tmp_
         (tmp_path / "rig.yaml").write_text(rig.replace("anchor: front_wide", "anchor: front_tall"))
         assert not vehicle.transition(Transition.TRANSITION_CONFIGURE)
         assert "anchor 'front_tall' is not among the cameras" in vehicle.log.read_text()
-        assert engines(process.pid) == []
+        assert engines_of(process.pid) == []
         (tmp_path / "rig.yaml").write_text(rig)
         assert vehicle.transition(Transition.TRANSITION_CONFIGURE), "a refusal leaves a node that can be asked again"
         assert vehicle.transition(Transition.TRANSITION_ACTIVATE)
@@ -122,7 +122,7 @@ def test_without_autostart_it_waits_for_the_services_and_may_go_round_again(tmp_
 
 def test_it_can_be_stopped_while_a_large_model_loads(tmp_path: Path) -> None:
     with planner(tmp_path, bundle="engine.own_engines:slow_to_open") as (vehicle, process):
-        assert vehicle.wait(lambda: bool(engines(process.pid)))
+        assert vehicle.wait(lambda: bool(engines_of(process.pid)))
         assert ends(process, signal.SIGINT) == 0
         assert "Traceback" not in vehicle.log.read_text()
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from nodes.planner_harness import HEADING_RAD, MS, SPEED_MPS, Vehicle, command, driving, engines
+from nodes.planner_harness import HEADING_RAD, MS, SPEED_MPS, Vehicle, command, driving
 from nodes.ros_harness import refused
 
 from alpamayo_ros import msg
 from alpamayo_ros.geometry import rotation_z
 from alpamayo_ros.nodes.client import client_node, engage
 from alpamayo_ros.nodes.messages import stamp_ns
+from alpamayo_ros.simulation.faults.station import engines_of
 from alpamayo_ros.types import EgoPose
 
 pytestmark = pytest.mark.ros
@@ -172,7 +173,7 @@ def every_engine(pid: int, lives: int = 3) -> Iterator[int]:
     """Engines of a node as they come, 0 while there is none: one alone is back before a stop is due."""
     killed: set[int] = set()
     while len(killed) < lives:
-        alive = set(engines(pid)) - killed
+        alive = set(engines_of(pid)) - killed
         killed |= alive
         yield next(iter(alive), 0)
 
