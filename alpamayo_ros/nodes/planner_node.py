@@ -82,6 +82,9 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             result = super().on_activate(state)
             self._planning = Planning(self, self.params, limits, buffers, engine, outputs, self._plan_id)
             health.planning = self._planning
+            # A full collection of what was made so far, 100,000 objects, stops every thread for 100 ms: done once, now.
+            gc.collect()
+            gc.freeze()
             return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -156,6 +159,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
                 self._configured.made.close()
                 self._configured = None
                 # Timers and jump handles hold our methods, which hold them: the ring's memory is too large to wait for.
+                gc.unfreeze()
                 gc.collect()
         return TransitionCallbackReturn.SUCCESS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -62,6 +63,7 @@ def _serve(create: Callable[[], N], work: Callable[[N, SingleThreadedExecutor], 
     node = create()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    gc.freeze()  # full collections of what was imported would stop the node for 100 ms now and then
     try:
         if work is None:
             executor.spin()  # EventsExecutor.spin() of the ROS wheels executes nothing
