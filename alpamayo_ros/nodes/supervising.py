@@ -16,7 +16,7 @@ from alpamayo_ros.nodes import messages
 from alpamayo_ros.nodes.clocks import Clocks
 from alpamayo_ros.nodes.gate import Gate, outdated
 from alpamayo_ros.nodes.messages import CycleStatus
-from alpamayo_ros.nodes.outputs import Outputs, plan_messages
+from alpamayo_ros.nodes.outputs import STATUS, Outputs, on_the_wire, plan_messages
 from alpamayo_ros.nodes.params import PlannerParams
 from alpamayo_ros.nodes.tally import Tally
 from alpamayo_ros.pipeline.buffers import Buffers
@@ -190,12 +190,12 @@ class Supervising:
             self._node.get_logger().error(f"a bug: not published: {'; '.join(why_not)}")
             self.tally.add_breach(why_not[0])
             output = replace(_withheld(output, why_not, now), state="silent")
-        status = self._status_message(output, now, about)
+        wire = on_the_wire({STATUS: self._status_message(output, now, about), **said})
         if too_late := self._outdated(output):  # last: making messages takes time, and a starved machine takes more
             self.tally.add_withheld()
-            output, said = _withheld(output, (f"not published: {too_late}",), now), {}
-            status = self._status_message(output, now, about)
-        self._outputs.publish(status, said)
+            output = _withheld(output, (f"not published: {too_late}",), now)
+            wire = on_the_wire({STATUS: self._status_message(output, now, about)})
+        self._outputs.publish(output.engaged, wire)
         self.tally.add_output(output)
         if output.source is not None:
             self._publish_for_autoware(output)
@@ -248,7 +248,7 @@ class Supervising:
     def _publish_for_autoware(self, output: Output) -> None:
         """After our own messages, which wait for none of this and are on the air whatever Autoware's cannot hold."""
         try:
-            said = self._outputs.autoware_messages(output)
+            said = on_the_wire(self._outputs.autoware_messages(output))
         except InvalidInput as error:
             why_not = f"plan {self.plan_id} has no Autoware messages: {error}"
             self._node.get_logger().warning(why_not, throttle_duration_sec=1.0)

@@ -265,6 +265,7 @@ def test_ours_are_on_the_air_before_autowares_are_made(
         return made(self, plan, ego)
 
     monkeypatch.setattr(autoware.Autoware, "messages", noted)
+    monkeypatch.setattr("alpamayo_ros.nodes.supervising.on_the_wire", dict)  # these messages have fields, but no type support
     assert published(air, outputs, plan_of(driven(0.0, 0.0, 9.0))) == [
         *OURS,
         *(topic.replace("~/", "~/shadow/") for topic in outputs.topics),

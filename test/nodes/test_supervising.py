@@ -10,6 +10,7 @@ import nodes.ros_harness  # noqa: F401 - a DDS domain of its own
 import pytest
 from nodes.test_clocks import NodeOf, Time
 from pipeline.vehicle import TWO_CAMERAS, buffers, drive, odometry
+from rclpy.serialization import deserialize_message
 
 from alpamayo_ros import msg
 from alpamayo_ros.dynamics import RELEASED
@@ -66,15 +67,18 @@ class Planner:
     def refuses(self) -> None:
         self.supervising.take(Cycle(self.machine.system_ns, self.buffers.epoch, None, None, "no frames"), ABOUT)
 
-    def publish(self, status: msg.PlanStatus, said: dict[str, Any]) -> None:
-        self.out.append((status, said.get("~/trajectory")))
+    def publish(self, _: bool, wire: dict[str, bytes]) -> None:
+        assert next(iter(wire)) == "~/status", "it comes first"
+        trajectory = wire.get("~/trajectory")
+        read = deserialize_message(trajectory, msg.UnicycleTrajectory) if trajectory else None
+        self.out.append((deserialize_message(wire["~/status"], msg.PlanStatus), read))
 
     def autoware_messages(self, output: Any) -> dict[str, Any]:
         self.autoware_stall()
-        return {"~/output/trajectory": output.source}
+        return {"~/output/trajectory": msg.PlanStatus(bundle=output.source)}
 
-    def publish_for_autoware(self, _: bool, said: dict[str, Any]) -> None:
-        self.autoware_out += said.values()
+    def publish_for_autoware(self, _: bool, said: dict[str, bytes]) -> None:
+        self.autoware_out += [deserialize_message(cdr, msg.PlanStatus).bundle for cdr in said.values()]
 
     @property
     def trajectories(self) -> list[str]:
@@ -87,14 +91,14 @@ def planner(monkeypatch: pytest.MonkeyPatch) -> Planner:
     machine = Time()
     monkeypatch.setattr(clocks, "time", machine)
     planner = Planner(machine)
-    made = outputs.plan_messages
+    made = outputs.on_the_wire
 
-    def stalling(*arguments: Any) -> dict[str, Any]:
+    def stalling(said: dict[str, Any]) -> dict[str, bytes]:
         stall, planner.stall = planner.stall, lambda: None
         stall()
-        return made(*arguments)
+        return made(said)
 
-    monkeypatch.setattr(supervising, "plan_messages", stalling)
+    monkeypatch.setattr(supervising, "on_the_wire", stalling)
     return planner
 
 
