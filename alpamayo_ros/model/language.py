@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +57,12 @@ class Context(NamedTuple):
         return torch.cat([k, k_BGLE], dim=2), torch.cat([v, v_BGLE], dim=2)
 
 
-Memory = (
-    Cache | Context
-)  # what new tokens attend to beside themselves; `extend` gives keys and values of all, the new ones last
+class Memory(Protocol):
+    """What new tokens attend to beside themselves."""
+
+    def extend(self, layer: int, k_BGLE: Tensor, v_BGLE: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Keys and values of all, the new ones last."""
+        ...
 
 
 class Attention(nn.Module):

@@ -54,9 +54,13 @@ class Alpamayo(nn.Module):
     def see(self, images: Images) -> Scene:
         """Tokens of the scene, in the order of the prompt's placeholders; several observations' one after another."""
         tokens, deepstack = self.vlm.model.visual(images.patches.to(self.device), images.grid)
+        return self.scene(tokens, deepstack, images)
+
+    def scene(self, tokens_nTD: Tensor, deepstack: tuple[Tensor, ...], images: Images) -> Scene:
+        """The same from what the vision tower makes of every image."""
         if self.views is not None:
-            tokens = self.views(tokens, images)
-        return Scene(tokens.flatten(0, 1), tuple(feature.flatten(0, 1) for feature in deepstack))
+            tokens_nTD = self.views(tokens_nTD, images)
+        return Scene(tokens_nTD.flatten(0, 1), tuple(feature.flatten(0, 1) for feature in deepstack))
 
     def cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache for `capacity` tokens."""

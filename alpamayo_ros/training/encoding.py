@@ -1,0 +1,107 @@
+"""An example as the network learns it: the prompt of the runtime, what should be written after it, and the actions.
+
+After the prompt come the words, the meta-actions where the profile states them, `<|traj_future_start|>`, 128 action tokens,
+`<|traj_future_end|>` and `<|im_end|>`. Everything behind the prompt is learned. Source: NVlabs/alpamayo-recipes' order
+[image, traj_history, prompt, cot, traj_future] with labels [cot, traj_future].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.dynamics import actions_from_trajectory
+from alpamayo_ros.geometry import rotation_z
+from alpamayo_ros.model.language import rope_positions
+from alpamayo_ros.model.prompt import Piece, encode, joined
+from alpamayo_ros.model.tokens import Tokenizer, action_tokens
+from alpamayo_ros.model.vision import Images
+from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.training.example import Example
+from alpamayo_ros.types import F32, MetaAction, Trajectory
+
+
+class Codec(NamedTuple):
+    """What turns values into the ids of a model."""
+
+    profile: InputProfile
+    tokenizer: Tokenizer
+    config: Config
+
+
+class Encoded(NamedTuple):
+    """One example, ready for a batch."""
+
+    images: Images
+    token_ids: Tensor  # (L,) long: prompt and answer
+    positions: Tensor  # (3, L) long, M-RoPE
+    prompt_length: int
+    actions: Tensor  # (64, 2) float32, normalised: what the flow ends at
+
+
+def encoded(example: Example, codec: Codec, *, asks_reasons: bool = True) -> Encoded:
+    """Ids, images and actions of an example; without reasoning, or where none is asked for, of a trajectory at once.
+
+    Raises InvalidInput as `encode` does, for words that spell special tokens, and for futures that are not finite.
+    """
+    profile, tokenizer, config = codec
+    reasons = example.reasoning if asks_reasons else None
+    prompt = encode(example.observation, profile, tokenizer, config, "act" if reasons is None else "reason")
+    actions = true_actions(example, config)
+    written: list[Piece] = []
+    if reasons is not None:
+        written += [reasons.text, [tokenizer.id("<|cot_end|>")]]
+        if profile.meta_actions:
+            words = meta_action_words(example.meta_actions)
+            written += [[tokenizer.id("<|meta_action_start|>")], words, [tokenizer.id("<|meta_action_end|>")]]
+        written.append([tokenizer.id("<|traj_future_start|>")])
+    ends = [tokenizer.id("<|traj_future_end|>"), tokenizer.id("<|im_end|>")]
+    answer = joined([*written, action_tokens(actions, config), ends], tokenizer)
+    return with_answer(
+        Encoded(
+            prompt.images,
+            prompt.token_ids,
+            rope_positions(prompt.token_ids, prompt.blocks, config.image_token_id),
+            len(prompt.token_ids),
+            torch.from_numpy(actions),
+        ),
+        answer,
+    )
+
+
+def with_answer(asked: Encoded, answer: Sequence[int]) -> Encoded:
+    """A prompt and ids behind it; they stand one after the other on all axes."""
+    following = int(asked.positions[:, : asked.prompt_length].max()) + 1 + torch.arange(len(answer))
+    return asked._replace(
+        token_ids=torch.cat([asked.token_ids[: asked.prompt_length], torch.tensor(answer)]),
+        positions=torch.cat([asked.positions[:, : asked.prompt_length], following.expand(3, -1)], dim=1),
+    )
+
+
+def true_actions(example: Example, config: Config) -> F32:
+    """Normalised actions (64, 2) whose rollout, from the speed that the history tells, follows what was driven.
+
+    Raises InvalidInput for numbers that are not finite.
+    """
+    history = example.observation.history
+    actions = actions_from_trajectory(history.xyz, history.rot, *poses(example.future), space=config.action_space)
+    return np.asarray(actions, np.float32)
+
+
+def poses(way: Trajectory) -> tuple[F32, F32]:
+    """Places (n, 3) m and rotations (n, 3, 3) of a trajectory, as `actions_from_trajectory` takes them."""
+    rot = np.stack([rotation_z(yaw) for yaw in way.yaw_rad.tolist()])
+    return way.xyz.astype(np.float32), rot.astype(np.float32)
+
+
+def meta_action_words(actions: Sequence[MetaAction]) -> str:
+    """The first kind of motion on each axis and what follows it: "gentle decelerate, then stop; go straight"."""
+    axes = ("longitudinal", "lateral")
+    return "; ".join(
+        ", then ".join(action.action.replace("_", " ") for action in actions if action.axis == axis) for axis in axes
+    )

@@ -1,0 +1,53 @@
+"""What is learned: the words and action tokens behind a prompt, and the velocity of the flow.
+
+Sources: NVlabs/alpamayo-recipes (the mean over trajectory tokens and the mean over all others, added with weights);
+Alpamayo-R1 paper, section 5.1 (flow matching).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.model import flow
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.training.batch import Batch, Pass, velocity
+
+
+class TokenLoss(NamedTuple):
+    """Cross-entropies, nats per token; 0 where a batch has no such token."""
+
+    trajectory: Tensor
+    words: Tensor
+
+
+def is_answer(batch: Batch) -> Tensor:
+    """(B, L) where a token is behind the prompt, and learned."""
+    column = torch.arange(batch.token_ids.shape[1], device=batch.token_ids.device)
+    return (column >= batch.prompt_lengths[:, None]) & (column < batch.lengths[:, None])
+
+
+def is_trajectory(token_ids: Tensor, config: Config) -> Tensor:
+    """Where an id is an action token, or begins or ends them."""
+    first = config.traj_token_start
+    ends = torch.tensor([config.token_ids["future_start"], config.token_ids["future_end"]], device=token_ids.device)
+    return ((token_ids >= first) & (token_ids < first + config.traj_vocab_size)) | torch.isin(token_ids, ends)
+
+
+def token_loss(model: Alpamayo, read: Pass, batch: Batch) -> TokenLoss:
+    """Of every answer's tokens, each from what stands before it."""
+    learned = is_answer(batch)[:, 1:]
+    ids = batch.token_ids[:, 1:][learned]
+    each = F.cross_entropy(model.logits(read.hidden[:, :-1][learned]), ids, reduction="none")
+    trajectory = is_trajectory(ids, model.config)
+    return TokenLoss(*((each * which).sum() / which.sum().clamp(min=1) for which in (trajectory, ~trajectory)))
+
+
+def flow_loss(model: Alpamayo, read: Pass, batch: Batch, noise: Tensor, t: Tensor) -> Tensor:
+    """Of the expert, at noise (n B, 64, 2) and t (n B,): n draws of every example."""
+    actions = batch.actions.repeat(len(noise) // len(batch.actions), 1, 1)
+    return flow.loss(velocity(model, read, batch, flow.noisy(actions, noise, t), t), actions, noise)
