@@ -73,7 +73,7 @@ def test_the_losses_are_the_reference_s(model: Alpamayo, stored: dict[str, Tenso
 
 
 def test_the_gradients_are_the_reference_s(model: Alpamayo, stored: dict[str, Tensor]) -> None:
-    """Of the tokens; the expert's were recorded with a causal mask, which the reference trains with and does not sample with."""
+    """Of the tokens; the expert's were recorded with a causal mask: the reference trains with it and samples without it."""
     losses(model, stored)[0].backward()
     wanted = json.loads((VECTORS / "model" / "sft_grad_norms.json").read_text())["stage1_grad_norms"]
     made = {name: p.grad.norm().item() for name, p in model.named_parameters() if p.grad is not None}
