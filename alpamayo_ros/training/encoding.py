@@ -22,8 +22,9 @@ from alpamayo_ros.model.prompt import Piece, encode, joined
 from alpamayo_ros.model.tokens import Tokenizer, action_tokens
 from alpamayo_ros.model.vision import Images
 from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.training.dataset.sequences import meta_action_words
 from alpamayo_ros.training.example import Example
-from alpamayo_ros.types import F32, MetaAction, Trajectory
+from alpamayo_ros.types import F32, Trajectory
 
 
 class Codec(NamedTuple):
@@ -97,11 +98,3 @@ def poses(way: Trajectory) -> tuple[F32, F32]:
     """Places (n, 3) m and rotations (n, 3, 3) of a trajectory, as `actions_from_trajectory` takes them."""
     rot = np.stack([rotation_z(yaw) for yaw in way.yaw_rad.tolist()])
     return way.xyz.astype(np.float32), rot.astype(np.float32)
-
-
-def meta_action_words(actions: Sequence[MetaAction]) -> str:
-    """The first kind of motion on each axis and what follows it: "gentle decelerate, then stop; go straight"."""
-    axes = ("longitudinal", "lateral")
-    return "; ".join(
-        ", then ".join(action.action.replace("_", " ") for action in actions if action.axis == axis) for axis in axes
-    )

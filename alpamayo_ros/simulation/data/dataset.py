@@ -34,7 +34,7 @@ from alpamayo_ros.simulation.expert.label import figures
 from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split, families_of
 from alpamayo_ros.types import InvalidInput
 
-VERSION = 1
+VERSION = 2
 """Of shards and index; raised whenever a field changes its name or meaning."""
 
 SCENES_PER_SHARD = 16

@@ -60,16 +60,17 @@ class Track:
     steering_rad: F64  # (N,) front wheels, positive turns left
     indicator: tuple[TurnIndicator, ...]  # N
 
+    @cached_property
+    def egos(self) -> tuple[Ego, ...]:
+        """Of every step."""
+        numbers = zip(
+            *(each.tolist() for each in (self.yaw_rad, self.speed_mps, self.accel_mps2, self.steering_rad)), strict=True
+        )
+        return tuple(Ego(xy, *each, light) for xy, each, light in zip(self.xy_m, numbers, self.indicator, strict=True))
+
     def ego(self, step: int) -> Ego:
         """The ego at a step."""
-        return Ego(
-            self.xy_m[step],
-            float(self.yaw_rad[step]),
-            float(self.speed_mps[step]),
-            float(self.accel_mps2[step]),
-            float(self.steering_rad[step]),
-            self.indicator[step],
-        )
+        return self.egos[step]
 
 
 @dataclass(frozen=True)
@@ -194,12 +195,13 @@ def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Count
     whole = [planned for planned in episode.planned if back <= tick_of(planned.t0_s) < len(episode.snapshots) - HORIZON]
     if ended := episode.failure or (episode.incident and episode.incident.kind):
         return [], Counter({ended: len(whole)})
-    found = [label(episode, planned, _rng(episode.scenario, planned)) for planned in whole]
+    found = [label(episode, planned, words_rng(episode.scenario, planned)) for planned in whole]
     labels = [each for each in found if each is not None]
     return labels, Counter({"surprise": len(found) - len(labels)})
 
 
-def _rng(scenario: Scenario, planned: Planned) -> np.random.Generator:
+def words_rng(scenario: Scenario, planned: Planned) -> np.random.Generator:
+    """What chooses the words of a window."""
     return np.random.default_rng([zlib.crc32(scenario.family.encode()), scenario.seed, _ms(planned.t0_s)])
 
 

@@ -31,22 +31,23 @@ def write_shard(path: Path, scenes: Iterable[SceneSamples]) -> tuple[Scene, ...]
     with whole_file(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for taken in scenes:
             about = json.dumps(to_json(taken.scene, lambda array: array.tolist()), allow_nan=False, separators=(",", ":"))
-            _add(tar, f"{_name(taken.scene)}.json", about.encode())
+            add_member(tar, f"{_name(taken.scene)}.json", about.encode())
             for ms, pictures in zip(taken.scene.instants_ms, taken.pictures, strict=True):
-                _add(tar, f"{_name(taken.scene)}.{ms:06d}.png", _png(pictures))
+                add_member(tar, f"{_name(taken.scene)}.{ms:06d}.png", png(pictures))
             written.append(taken.scene)
     return tuple(written)
 
 
 def read_shard(path: Path) -> Iterator[SceneSamples]:
     """The scenes of a file that `write_shard` wrote, equal to the bit. Raises InvalidInput for what is not one."""
-    with _opened(path) as tar:
+    with opened(path) as tar:
         while member := tar.next():
             yield _scene(tar, member, path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+def opened(path: Path) -> Iterator[tarfile.TarFile]:
+    """A tar file. Raises InvalidInput for what is not one."""
     try:
         with tarfile.open(path, mode="r:") as tar:
             yield tar
@@ -57,7 +58,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 def _about(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Scene:
     where = f"{path} {member.name}"
     try:
-        data = json.loads(_content(tar, member))
+        data = json.loads(content(tar, member))
     except ValueError as error:
         raise InvalidInput(f"{where}: not JSON: {error}") from error
     return from_json(Scene, data, np.array, where)
@@ -70,7 +71,7 @@ def _scene(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> SceneSa
         name, found = f"{_name(scene)}.{ms:06d}.png", tar.next()
         if found is None or found.name != name:
             raise InvalidInput(f"{path}: want {name} next, got {found.name if found else 'the end'}")
-        column = _decoded(_content(tar, found))
+        column = decoded(content(tar, found))
         if column is None or column.size != pictures[index].size:
             raise InvalidInput(
                 f"{path} {name}: not the pictures of {len(scene.roles)} cameras at {scene.width} x {scene.height}"
@@ -81,7 +82,7 @@ def _scene(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> SceneSa
 
 def read_scenes(path: Path) -> Iterator[Scene]:
     """The scenes of a shard without their pictures, which is much faster. Raises InvalidInput."""
-    with _opened(path) as tar:
+    with opened(path) as tar:
         for member in tar:
             if member.name.endswith(".json"):
                 yield _about(tar, member, path)
@@ -91,25 +92,28 @@ def _name(scene: Scene) -> str:
     return f"{scene.id.family}-{scene.id.seed:06d}"
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def add_member(tar: tarfile.TarFile, name: str, held: bytes) -> None:
+    """Write a member of a name and these bytes."""
     member = tarfile.TarInfo(name)  # of nobody, at the beginning of time
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
+    member.size = len(held)
+    tar.addfile(member, io.BytesIO(held))
 
 
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The bytes of a member. Raises InvalidInput for what is not a file."""
     file = tar.extractfile(member)
     if file is None:
         raise InvalidInput(f"{member.name}: not a file")
     return file.read()
 
 
-def _png(pictures: U8) -> bytes:
+def png(pictures: U8) -> bytes:
     """Pictures (roles, H, W, 3) below each other."""
     column = pictures.reshape(-1, *pictures.shape[2:])
     _, encoded = cv2.imencode(".png", cv2.cvtColor(column, cv2.COLOR_RGB2BGR), PNG)
     return bytes(encoded)
 
 
-def _decoded(png: bytes) -> U8 | None:
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+def decoded(column: bytes) -> U8 | None:
+    """What `png` wrote; None for what is not a picture."""
+    return cv2.imdecode(np.frombuffer(column, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
