@@ -1,0 +1,111 @@
+"""The loop of every stage: batches in, a trained network out, and a run that can be cut off anywhere.
+
+What a step does depends on the seed and its number alone: after an interruption the same losses follow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from alpamayo_ros.training.batch import Batch
+from alpamayo_ros.training.checkpoints import restore, save
+from alpamayo_ros.training.processes import Processes
+from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.settings import Optimisation
+from alpamayo_ros.training.student import Losses, Student, draw_noise
+from alpamayo_ros.types import InvalidInput
+
+Feed = Callable[[int], Iterator[Batch]]
+"""From a pass's number on, the batches of this process without end: the same ones every time."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of a stage."""
+
+    steps: int
+    loss_first: float  # of the first tenth of the steps, and of the last; weighted
+    loss_last: float
+
+
+def fit(student: Student, feed: Feed, settings: Optimisation, run: Run, processes: Processes) -> Fitted:
+    """Train, from the last checkpoint of the run on where there is one. Raises InvalidInput for a loss that is not finite."""
+    optimizer = adam(student, settings)
+    began = restore(run.checkpoints, student, optimizer, processes)
+    batches = feed(began * settings.accumulate)
+    student.train()
+    for step in run.steps(began, settings.steps):
+        rate = settings.rate_at(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        losses = _update(student, optimizer, batches, settings, step, processes)
+        run.note(step, {**losses, "learning_rate": rate})
+        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+            save(run.checkpoints, step + 1, student, optimizer, processes)
+    student.eval()
+    totals = run.history("loss")
+    tenth = max(1, len(totals) // 10)
+    return Fitted(settings.steps, sum(totals[:tenth]) / tenth, sum(totals[-tenth:]) / tenth)
+
+
+def adam(student: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
+    """AdamW over what is trained: no decay for vectors (norms, biases), another rate for the vision tower."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in student.named_parameters():
+        if parameter.requires_grad:
+            factor = settings.vision_factor if ".visual." in name else 1.0
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    if not groups:
+        raise InvalidInput("nothing of this network is trained")
+    said = [{"params": own, "factor": factor, "weight_decay": decay} for (factor, decay), own in groups.items()]
+    return torch.optim.AdamW(said, lr=settings.learning_rate, betas=settings.betas)
+
+
+def _update(
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    settings: Optimisation,
+    step: int,
+    processes: Processes,
+) -> dict[str, float]:
+    """One step over the passes it accumulates; its losses, means over passes and processes."""
+    sums: dict[str, Tensor] = {}
+    for number in range(settings.accumulate):
+        batch = next(batches).to(processes.device)
+        generator = torch.Generator().manual_seed(seed_of(settings.seed, step, number, processes.rank))
+        noise = draw_noise(len(batch.actions), student.learned, generator)
+        with precision(settings, processes.device):
+            losses: Losses = student(batch, type(noise)(*(drawn.to(processes.device) for drawn in noise)))
+            total = student.weighted(losses) / settings.accumulate
+        total.backward()
+        for name, value in (*losses._asdict().items(), ("loss", total * settings.accumulate)):
+            sums[name] = sums.get(name, 0.0) + value.detach() / settings.accumulate
+    told = processes.mean(sums)
+    if not math.isfinite(told["loss"]):
+        raise InvalidInput(
+            f"step {step}: the loss is {told['loss']}; a lower learning rate than {settings.learning_rate} may help"
+        )
+    norm = clip_grad_norm_([p for p in student.parameters() if p.requires_grad], settings.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return {**told, "gradient": float(norm)}
+
+
+def precision(settings: Optimisation, device: torch.device) -> AbstractContextManager[object]:
+    """Matrix products in bfloat16 where that is asked for; weights and their updates stay as they are."""
+    return torch.autocast(device.type, torch.bfloat16) if settings.precision == "bfloat16" else nullcontext()
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for torch that every one of the numbers changes."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,108 @@
+"""Networks of our own, from one that a test trains in seconds to the one that is shipped.
+
+All have the tokens, the profile and the config of `ar1_nano`; only widths and depths differ.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from alpamayo_ros.bundle.config import read_config
+from alpamayo_ros.bundle.folder import read_bundle, read_json
+from alpamayo_ros.engine.weights import draw_weights, load_weights
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.model.tokens import read_tokenizer
+from alpamayo_ros.training.encoding import Codec
+from alpamayo_ros.types import InvalidInput
+
+
+@dataclass(frozen=True)
+class Size:
+    """What makes a network large or small."""
+
+    vision: tuple[int, int]  # width, layers
+    views: int  # layers of Flex
+    language: tuple[int, int, int]  # width, width inside, layers
+    expert: tuple[int, int]  # width, width inside; as many layers as the language model
+    scene_tokens: int
+
+
+SIZES: Mapping[str, Size] = {
+    "debug": Size(vision=(32, 1), views=1, language=(64, 128, 2), expert=(32, 64), scene_tokens=8),
+    "micro": Size(vision=(96, 2), views=1, language=(128, 256, 3), expert=(64, 192), scene_tokens=32),
+    "nano": Size(vision=(128, 2), views=2, language=(192, 512, 4), expert=(128, 384), scene_tokens=64),
+}
+"""debug learns nothing, but runs in seconds; micro is for experiments of minutes; nano is `ar1_nano`."""
+
+HEAD = 32  # width of a head, of everything
+
+
+def begin_bundle(folder: Path, base: Path, size: Size) -> None:
+    """Write a bundle without weights: profile, config and tokenizer of another one, `ar1_nano`, at a size.
+
+    Raises InvalidInput where there is something.
+    """
+    if folder.exists():
+        raise InvalidInput(f"{folder} is there already: choose another folder")
+    folder.mkdir(parents=True)
+    profile = yaml.safe_load((base / "profile.yaml").read_text()) | {"scene_tokens": size.scene_tokens}
+    (folder / "profile.yaml").write_text(yaml.safe_dump(profile, sort_keys=False))
+    (folder / "config.json").write_text(json.dumps(resized(read_json(base / "config.json"), size), indent=2) + "\n")
+    shutil.copy(base / "tokenizer.json", folder)
+
+
+def resized(stored: Mapping[str, Any], size: Size) -> dict[str, Any]:
+    """config.json with the widths and depths of a size."""
+    width, inside, layers = size.language
+    vision_width, vision_layers = size.vision
+    expert_width, expert_inside = size.expert
+    backbone = stored["vlm_config"]
+    heads = width // HEAD
+    key_value_heads = next(n for n in (2, 1) if heads % n == 0)
+    text = {"hidden_size": width, "intermediate_size": inside, "num_hidden_layers": layers, "num_attention_heads": heads}
+    vision = {"depth": vision_layers, "hidden_size": vision_width, "intermediate_size": 4 * vision_width}
+    vision |= {"num_heads": vision_width // HEAD, "out_hidden_size": width}
+    expert = {"hidden_size": expert_width, "intermediate_size": expert_inside}
+    return dict(stored) | {
+        "action_in_proj_cfg": stored["action_in_proj_cfg"] | {"hidden_size": expert_width},
+        "expert_cfg": expert | {"num_attention_heads": max(key_value_heads, expert_width // HEAD)},
+        "views": stored["views"] | {"scene_tokens": size.scene_tokens, "layers": size.views, "heads": heads},
+        "vlm_config": backbone
+        | {
+            "text_config": backbone["text_config"] | text | {"num_key_value_heads": key_value_heads},
+            "vision_config": backbone["vision_config"] | vision,
+        },
+    }
+
+
+def open_codec(folder: Path) -> Codec:
+    """What a bundle's examples are encoded with. Raises InvalidInput."""
+    config = read_config(folder)
+    return Codec(read_bundle(folder).profile, read_tokenizer(folder, config), config)
+
+
+def new_model(codec: Codec, seed: int) -> Alpamayo:
+    """A network with drawn weights, in float32."""
+    model = _without_weights(codec)
+    draw_weights(model, seed, "cpu", torch.float32)
+    return model
+
+
+def trained_model(codec: Codec, folder: Path) -> Alpamayo:
+    """The network of a bundle's weights, in float32. Raises InvalidInput."""
+    model = _without_weights(codec)
+    load_weights(model, folder, "cpu", torch.float32)
+    return model
+
+
+def _without_weights(codec: Codec) -> Alpamayo:
+    with torch.device("meta"):
+        return Alpamayo(codec.config)
