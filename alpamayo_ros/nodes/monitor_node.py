@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import TransitionEvent
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -99,14 +100,20 @@ class MonitorNode(Node):  # type: ignore[misc]
             "liveness": self._found.total() - self._unsafe,
             "unjudged": self._monitor.unjudged,
             "jumps": self._monitor.inputs.jumps,
+            "lost": self._monitor.losses,
         }
 
     def _listen_to_inputs(self, rig: Rig) -> None:
         for role, camera in rig.cameras.items():
             offset_ns = round(camera.stamp_offset_ms * 1e6)
             kind = IMAGE_TYPE[camera.transport]
-            self.create_subscription(kind, camera.topic, self._camera(role, offset_ns), SENSORS, raw=True)
-        self.create_subscription(Odometry, rig.odometry.topic, self._odometry(rig), SENSORS)
+            self.create_subscription(
+                kind, camera.topic, self._camera(role, offset_ns), SENSORS, raw=True, event_callbacks=self._losses()
+            )
+        self.create_subscription(Odometry, rig.odometry.topic, self._odometry(rig), SENSORS, event_callbacks=self._losses())
+
+    def _losses(self) -> SubscriptionEventCallbacks:
+        return SubscriptionEventCallbacks(message_lost=lambda _: self._turns.put(self._turns.now_ns()[1], self._monitor.lost))
 
     def _listen_to_outputs(self) -> None:
         planner, kind = self._planner, msg.UnicycleTrajectory

@@ -70,7 +70,8 @@ class Monitor:
         """`camera_periods_ns`: by role, of the cameras that the planner needs. `simulated`: time comes on /clock."""
         self.inputs = Inputs(anchor, camera_periods_ns, timing.odometry_silence_ns, simulated)
         self.publications: Counter[str] = Counter()  # by source
-        self.unjudged = 0  # whose place and speed no odometry tells
+        self.unjudged = 0  # publications: no odometry tells their place and speed, or their input was lost on its way here
+        self.losses = 0
         self._timing = timing
         self._period_ns = timing.hold_after_ns // 2
         self._ceilings = ceilings or Ceilings()
@@ -117,6 +118,12 @@ class Monitor:
         if self.inputs.odometry(pose, now):
             self._judge_waiting(before)
             self._forget_plans()
+
+    def lost(self, now: At) -> None:
+        """DDS lost a message of an input on its way here: for a while, stamps that nothing has are not judged."""
+        self.clock(now)
+        self.inputs.lost(now)
+        self.losses += 1
 
     def life(self, life: Life, now: At) -> None:
         """The planner's process begins or is gone, or it was activated or deactivated."""
@@ -238,7 +245,11 @@ class Monitor:
         known = [memory]
         if memory is self.inputs.now and now.steady_ns - memory.jump_ns <= OVERTAKEN_NS:
             known += self.inputs.past  # it may have been on its way when the jump came
-        self._say(self._from_inputs(published, known))
+        strangers = tuple(self._from_inputs(published, known))
+        if strangers and published.source != "hold" and self.inputs.may_have_missed(now):
+            self.unjudged += 1
+            return
+        self._say(strangers)
         for each in known:
             if measured := each.pose_at(published.stamp_ns):
                 self._say(wrong_place(published, measured))

@@ -38,6 +38,9 @@ KEPT = 2000
 """Stamps and poses that are kept: 2 s of odometry at the highest rate a rig can declare, more of everything else."""
 
 
+LOST_NS = 1_000_000_000
+"""What DDS lost was sent this near to when it says so: it notices at the next message of the same topic."""
+
 PAST = 4
 """One jump can be two: odometry of a new time comes before /clock says so."""
 
@@ -113,6 +116,7 @@ class Inputs:
         self._arrived_ns: dict[str, int] = {}  # role -> steady time of its newest frame
         self._odometry_ns = -odometry_silence_ns - 1  # steady time of the newest good pose
         self._sick_ns: int | None = None  # steady time when an input was last missing
+        self._lost_ns: deque[int] = deque(maxlen=KEPT)  # steady times
         self.jumps = 0
 
     def clock(self, now: At) -> bool:
@@ -149,6 +153,14 @@ class Inputs:
         if now.ros_ns - pose.stamp_ns <= self._odometry_silence_ns:
             self._odometry_ns = now.steady_ns
         return bool(why)
+
+    def lost(self, now: At) -> None:
+        """A message of an input was sent, and did not come here: the planner may know what is not known here."""
+        self._lost_ns.append(now.steady_ns)
+
+    def may_have_missed(self, now: At) -> bool:
+        """Whether something that was sent about then was lost."""
+        return any(abs(lost_ns - now.steady_ns) <= LOST_NS for lost_ns in self._lost_ns)
 
     def healthy_ns(self, now: At) -> int:
         """For how long every input has come as it should, as far as this is called often; 0 when one is missing."""

@@ -63,10 +63,8 @@ class Track:
     @cached_property
     def egos(self) -> tuple[Ego, ...]:
         """Of every step."""
-        numbers = zip(
-            *(each.tolist() for each in (self.yaw_rad, self.speed_mps, self.accel_mps2, self.steering_rad)), strict=True
-        )
-        return tuple(Ego(xy, *each, light) for xy, each, light in zip(self.xy_m, numbers, self.indicator, strict=True))
+        numbers = (each.tolist() for each in (self.yaw_rad, self.speed_mps, self.accel_mps2, self.steering_rad))
+        return tuple(map(Ego, self.xy_m, *numbers, self.indicator))
 
     def ego(self, step: int) -> Ego:
         """The ego at a step."""
