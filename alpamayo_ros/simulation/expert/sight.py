@@ -82,6 +82,11 @@ _stages: dict[int, _Stage] = {}  # by id; a stage keeps its scenario alive, so t
 
 def visible(scenario: Scenario, snapshot: Snapshot) -> frozenset[str]:
     """Names of what can be seen from the ego now: bodies; "light 0", "sign 1", "crosswalk 0"; "route" and "road" always."""
+    return frozenset(shown(scenario, snapshot)) | {"route", "road"}
+
+
+def shown(scenario: Scenario, snapshot: Snapshot) -> dict[str, F64]:
+    """By name, the points (n, 3), m, of each thing that can be seen from the ego now, without those that others hide."""
     stage = _stage(scenario)
     eye, ahead = _eye(snapshot.ego)
     near = _near(stage, snapshot.bodies, eye, ahead)
@@ -89,12 +94,11 @@ def visible(scenario: Scenario, snapshot: Snapshot) -> frozenset[str]:
     names = [*(snapshot.bodies[k].name for k in near), *(thing.name for thing in read)]
     bodies = _boxes(snapshot.bodies)
     points = [*_corners(bodies, near), *(thing.points_m for thing in read)]
-    counts = [len(of_one) for of_one in points]
-    owners = np.repeat([*near, *([-1] * len(read))], counts)
+    owners = np.repeat([*near, *([-1] * len(read))], [len(of_one) for of_one in points])
     hidden = _hidden(eye, np.concatenate([*points, np.empty((0, 3))]), owners, _together(bodies, stage.scenery))
-    thing = np.repeat(np.arange(len(names)), counts)
-    shown = np.bincount(thing, ~hidden, len(names)) >= SEEN_SHARE * np.array(counts)
-    return frozenset(name for name, seen in zip(names, shown, strict=True) if seen) | {"route", "road"}
+    clear = np.split(~hidden, np.cumsum([len(of_one) for of_one in points]))
+    seen = zip(names, points, clear[:-1], strict=True)
+    return {name: of_one[free] for name, of_one, free in seen if free.mean() >= SEEN_SHARE}
 
 
 def _eye(ego: Ego) -> tuple[F64, F64]:
