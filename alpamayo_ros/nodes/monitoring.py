@@ -30,8 +30,11 @@ SETTLE_NS = 500_000_000
 lost comes with the next of its topic, a period later."""
 
 AT_ONCE_NS = 100_000
-"""Two clocks that were read within this were read at one moment. Less than lies between a status and its trajectory, or the
-two would be told in the wrong order."""
+"""Two clocks that were read within this were read at one moment."""
+
+STEPPED_NS = 1_000_000
+"""The system clock was set where it is further than this from where it was against the steady clock. Less is how well the two
+can be read; if it counted, a status and its trajectory, which are sent within 0.1 ms, would be told in any order."""
 
 FORGET = 0.98
 """What is left, a judgement later, of how far behind this process has been: half of it after a second."""
@@ -66,6 +69,7 @@ class Turns:
         self._simulated_ns = 0
         self._behind_ns = 0  # the worst of late
         self._looked_ns = self.now_ns()[0]
+        self._ahead_ns = 0  # the system clock of the steady one
         self._settled = self.now_ns()  # (steady, system): whatever was sent before has been told; never goes back
 
     def put(self, sent_ns: int, tell: Tell, clock_ns: int | None = None) -> None:
@@ -74,8 +78,10 @@ class Turns:
         ago_ns = system_ns - sent_ns
         if not 0 <= ago_ns <= OLDEST_NS:
             ago_ns, sent_ns = 0, system_ns
+        if abs(system_ns - steady_ns - self._ahead_ns) > STEPPED_NS:
+            self._ahead_ns = system_ns - steady_ns
         self._behind_ns = max(self._behind_ns, ago_ns)
-        heapq.heappush(self._waiting, _Turn(steady_ns - ago_ns, next(self._numbers), sent_ns, tell, clock_ns))
+        heapq.heappush(self._waiting, _Turn(sent_ns - self._ahead_ns, next(self._numbers), sent_ns, tell, clock_ns))
 
     def take(self) -> Iterator[tuple[At, Tell]]:
         """Those whose turn has come; each is to be told before the next is taken. None of before time began."""

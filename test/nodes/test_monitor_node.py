@@ -271,6 +271,17 @@ def test_messages_are_told_in_the_order_in_which_they_were_sent() -> None:
     assert told[3][1].ros_ns >= now_ns
 
 
+def test_messages_that_were_sent_within_a_microsecond_keep_their_order() -> None:
+    """However the clocks are read: a status and its trajectory are sent that near to each other."""
+    turns, told = monitoring.Turns(simulated=False), list[int]()
+    sent_ns = turns.now_ns()[1] - 900 * MS
+    for number in reversed(range(2000)):
+        turns.put(sent_ns + 1000 * number, lambda _, number=number: told.append(number))
+    for at, tell in turns.take():
+        tell(at)
+    assert told == list(range(2000))
+
+
 def test_simulated_time_is_that_of_the_last_clock_before_a_message_and_nothing_is_told_before_it() -> None:
     turns, told = monitoring.Turns(simulated=True), list[tuple[str, At]]()
 

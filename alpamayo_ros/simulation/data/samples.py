@@ -19,6 +19,7 @@ from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
+from alpamayo_ros.simulation.data.sights import KINDS, sights
 from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.expert.intention import Cause
 from alpamayo_ros.simulation.expert.label import Label, driven, label
@@ -45,6 +46,9 @@ from alpamayo_ros.types import (
     TurnIndicator,
     checked,
 )
+
+CELL_PX = 16
+"""Side of a cell of `sights`: a patch of the vision tower."""
 
 _STEP_MS = round(STEP_S * 1000)
 
@@ -145,11 +149,17 @@ class SceneSamples:
 
     scene: Scene
     pictures: U8  # (instants, roles, H, W, 3) RGB
+    kinds: U8  # (instants, roles, rows, columns, sights.KINDS) what is seen in each cell, see `sights.Sights`
+    nearest_m: F32  # (instants, roles, rows, columns)
 
     def __post_init__(self) -> None:
         scene = self.scene
-        shape = len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3
+        shots = len(scene.instants_ms), len(scene.roles)
+        cells = *shots, scene.height // CELL_PX, scene.width // CELL_PX
+        shape = *shots, scene.height, scene.width, 3
         object.__setattr__(self, "pictures", checked("pictures", self.pictures, np.uint8, *shape))
+        object.__setattr__(self, "kinds", checked("kinds", self.kinds, np.uint8, *cells, len(KINDS)))
+        object.__setattr__(self, "nearest_m", checked("nearest_m", self.nearest_m, np.float32, *cells))
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
@@ -184,7 +194,7 @@ def samples_of(episode: Episode, rig: Rig, profile: InputProfile) -> SceneSample
         windows=tuple(_window(episode, profile, instants_ms, why) for why in labels),
         dropped=dropped,
     )
-    return SceneSamples(scene, _pictures(scene, episode, rig))
+    return SceneSamples(scene, *_seen(scene, episode, rig))
 
 
 def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Counter[str]]:
@@ -236,17 +246,21 @@ def _track(episode: Episode) -> Track:
     )
 
 
-def _pictures(scene: Scene, episode: Episode, rig: Rig) -> U8:
-    """(instants, roles, H, W, 3)"""
+def _seen(scene: Scene, episode: Episode, rig: Rig) -> tuple[U8, U8, F32]:
+    """Pictures (instants, roles, H, W, 3), and what is on them."""
     if odd := [ms for ms in scene.instants_ms if ms % _STEP_MS]:
         raise InvalidInput(f"pictures at {odd[:8]} ms: the world has an instant every {_STEP_MS} ms")
-    taken = np.empty((len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3), np.uint8)
+    shots = len(scene.instants_ms), len(scene.roles)
+    cells = scene.height // CELL_PX, scene.width // CELL_PX
+    taken = np.empty((*shots, scene.height, scene.width, 3), np.uint8)
+    kinds, nearest_m = np.empty((*shots, *cells, len(KINDS)), np.uint8), np.empty((*shots, *cells), np.float32)
     stage, cameras = Stage(episode.scenario), SceneCameras(rig, (scene.height, scene.width))
     for index, ms in enumerate(scene.instants_ms):
-        seen = pictures(stage, episode.snapshots[ms // _STEP_MS], cameras, scene.roles)
-        for place, role in enumerate(scene.roles):
-            taken[index, place] = seen[role]
-    return taken
+        snapshot = episode.snapshots[ms // _STEP_MS]
+        painted = pictures(stage, snapshot, cameras, scene.roles)
+        taken[index] = [painted[role] for role in scene.roles]
+        kinds[index], nearest_m[index] = sights(episode.scenario, snapshot, cameras, scene.roles, *cells)
+    return taken, kinds, nearest_m
 
 
 def _sample(scene: Scene, window: Window, why: Label) -> Sample:

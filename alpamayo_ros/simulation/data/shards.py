@@ -1,7 +1,8 @@
-"""Scenes in tar files, the same bytes for the same scenes: a JSON per scene, and a PNG per instant beside it.
+"""Scenes in tar files, the same bytes for the same scenes: a JSON per scene, a PNG per instant beside it, what is on them.
 
 A PNG has the pictures of all cameras below each other, in the order of the scene's roles. Members of one scene follow each
-other and have its name up to the first dot, as in WebDataset: `town-000012.json`, `town-000012.002500.png` (ms).
+other and have its name up to the first dot, as in WebDataset: `town-000012.json`, `town-000012.002500.png` (ms), ...,
+`town-000012.sights.npz`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +36,7 @@ def write_shard(path: Path, scenes: Iterable[SceneSamples]) -> tuple[Scene, ...]
             add_member(tar, f"{_name(taken.scene)}.json", about.encode())
             for ms, pictures in zip(taken.scene.instants_ms, taken.pictures, strict=True):
                 add_member(tar, f"{_name(taken.scene)}.{ms:06d}.png", png(pictures))
+            add_member(tar, f"{_name(taken.scene)}.sights.npz", _sights(taken))
             written.append(taken.scene)
     return tuple(written)
 
@@ -68,16 +71,34 @@ def _scene(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> SceneSa
     scene = _about(tar, member, path)
     pictures = np.empty((len(scene.instants_ms), len(scene.roles), scene.height, scene.width, 3), np.uint8)
     for index, ms in enumerate(scene.instants_ms):
-        name, found = f"{_name(scene)}.{ms:06d}.png", tar.next()
-        if found is None or found.name != name:
-            raise InvalidInput(f"{path}: want {name} next, got {found.name if found else 'the end'}")
-        column = decoded(content(tar, found))
+        name = f"{_name(scene)}.{ms:06d}.png"
+        column = decoded(_next(tar, name, path))
         if column is None or column.size != pictures[index].size:
             raise InvalidInput(
                 f"{path} {name}: not the pictures of {len(scene.roles)} cameras at {scene.width} x {scene.height}"
             )
         pictures[index] = column.reshape(pictures.shape[1:])
-    return SceneSamples(scene, pictures)
+    name = f"{_name(scene)}.sights.npz"
+    try:
+        with np.load(io.BytesIO(_next(tar, name, path)), allow_pickle=False) as stored:
+            return SceneSamples(scene, pictures, stored["kinds"], stored["nearest_m"])
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{path} {name}: {error}") from error
+
+
+def _next(tar: tarfile.TarFile, name: str, path: Path) -> bytes:
+    """The next member, which is to have this name. Raises InvalidInput."""
+    found = tar.next()
+    if found is None or found.name != name:
+        raise InvalidInput(f"{path}: want {name} next, got {found.name if found else 'the end'}")
+    return content(tar, found)
+
+
+def _sights(taken: SceneSamples) -> bytes:
+    """What is on the pictures, as npz: numpy dates its members 1980, so the same content is the same bytes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, kinds=taken.kinds, nearest_m=taken.nearest_m)
+    return file.getvalue()
 
 
 def read_scenes(path: Path) -> Iterator[Scene]:

@@ -80,7 +80,8 @@ def test_anybody_can_open_a_shard(scene: SceneSamples, tmp_path: Path) -> None:
         members = tar.getmembers()
         about = json.load(tar.extractfile(members[0]))  # type: ignore[arg-type]
     name = f"free_road-{FIRST:06d}"
-    assert [m.name for m in members] == [f"{name}.json", *(f"{name}.{ms:06d}.png" for ms in scene.scene.instants_ms)]
+    pictures = [f"{name}.{ms:06d}.png" for ms in scene.scene.instants_ms]
+    assert [m.name for m in members] == [f"{name}.json", *pictures, f"{name}.sights.npz"]
     assert {(m.mtime, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0, 0, "", "")}
     assert about["windows"][0]["text"] == scene.samples[0].label.text
     assert about["windows"][0]["decision"]["longitudinal"] == scene.samples[0].label.decision.longitudinal
@@ -107,7 +108,8 @@ def _without(suffix: str) -> Callable[[Path], None]:
     [
         (_cut, "unexpected end of data|not a shard of scenes"),
         (_without(".000500.png"), r"want free_road-1000000.000500.png next, got free_road-1000000.001000.png"),
-        (_without("0.png"), "want free_road-1000000.000000.png next, got the end"),
+        (_without("0.png"), "want free_road-1000000.000000.png next, got free_road-1000000.sights.npz"),
+        (_without(".npz"), "want free_road-1000000.sights.npz next, got the end"),
         (_without(".json"), "free_road-1000000.000000.png: not JSON"),
         (lambda path: path.write_text("notes"), "not a shard of scenes"),
         (lambda path: path.unlink(), "not a shard of scenes: .*No such file"),
