@@ -28,6 +28,9 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_KEY = "weights"
+BACKBONE_KEY, EXPERT_KEY = "backbone_sha256", "expert_trained_on"
+"""What a file of weights of ours says besides: which backbone it holds, and which one its expert learned to read."""
+
 """Key of a weights file's metadata under which our own files say what they are: untrained or trained."""
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
@@ -210,6 +213,18 @@ def _needed_weights(folder: Path, source: Source | None) -> list[str]:
     return [WEIGHTS_FILE]
 
 
+def check_expert(metadata: Mapping[str, Any], where: str) -> None:
+    """Raise InvalidInput for an expert that was trained on the keys and values of another backbone: it would read nonsense.
+
+    Files that say nothing of it, as released ones, pass.
+    """
+    backbone, expert = metadata.get(BACKBONE_KEY), metadata.get(EXPERT_KEY)
+    if backbone != expert:
+        raise InvalidInput(
+            f"{where}: the expert was trained on backbone {expert}, this file holds {backbone}: train it again on this one"
+        )
+
+
 def _weights(folder: Path, source: Source | None, files: list[str]) -> Weights:
     """What the weights are: by the source, or by every file's own word, which cannot be "released"."""
     if source is not None and source.repositories:
@@ -219,7 +234,10 @@ def _weights(folder: Path, source: Source | None, files: list[str]) -> Weights:
     if source is not None:
         return "untrained"
     there = [name for name in files if name != INDEX_FILE and (folder / name).is_file()]
-    said = {name: read_metadata(folder / name).get(WEIGHTS_KEY) for name in there}
+    metadata = {name: read_metadata(folder / name) for name in there}
+    for name, stored in metadata.items():
+        check_expert(stored, str(folder / name))
+    said = {name: stored.get(WEIGHTS_KEY) for name, stored in metadata.items()}
     for name, word in said.items():
         if word not in ("untrained", "trained"):
             how = f'write it with safetensors\' save_file(tensors, path, {{"{WEIGHTS_KEY}": "trained"}})'
