@@ -49,10 +49,24 @@ def encode(
     history, route and task. Raises InvalidInput for a camera or signal that the profile needs, images of another size,
     a history of another length, and questions or road names with special tokens or control characters.
     """
-    if (mode == "ask") != bool(question.strip()):
-        raise InvalidInput(f"mode {mode!r} with the question {question!r}: want a question in mode 'ask', and there only")
     images = observed_images(observation, profile, config)
     blocks = image_blocks(images, config)
+    ids = prompt_ids(observation, blocks, profile, tokenizer, config, mode, question)
+    return Prompt(ids, images, blocks, profile.pruning)
+
+
+def prompt_ids(
+    observation: Observation,
+    blocks: Sequence[Block],
+    profile: InputProfile,
+    tokenizer: Tokenizer,
+    config: Config,
+    mode: Mode,
+    question: str = "",
+) -> Tensor:
+    """Ids (L,) of an observation whose images take these blocks. Raises InvalidInput as `encode` does, but for images."""
+    if (mode == "ask") != bool(question.strip()):
+        raise InvalidInput(f"mode {mode!r} with the question {question!r}: want a question in mode 'ask', and there only")
     if mode == "ask":
         task = _span(tokenizer, "question", plain(question, "question", allowed="\n"))
     else:
@@ -65,7 +79,7 @@ def encode(
         *(im_start, "user\n", *_scene(blocks, tokenizer, config), *task, im_end, "\n"),
         *(im_start, "assistant\n", [tokenizer.id(begun)]),
     ]
-    return Prompt(torch.tensor(joined(turns, tokenizer)), images, blocks, profile.pruning)
+    return torch.tensor(joined(turns, tokenizer))
 
 
 def joined(pieces: Iterable[Piece], tokenizer: Tokenizer) -> list[int]:

@@ -18,12 +18,12 @@ from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.dynamics import actions_from_trajectory
 from alpamayo_ros.geometry import rotation_z
 from alpamayo_ros.model.language import rope_positions
-from alpamayo_ros.model.prompt import Piece, encode, joined
+from alpamayo_ros.model.prompt import Mode, Piece, joined, observed_images, prompt_ids
 from alpamayo_ros.model.tokens import Tokenizer, action_tokens
-from alpamayo_ros.model.vision import Images
+from alpamayo_ros.model.vision import Images, image_blocks
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.training.dataset.sequences import meta_action_words
-from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.example import Example, Reasoning
 from alpamayo_ros.types import F32, Trajectory
 
 
@@ -45,34 +45,33 @@ class Encoded(NamedTuple):
     actions: Tensor  # (64, 2) float32, normalised: what the flow ends at
 
 
-def encoded(example: Example, codec: Codec, *, asks_reasons: bool = True) -> Encoded:
+def encoded(example: Example, codec: Codec, *, asks_reasons: bool = True, seen: Images | None = None) -> Encoded:
     """Ids, images and actions of an example; without reasoning, or where none is asked for, of a trajectory at once.
 
-    Raises InvalidInput as `encode` does, for words that spell special tokens, and for futures that are not finite.
+    `seen` are its images where they are known already. Raises InvalidInput as `encode` does, for words that spell special
+    tokens, and for futures that are not finite.
     """
     profile, tokenizer, config = codec
     reasons = example.reasoning if asks_reasons else None
-    prompt = encode(example.observation, profile, tokenizer, config, "act" if reasons is None else "reason")
+    images = observed_images(example.observation, profile, config) if seen is None else seen
+    blocks = image_blocks(images, config)
+    mode: Mode = "act" if reasons is None else "reason"
+    ids = prompt_ids(example.observation, blocks, profile, tokenizer, config, mode)
     actions = true_actions(example, config)
-    written: list[Piece] = []
-    if reasons is not None:
-        written += [reasons.text, [tokenizer.id("<|cot_end|>")]]
-        if profile.meta_actions:
-            words = meta_action_words(example.meta_actions)
-            written += [[tokenizer.id("<|meta_action_start|>")], words, [tokenizer.id("<|meta_action_end|>")]]
-        written.append([tokenizer.id("<|traj_future_start|>")])
+    written = [] if reasons is None else _reasons(reasons, example, codec)
     ends = [tokenizer.id("<|traj_future_end|>"), tokenizer.id("<|im_end|>")]
-    answer = joined([*written, action_tokens(actions, config), ends], tokenizer)
-    return with_answer(
-        Encoded(
-            prompt.images,
-            prompt.token_ids,
-            rope_positions(prompt.token_ids, prompt.blocks, config.image_token_id),
-            len(prompt.token_ids),
-            torch.from_numpy(actions),
-        ),
-        answer,
-    )
+    asked = Encoded(images, ids, rope_positions(ids, blocks, config.image_token_id), len(ids), torch.from_numpy(actions))
+    return with_answer(asked, joined([*written, action_tokens(actions, config), ends], tokenizer))
+
+
+def _reasons(reasons: Reasoning, example: Example, codec: Codec) -> list[Piece]:
+    """What is written before the trajectory."""
+    profile, tokenizer, _ = codec
+    written: list[Piece] = [reasons.text, [tokenizer.id("<|cot_end|>")]]
+    if profile.meta_actions:
+        words = meta_action_words(example.meta_actions)
+        written += [[tokenizer.id("<|meta_action_start|>")], words, [tokenizer.id("<|meta_action_end|>")]]
+    return [*written, [tokenizer.id("<|traj_future_start|>")]]
 
 
 def with_answer(asked: Encoded, answer: Sequence[int]) -> Encoded:

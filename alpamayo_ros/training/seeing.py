@@ -1,0 +1,93 @@
+"""Stage 0, of our own small networks: the vision tower learns what is where on single pictures.
+
+Words that name a cause reach the vision tower through everything else of the network, and a small one that also knows its own
+motion learns to do without pictures (docs/training.md). Told directly what is in each cell, it learns to see from few pictures,
+and what it makes of them can be kept. The head that tells is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.model.pixels import patches
+from alpamayo_ros.model.vision import Vision
+from alpamayo_ros.simulation.data.samples import SceneSamples
+from alpamayo_ros.simulation.data.sights import KINDS, NOTHING_M
+from alpamayo_ros.types import F32, U8
+
+RARE = 4.0
+"""Weight of a cell where something is, against one where nothing is: most are empty."""
+
+
+class Shots(NamedTuple):
+    """Single pictures with what is on them."""
+
+    pictures: U8  # (n, H, W, 3)
+    kinds: U8  # (n, rows, columns, KINDS)
+    nearest_m: F32  # (n, rows, columns)
+
+
+class SightLoss(NamedTuple):
+    """Of a batch of shots."""
+
+    kinds: Tensor  # binary cross-entropy, nats per cell and kind, weighted
+    distance: Tensor  # of the logarithm, where there is something
+
+
+class Seer(nn.Module):
+    """The vision tower, and a head on its tokens: what is in each of the four cells of a token, and how near."""
+
+    def __init__(self, vision: Vision, config: Config) -> None:
+        super().__init__()
+        self.vision = vision
+        self.config = config
+        cells = config.vision.spatial_merge_size**2
+        self.head = nn.Linear(config.vision.out_hidden_size, cells * (len(KINDS) + 1))
+
+    def forward(self, shots: Shots) -> tuple[Tensor, Tensor]:
+        """Logits (n, rows, columns, KINDS) and log distances (n, rows, columns)."""
+        rows, columns = shots.kinds.shape[1:3]
+        tokens, _ = self.vision(patches(list(shots.pictures), self.config), (rows, columns))
+        side = self.config.vision.spatial_merge_size
+        told = self.head(tokens).view(len(tokens), rows // side, columns // side, side, side, len(KINDS) + 1)
+        told = told.transpose(2, 3).reshape(len(tokens), rows, columns, len(KINDS) + 1)
+        return told[..., :-1], told[..., -1]
+
+
+def sight_loss(seer: Seer, shots: Shots) -> SightLoss:
+    """How wrong it is about every cell."""
+    logits, log_distance = seer(shots)
+    kinds, nearest_m = torch.from_numpy(shots.kinds).float(), torch.from_numpy(shots.nearest_m)
+    there = nearest_m < NOTHING_M
+    off = (
+        F.smooth_l1_loss(log_distance[there], nearest_m[there].clamp(min=1.0).log()) if there.any() else log_distance.sum() * 0
+    )
+    return SightLoss(F.binary_cross_entropy_with_logits(logits, kinds, pos_weight=torch.full((len(KINDS),), RARE)), off)
+
+
+def shots_of(scenes: Sequence[SceneSamples]) -> Shots:
+    """Every picture of scenes by itself."""
+    joined = [
+        np.concatenate([np.concatenate(getattr(taken, name)) for taken in scenes])
+        for name in ("pictures", "kinds", "nearest_m")
+    ]
+    return Shots(*joined)
+
+
+def average_precision(logits: Tensor, kinds: Tensor) -> dict[str, float]:
+    """Per kind that there is, the area under precision over recall of all cells."""
+    scores, truth = logits.flatten(0, -2), kinds.flatten(0, -2).bool()
+    found: dict[str, float] = {}
+    for index, kind in enumerate(KINDS):
+        if truth[:, index].any():
+            ordered = truth[scores[:, index].argsort(descending=True), index].double()
+            precision = ordered.cumsum(0) / torch.arange(1, len(ordered) + 1)
+            found[kind] = float((precision * ordered).sum() / ordered.sum())
+    return found
