@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safety.plans import ego, only, plan, way, with_changes
+from safety.plans import OFF, ego, only, plan, way, with_changes
 
 from alpamayo_ros.geometry import rotation_z
 from alpamayo_ros.safety.checks import shift_findings
@@ -143,3 +143,18 @@ def test_side_and_ahead_are_as_the_earlier_plan_is_heading() -> None:
     limits = replace(only("ahead_shift_near_m"), ahead_shift_near_m=replace(LIMITS.ahead_shift_near_m, warn=0.7))
     (found,) = shift_findings(*later, *bend, limits)
     assert found.value == pytest.approx(0.8, rel=0.01)
+
+
+def test_a_plan_that_ends_at_3_seconds_is_compared_there() -> None:
+    short = plan(way(steps=30), STEP_NS, source="hold"), ego(x_m=1.0, y_m=9.0)
+    assert {found.name for found in shift_findings(*short, *BEFORE, LIMITS)} == {
+        "shift to the side within 1 s",
+        "shift to the side at 3 s",
+    }
+
+
+def test_instants_are_counted_in_seconds_to_the_last_digit() -> None:
+    late = plan(way(v0_mps=100.0), 50 * STEP_NS), ego(100.0, x_m=500.0 + 1e-4)
+    (found,) = shift_findings(*late, plan(way(v0_mps=100.0), 0), ego(100.0), replace(ANY_SHIFT, ahead_shift_far_m=OFF))
+    assert found.name == "shift ahead within 1 s"
+    assert found.value == pytest.approx(1e-4, abs=1e-9)

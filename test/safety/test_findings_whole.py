@@ -122,3 +122,47 @@ def test_a_plan_is_held_against_the_one_before_within_a_second_and_at_three() ->
         assert [f.name for f in shift_findings(ahead, pose, before, ego(), LIMITS)] == [f"shift ahead {name}"]
     for point in (9, 14, 20, 28, 30, 63):
         assert shift_findings(plan(moved(way(), point, 1, 9.0), 100_000_000), pose, before, ego(), LIMITS) == (), point
+
+
+def test_a_plan_that_starts_with_another_speed_says_by_how_much() -> None:
+    limits = with_changes({"speed_step_share": LIMITS.speed_step_share}, only("speed_step_mps"))
+    (found,) = findings(plan(way(v0_mps=14.0)), ego(), limits)
+    assert found == Finding("V5", "step from the measured speed", "warn", 4.0, 2.0, "m/s", "ours")
+    assert findings(plan(way(np.r_[30.0, np.zeros(63)])), ego(), limits) == (), "its first action is no step"
+
+
+def test_a_plan_that_is_too_short_says_by_how_much() -> None:
+    (found,) = findings(plan(way(v0_mps=1.0)), ego(12.0), only("too_short_m"))
+    short = pytest.approx(12.0**2 / 6.0 + 2.0 - 6.4, abs=1e-5)
+    assert found == Finding("V15", "too short to stop in", "warn", short, 0.0, "m", "planning_validator", shadow=True)  # type: ignore[arg-type]
+
+
+def test_a_plan_ends_standing_by_its_last_speed() -> None:
+    stands_before = way(np.r_[np.full(62, -1.0), 0.0, 2.0], 0.0, 6.2)
+    assert stands_before.speed_mps[-2] == pytest.approx(0.0, abs=1e-9)
+    assert [found.check for found in findings(plan(stands_before), ego(30.0), only("too_short_m"))] == ["V15"]
+
+
+def test_actions_that_no_float32_holds_are_told_by_how_many_numbers_are_lost() -> None:
+    lost = replace(way(), accel_mps2=np.r_[np.zeros(63), 1e39])
+    name = "numbers of the rollout that are not finite"
+    assert findings(plan(lost), ego(), LIMITS) == (Finding("V1", name, "reject", 3.0, 0.0, "numbers", "ours"),)  # x, y, yaw
+
+
+def test_a_rejection_in_shadow_is_told_as_one() -> None:
+    shadowed = with_changes({"accel_mps2": replace(LIMITS.accel_mps2, shadow=True)}, only("accel_mps2"))
+    (found,) = findings(plan(way(np.r_[6.0, np.zeros(63)])), ego(), shadowed)
+    assert (found.level, found.shadow, found.rejects) == ("reject", True, False)
+
+
+def test_a_spread_is_that_of_all_samples_on_the_ground() -> None:
+    ends = (way(), moved(way(), 63, 0, 30.0), moved(moved(way(), 63, 1, 30.0), 63, 2, 500.0))
+    (found,) = findings(plan(way(), candidates=ends), ego(), only("spread_m"))
+    assert found.value == pytest.approx(np.sqrt(400.0))  # two squares of 20, 10, 10 m each, over three samples
+
+
+def test_wheels_turn_too_fast_though_the_plan_stands_later() -> None:
+    turns = np.r_[np.zeros(10), np.full(54, 0.19)]
+    stops_later = way(np.r_[np.zeros(20), np.full(40, -0.5), np.zeros(4)], turns, 2.0)
+    (found,) = findings(plan(stops_later), ego(2.0), only("steering_rate_rps"))
+    assert found.level == "reject"

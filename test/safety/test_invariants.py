@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safety.watched_drive import CURVATURE_1PM, MS, POINTS, START_NS, odometer, published, rest_of
 
-from alpamayo_ros.geometry import quaternion_from_rotation, rotation_z
+from alpamayo_ros.geometry import quaternion_from_rotation, rotation_from_rpy, rotation_z
 from alpamayo_ros.safety.invariants import (
     Breach,
     Published,
@@ -26,6 +26,7 @@ from alpamayo_ros.safety.invariants import (
     wrong_points,
     wrong_pose,
 )
+from alpamayo_ros.types import HORIZON
 
 POSE = odometer(START_NS, 2.0)
 GOOD = published("model", POSE, np.linspace(0.5, -1.0, 64))
@@ -204,6 +205,9 @@ def test_driving_in_reverse_through_half_a_turn_is_of_the_model_too() -> None:
 def test_numbers_that_overflow_are_breaches_and_no_warnings() -> None:
     found = wrong_numbers(replace(GOOD, speed_mps=np.full(64, 1e300)))
     assert {breach.invariant for breach in found} == {"I6"}
+    infinite = np.full((64, 3), 1.7e308) * (-1.0) ** np.arange(64)[:, None]
+    found = wrong_numbers(replace(GOOD, xyz=infinite, speed_mps=np.full(64, 1.7e308)))
+    assert {breach.text.partition(" nan ")[0] for breach in found} >= {"off the unicycle model by"}
 
 
 @pytest.mark.parametrize("ahead_ns", [1000, -1000])
@@ -261,3 +265,31 @@ def test_headings_are_those_of_the_rotations() -> None:
     np.testing.assert_allclose(headings(quaternions), yaws, atol=1e-12)
     np.testing.assert_allclose(wrapped(np.array([3.5, -3.5, 0.5])), [3.5 - 2 * np.pi, 2 * np.pi - 3.5, 0.5])
     assert CURVATURE_1PM > 0
+
+
+def test_the_heading_of_a_tilted_vehicle_is_where_its_nose_points() -> None:
+    tilted = np.stack([rotation_from_rpy(0.3, -0.4, 1.2), rotation_from_rpy(-0.2, 0.5, -2.0)])
+    quaternions = np.stack([quaternion_from_rotation(rotation) for rotation in tilted])
+    np.testing.assert_allclose(headings(quaternions), np.arctan2(tilted[:, 1, 0], tilted[:, 0, 0]), atol=1e-12)
+
+
+def test_the_speed_before_the_first_point_is_that_of_the_first_action() -> None:
+    assert off_model(published("model", POSE, np.r_[6.0, -6.0, np.zeros(62)])) == ()
+
+
+@pytest.mark.parametrize("accel", [9.0, -9.0])
+def test_a_sharp_turn_is_turned_at_the_mean_speed_of_its_step(accel: float) -> None:
+    assert off_model(published("stop", POSE, np.full(5, accel), curvature_1pm=4.0)) == ()
+
+
+def test_what_is_off_the_model_is_told_with_its_unit() -> None:
+    last = HORIZON - 1
+    (breach,) = off_model(with_number("xyz", GOOD.xyz[last, 0] + 0.25, (last, 0)))
+    assert breach == Breach("I6", "off the unicycle model by 0.25 m at point 63, limit 0.05")
+
+
+def test_stamps_and_times_are_told_to_the_microsecond() -> None:
+    late = replace(GOOD, stamp_ns=GOOD.stamp_ns - 2_000_501)
+    assert wrong_order(late, GOOD) == (Breach("I4", "stamp of a model -2.001 ms from the model before it"),)
+    assert wrong_pose(late) == (Breach("I10", "the pose's stamp is +2.001 ms from the trajectory's"),)
+    assert wrong_points(with_number("t_ns", 2_100_500_001)) == (Breach("I5", "point 20 of a model is at 2.101 s, want 2.1 s"),)

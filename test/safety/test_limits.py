@@ -65,3 +65,8 @@ def test_a_limit_on_the_edge_of_sense_is_allowed(limit: Limit) -> None:
 def test_a_vehicle_that_cannot_be_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(InvalidInput, match=f"^{name}: .*want a finite number > 0"):
         with_changes({name: value})
+
+
+@pytest.mark.parametrize("name", ["wheelbase_m", "stop_decel_mps2", "stop_margin_m"])
+def test_a_vehicle_may_be_as_small_as_it_likes(name: str) -> None:
+    assert getattr(with_changes({name: 1e-9}), name) == 1e-9

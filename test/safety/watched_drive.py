@@ -45,9 +45,11 @@ def odometer(stamp_ns: int, after_s: float) -> Odometer:
     return Odometer(stamp_ns, place, turn, np.array([speed, 0.0, 0.0]), speed * CURVATURE_1PM)
 
 
-def published(source: Source, pose: Odometer, accel: np.ndarray, plan_id: int = 1, epoch: int = 0) -> Published:
+def published(
+    source: Source, pose: Odometer, accel: np.ndarray, plan_id: int = 1, epoch: int = 0, curvature_1pm: float = CURVATURE_1PM
+) -> Published:
     """The well-made trajectory of actions from a pose."""
-    points = dynamics.trajectory(accel, np.full(len(accel), CURVATURE_1PM), float(pose.velocity_mps[0]))
+    points = dynamics.trajectory(accel, np.full(len(accel), curvature_1pm), float(pose.velocity_mps[0]))
     half = points.yaw_rad / 2
     return Published(
         stamp_ns=pose.stamp_ns,
