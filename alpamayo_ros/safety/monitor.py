@@ -114,10 +114,8 @@ class Monitor:
     def odometry(self, pose: Odometer, now: At) -> None:
         """An odometry message came."""
         self.clock(now)
-        before = self.inputs.now
         if self.inputs.odometry(pose, now):
-            self._judge_waiting(before)
-            self._forget_plans()
+            self._forget_plans()  # what waits is judged in its time: it may be of this pose, which came here later than there
 
     def lost(self, now: At) -> None:
         """DDS lost a message of an input on its way here: for a while, stamps that nothing has are not judged."""

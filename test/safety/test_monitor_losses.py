@@ -75,3 +75,27 @@ def test_what_does_not_need_the_inputs_is_judged_whatever_was_lost() -> None:
     monitor.status(status_of(broken), now)
     monitor.trajectory(broken, engaged=True, now=now)
     assert {breach.invariant for breach in monitor.finish()} == {"I1"}
+
+
+def test_a_stop_that_overtook_the_jump_it_answers_is_right() -> None:
+    """The planner had the pose first, and stopped from it before it came here."""
+    monitor, _, now = one_plan()
+    turned = replace(odometer(now.ros_ns, 0.57), position=np.array([50.0, 50.0, 0.0]))
+    stop = published("stop", turned, np.full(100, -turned.velocity_mps[0] / 10))
+    monitor.status(status_of(stop), now)
+    monitor.trajectory(stop, engaged=True, now=now)
+    later = At(now.ros_ns + 5 * MS, now.steady_ns + 5 * MS)
+    monitor.odometry(turned, later)
+    assert monitor.inputs.jumps == 1
+    assert monitor.finish() == ()
+
+
+def test_a_stop_from_a_place_where_nobody_was_is_wrong_beside_a_jump_too() -> None:
+    monitor, _, now = one_plan()
+    turned = replace(odometer(now.ros_ns, 0.57), position=np.array([50.0, 50.0, 0.0]))
+    elsewhere = replace(turned, position=np.array([60.0, 50.0, 0.0]))
+    stop = published("stop", elsewhere, np.full(100, -turned.velocity_mps[0] / 10))
+    monitor.status(status_of(stop), now)
+    monitor.trajectory(stop, engaged=True, now=now)
+    monitor.odometry(turned, At(now.ros_ns + 5 * MS, now.steady_ns + 5 * MS))
+    assert {breach.invariant for breach in monitor.finish()} == {"I10"}

@@ -9,7 +9,7 @@ from model.nano import BUNDLE as NANO
 
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import read_rig
-from alpamayo_ros.simulation.data.samples import scene_samples
+from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.batch import Batch, batch_of
 from alpamayo_ros.training.dataset.world import scene_examples
@@ -37,9 +37,13 @@ def debug_model(seed: int = 0) -> Alpamayo:
 
 
 @cache
+def scene() -> SceneSamples:
+    return scene_samples(SceneId("red_light", 3), read_rig("seven_camera"), debug_codec().profile, 14.0)
+
+
+@cache
 def examples() -> tuple[Example, ...]:
-    taken = scene_samples(SceneId("red_light", 3), read_rig("seven_camera"), debug_codec().profile, 14.0)
-    return tuple(scene_examples(taken, debug_codec().profile))
+    return tuple(scene_examples(scene(), debug_codec().profile))
 
 
 @cache
