@@ -18,7 +18,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["alpamayo_ros", "alpamayo_ros.*"]),
-    package_data={"alpamayo_ros": ["py.typed", "evaluation/report/*.j2", "simulation/results/*.j2"]},
+    package_data={"alpamayo_ros": ["py.typed", "evaluation/report/*.j2", "simulation/results/*.j2", "training/coc/*.j2"]},
     data_files=[("share/alpamayo_ros", ["package.xml"])]
     + [(f"share/alpamayo_ros/{path.parent}", [str(path)]) for path in FILES],
     install_requires=LIBRARIES + MODEL_LIBRARIES,

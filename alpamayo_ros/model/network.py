@@ -78,7 +78,7 @@ class Alpamayo(nn.Module):
         if scene is not None:
             is_image = (token_ids == self.config.image_token_id)[..., None]
             x_BLD = x_BLD.masked_scatter(is_image, scene.tokens.to(x_BLD.dtype))
-            added = [torch.zeros_like(x_BLD).masked_scatter(is_image, feature) for feature in scene.deepstack]
+            added = [torch.zeros_like(x_BLD).masked_scatter(is_image, feature.to(x_BLD.dtype)) for feature in scene.deepstack]
         hidden: Tensor = language(x_BLD, positions_3BL, memory, mask, added)
         return hidden
 

@@ -47,15 +47,16 @@ class Pass(NamedTuple):
 
 
 class _Kept:
-    """Keys and values of one pass, with their gradients."""
+    """Keys and values of one pass, with their gradients. A layer that computes them again hands the same ones over."""
 
     def __init__(self) -> None:
         self.k: list[Tensor] = []
         self.v: list[Tensor] = []
 
-    def extend(self, _: int, k_BGLE: Tensor, v_BGLE: Tensor) -> tuple[Tensor, Tensor]:
-        self.k.append(k_BGLE)
-        self.v.append(v_BGLE)
+    def extend(self, layer: int, k_BGLE: Tensor, v_BGLE: Tensor) -> tuple[Tensor, Tensor]:
+        if layer == len(self.k):
+            self.k.append(k_BGLE)
+            self.v.append(v_BGLE)
         return k_BGLE, v_BGLE
 
 
@@ -83,7 +84,9 @@ def batch_of(examples: Sequence[Encoded], future_start: int, features: Tensor | 
 
 
 def read(model: Alpamayo, batch: Batch) -> Pass:
-    """One causal pass over prompts and answers."""
+    """One causal pass over prompts and answers. Raises InvalidInput for features where the tower has deepstack ones, too."""
+    if batch.features is not None and model.config.vision.deepstack_visual_indexes:
+        raise InvalidInput("features of a vision tower with deepstack: its pictures are needed")
     scene = model.see(batch.images) if batch.features is None else model.scene(batch.features, (), batch.images)
     kept = _Kept()
     length = batch.token_ids.shape[1]

@@ -6,25 +6,24 @@ What a step does depends on the seed and its number alone: after an interruption
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch import nn
 
 from alpamayo_ros.training.batch import Batch
 from alpamayo_ros.training.checkpoints import restore, save
-from alpamayo_ros.training.processes import Processes
+from alpamayo_ros.training.processes import Processes, clip
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
-from alpamayo_ros.training.student import Losses, Student, draw_noise
+from alpamayo_ros.training.student import Losses, Student, draw_noise, recomputing
 from alpamayo_ros.types import InvalidInput
 
 Feed = Callable[[int], Iterator[Batch]]
-"""From a pass's number on, the batches of this process without end: the same ones every time."""
+"""From a pass's number on, the batches of this process without end: the same ones every time, all of as many examples."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ def fit(student: Student, feed: Feed, settings: Optimisation, run: Run, processe
         rate = settings.rate_at(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        losses = _update(student, optimizer, batches, settings, step, processes)
+        with recomputing(student) if settings.recompute else nullcontext():
+            losses = _update(student, optimizer, batches, settings, step, processes)
         run.note(step, {**losses, "learning_rate": rate})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
             save(run.checkpoints, step + 1, student, optimizer, processes)
@@ -78,27 +78,38 @@ def _update(
     step: int,
     processes: Processes,
 ) -> dict[str, float]:
-    """One step over the passes it accumulates; its losses, means over passes and processes."""
-    sums: dict[str, Tensor] = {}
-    for number in range(settings.accumulate):
-        batch = next(batches).to(processes.device)
-        generator = torch.Generator().manual_seed(seed_of(settings.seed, step, number, processes.rank))
-        noise = draw_noise(len(batch.actions), student.learned, generator)
+    """One step over the passes it accumulates; its losses, means over all that is learned in it.
+
+    However an update is split into passes and processes, it is the same: a pass counts as much as it has tokens, for the mean
+    of means is not the mean of all, and an example's noise comes from its place in the update.
+    """
+    passes = [next(batches) for _ in range(settings.accumulate)]
+    sums = torch.zeros(len(Losses._fields) + 1, device=processes.device)
+    for number, (batch, share) in enumerate(zip(passes, shares(student, passes, processes), strict=True)):
+        first = (number * processes.count + processes.rank) * len(batch.actions)
+        seeds = [seed_of(settings.seed, step, first + i) for i in range(len(batch.actions))]
+        noise = draw_noise(seeds, student.learned)
         with precision(settings, processes.device):
-            losses: Losses = student(batch, type(noise)(*(drawn.to(processes.device) for drawn in noise)))
-            total = student.weighted(losses) / settings.accumulate
-        total.backward()
-        for name, value in (*losses._asdict().items(), ("loss", total * settings.accumulate)):
-            sums[name] = sums.get(name, 0.0) + value.detach() / settings.accumulate
-    told = processes.mean(sums)
+            losses: Losses = student(batch.to(processes.device), type(noise)(*(drawn.to(processes.device) for drawn in noise)))
+        parts = Losses(*(loss * part for loss, part in zip(losses, share, strict=True)))
+        total = student.weighted(parts)
+        (total * processes.count).backward()  # gradients become means over the processes
+        sums += torch.stack([*parts, total]).detach()
+    told = dict(zip((*Losses._fields, "loss"), processes.sum(sums).tolist(), strict=True))
     if not math.isfinite(told["loss"]):
         raise InvalidInput(
             f"step {step}: the loss is {told['loss']}; a lower learning rate than {settings.learning_rate} may help"
         )
-    norm = clip_grad_norm_([p for p in student.parameters() if p.requires_grad], settings.clip_norm)
+    norm = clip(student, settings.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return {**told, "gradient": float(norm)}
+    return {**told, "gradient": norm}
+
+
+def shares(student: Student, passes: Sequence[Batch], processes: Processes) -> list[tuple[float, ...]]:
+    """Of each pass of this process, which part of an update's words, action tokens and examples it has."""
+    own = torch.tensor([student.counts(batch) for batch in passes])
+    return [tuple(part) for part in (own / processes.sum(own.sum(dim=0)).clamp(min=1)).tolist()]
 
 
 def precision(settings: Optimisation, device: torch.device) -> AbstractContextManager[object]:

@@ -38,6 +38,13 @@ def is_trajectory(token_ids: Tensor, config: Config) -> Tensor:
     return ((token_ids >= first) & (token_ids < first + config.traj_vocab_size)) | torch.isin(token_ids, ends)
 
 
+def token_counts(batch: Batch, config: Config) -> tuple[int, int]:
+    """How many action tokens and how many others the two means of `token_loss` are of."""
+    ids = batch.token_ids[:, 1:][is_answer(batch)[:, 1:]]
+    trajectory = int(is_trajectory(ids, config).sum())
+    return trajectory, len(ids) - trajectory
+
+
 def token_loss(model: Alpamayo, read: Pass, batch: Batch) -> TokenLoss:
     """Of every answer's tokens, each from what stands before it."""
     learned = is_answer(batch)[:, 1:]

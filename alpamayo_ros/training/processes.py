@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grad_norm_
 
-from alpamayo_ros.model.language import Layer as LanguageLayer
-from alpamayo_ros.model.vision import Layer as VisionLayer
+from alpamayo_ros.training.student import layers
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Processes:
         """Whether this process writes what is written once."""
         return self.rank == 0
 
-    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Of every process's value."""
-        told = torch.stack([value.float() for value in values.values()])
+    def sum(self, values: Tensor) -> Tensor:
+        """Of every process's values, in float64 on the CPU."""
+        told = values.detach().to(self.device, torch.float64, copy=True)
         if self.count > 1:
             dist.all_reduce(told)
-        return dict(zip(values, (told / self.count).tolist(), strict=True))
+        return told.cpu()
 
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -59,12 +60,19 @@ def joined(rank: int, count: int, local_rank: int) -> Iterator[Processes]:
 def shard(student: nn.Module, processes: Processes, *, bfloat16: bool) -> None:
     """FSDP2: weights, gradients and the optimizer's state lie spread over the processes, a layer is whole while it computes.
 
-    Gradients are means over the processes. With bfloat16 layers compute in it, and gradients are summed in float32.
+    Gradients are means over the processes. With bfloat16 weights are gathered in it and gradients are summed in float32; what
+    goes into a layer stays as it is, for actions, times and rotations want float32: autocast says what is rounded.
     """
     if processes.count == 1:
         return
-    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bfloat16 else MixedPrecisionPolicy()
-    for module in student.modules():
-        if isinstance(module, LanguageLayer | VisionLayer):
-            fully_shard(module, mp_policy=policy)
+    gathered, summed = (torch.bfloat16, torch.float32) if bfloat16 else (None, None)
+    policy = MixedPrecisionPolicy(gathered, summed, cast_forward_inputs=False)
+    for layer in layers(student):
+        fully_shard(layer, mp_policy=policy)
     fully_shard(student, mp_policy=policy)
+
+
+def clip(network: nn.Module, most: float) -> float:
+    """Scale gradients, also sharded ones, to a norm of at most `most` over all of them; the norm they had."""
+    norm = clip_grad_norm_([parameter for parameter in network.parameters() if parameter.grad is not None], most)
+    return (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()

@@ -12,11 +12,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import math
 import os
 import platform
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -31,6 +29,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from alpamayo_ros.engine.client import EngineClient
 from alpamayo_ros.engine.loading import bundle_action_space, bundle_folder
 from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.evaluation.openloop.cluster import LOCAL, cluster
 from alpamayo_ros.evaluation.openloop.provenance import GIT, bag_state, gpu, of_code, provenance
 from alpamayo_ros.evaluation.openloop.results import BagEvaluation, Evaluation, Measurement, Setup, Window
 from alpamayo_ros.evaluation.openloop.storage import read_bag, stored_key, write_bag
@@ -38,13 +37,6 @@ from alpamayo_ros.evaluation.openloop.summary import counted
 from alpamayo_ros.evaluation.openloop.windows import check_rate, contenders, evaluate_bag, shared_profile
 from alpamayo_ros.evaluation.replay import OFFLINE_DEADLINE_MS
 from alpamayo_ros.types import EngineFailure, InvalidInput
-
-LOCAL = "local"
-OBJECT_STORE_BYTES = 100 * 1024 * 1024
-"""Shared memory of a Ray that is started here: results are names of files. Containers often have 64 MB, Ray wants 75."""
-
-
-CONNECT_S = 10.0
 
 
 class PerBag(NamedTuple):
@@ -201,18 +193,7 @@ def _over_ray(tasks: Sequence[_Task], address: str, per_bag: PerBag) -> Iterator
     import ray
     from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
-    _check_answers(address)
-    try:
-        if address == LOCAL:
-            store = OBJECT_STORE_BYTES
-            ray.init(
-                LOCAL, include_dashboard=False, object_store_memory=store, log_to_driver=False, logging_level=logging.ERROR
-            )
-        else:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
-        raise InvalidInput(f"no Ray cluster at {address!r}: {error}") from error
-    try:
+    with cluster(address):
         networks = any(bundle_folder(bundle) for bundle in tasks[0].setup.bundles)
         owned = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
         gpus = float(networks and owned >= 1.0) if per_bag.gpus is None else per_bag.gpus
@@ -231,8 +212,6 @@ def _over_ray(tasks: Sequence[_Task], address: str, per_bag: PerBag) -> Iterator
                     outcome = _Outcome(task.bag, None, f"its process died: {error}")
                 bar.update(shown, advance=1, description=task.bag.name)
                 yield task.bag, outcome
-    finally:
-        ray.shutdown()
 
 
 def _check_fits(cpus: float, gpus: float, machines: Sequence[Mapping[str, float]]) -> None:
@@ -241,17 +220,6 @@ def _check_fits(cpus: float, gpus: float, machines: Sequence[Mapping[str, float]
     if not any(cpus <= of_cpus and gpus <= of_gpus for of_cpus, of_gpus in owned):
         has = "; ".join(f"{of_cpus:g} CPUs and {of_gpus:g} GPUs" for of_cpus, of_gpus in sorted(set(owned), reverse=True))
         raise InvalidInput(f"{cpus:g} CPUs and {gpus:g} GPUs per bag: no machine of the cluster has these; they have {has}")
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself waits for a cluster without end."""
-    host, found, port = address.removeprefix("ray://").rpartition(":")
-    if not found:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"no Ray cluster at {address!r}: {error}") from error
 
 
 def _evaluate_there(task: _Task) -> _Outcome:
