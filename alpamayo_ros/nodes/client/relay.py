@@ -64,6 +64,11 @@ class Relay:
         node.create_subscription(Odometry, rig.odometry.topic, self._take_odometry, SENSORS)
         node.create_timer(IDLE_S, lambda: self.publish(self.between.idle()), clock=Clock(clock_type=ClockType.STEADY_TIME))
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody listens to everything it says of a planner."""
+        return all(publisher.get_subscription_count() for publisher in (self._status, *self._trajectory.values()))
+
     def publish(self, said: Iterable[tuple[Status | Published, bool]]) -> None:
         """Values as messages, in this order."""
         for message, engaged in said:

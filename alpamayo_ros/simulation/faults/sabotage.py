@@ -21,10 +21,11 @@ from alpamayo_ros.simulation.faults.domains import in_domain, own_domain
 from alpamayo_ros.simulation.faults.saboteurs import Saboteur
 from alpamayo_ros.simulation.faults.station import READY_S, Station, station
 from alpamayo_ros.simulation.faults.vehicle import CRUISE_MPS, unchanged
+from alpamayo_ros.types import EngineFailure
 
 TARGET = "/broken_planner"
 LISTENS_S, SHOWS_S, OUTAGE_S, BACK_S = 1.5, 10.0, 1.2, 5.0
-"""Until a monitor has seen a window of inputs; after which a fault must show; without cameras; that the clock jumps back."""
+"""Until a monitor that listens has seen a window of inputs; after which a fault must show; without cameras; that the clock jumps back."""
 
 TRIES = 3
 """An outage need not lead to a hold each time, and only what is published can be broken."""
@@ -68,7 +69,8 @@ def _breaches(good: Station, relay: Relay, variant: Variant, folder: Path, name:
     good.get_ready()
     given = {"planner": TARGET, "out": out, "rig": folder / "rig.yaml", "use_sim_time": True}
     with node_process("monitor_node", given, folder / f"{name}.log"):
-        good.watch(out.exists, READY_S)
+        if not good.watch(lambda: out.exists() and relay.is_heard, READY_S):
+            raise EngineFailure(f"{name}: the monitor does not listen after {READY_S:g} s")
         good.watch(lambda: False, LISTENS_S)
         relay.between = variant.make()
         good.watch(lambda: False, LISTENS_S)
