@@ -25,7 +25,8 @@ from alpamayo_ros.types import EngineFailure
 
 TARGET = "/broken_planner"
 LISTENS_S, SHOWS_S, OUTAGE_S, BACK_S = 1.5, 10.0, 1.2, 5.0
-"""Until a monitor that listens has seen a window of inputs; after which a fault must show; without cameras; that the clock jumps back."""
+"""Until a monitor that listens has seen a window of inputs; after which a fault must show; without cameras; that the clock
+jumps back."""
 
 TRIES = 3
 """An outage need not lead to a hold each time, and only what is published can be broken."""
