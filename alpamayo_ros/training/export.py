@@ -31,12 +31,17 @@ def export(model: Alpamayo, base: Path, out: Path, expert_trained_on: str, card:
         raise InvalidInput(f"the expert was trained on backbone {expert_trained_on}, this is {backbone}: train it again first")
     if out.exists():
         raise InvalidInput(f"{out} is there already: choose another folder")
-    out.mkdir(parents=True)
-    for name in LAYOUT:
-        shutil.copy(base / name, out)
+    copy_layout(base, out)
     (out / CARD).write_text(card)
     save_weights(model, out / WEIGHTS_FILE, {WEIGHTS_KEY: "trained", BACKBONE_KEY: backbone, EXPERT_KEY: expert_trained_on})
     _check_round_trip(model, out)
+
+
+def copy_layout(base: Path, out: Path) -> None:
+    """What a bundle is beside its weights."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in LAYOUT:
+        shutil.copy(base / name, out)
 
 
 def read_exported(folder: Path) -> Alpamayo:

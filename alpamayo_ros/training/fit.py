@@ -43,17 +43,40 @@ def fit(student: Student, feed: Feed, settings: Optimisation, run: Run, processe
     student.train()
     for step in run.steps(began, settings.steps):
         rate = settings.rate_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+        warm_to(optimizer, rate)
         with recomputing(student) if settings.recompute else nullcontext():
             losses = _update(student, optimizer, batches, settings, step, processes)
         run.note(step, {**losses, "learning_rate": rate})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
             save(run.checkpoints, step + 1, student, optimizer, processes)
     student.eval()
+    return fitted(run)
+
+
+def fitted(run: Run) -> Fitted:
+    """How far a run's loss has come."""
     totals = run.history("loss")
     tenth = max(1, len(totals) // 10)
-    return Fitted(settings.steps, sum(totals[:tenth]) / tenth, sum(totals[-tenth:]) / tenth)
+    return Fitted(len(totals), sum(totals[:tenth]) / tenth, sum(totals[-tenth:]) / tenth)
+
+
+def warm_to(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate; a group has its own part of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def learn(network: nn.Module, optimizer: torch.optim.Optimizer, loss: float, settings: Optimisation, step: int) -> float:
+    """Take the step that the gradients ask for; their norm before it was cut.
+
+    Raises InvalidInput for a loss that is not finite.
+    """
+    if not math.isfinite(loss):
+        raise InvalidInput(f"step {step}: the loss is {loss}; a lower learning rate than {settings.learning_rate} may help")
+    norm = clip(network, settings.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm
 
 
 def adam(student: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
@@ -96,14 +119,7 @@ def _update(
         (total * processes.count).backward()  # gradients become means over the processes
         sums += torch.stack([*parts, total]).detach()
     told = dict(zip((*Losses._fields, "loss"), processes.sum(sums).tolist(), strict=True))
-    if not math.isfinite(told["loss"]):
-        raise InvalidInput(
-            f"step {step}: the loss is {told['loss']}; a lower learning rate than {settings.learning_rate} may help"
-        )
-    norm = clip(student, settings.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {**told, "gradient": norm}
+    return {**told, "gradient": learn(student, optimizer, told["loss"], settings, step)}
 
 
 def shares(student: Student, passes: Sequence[Batch], processes: Processes) -> list[tuple[float, ...]]:

@@ -22,7 +22,7 @@ from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.tokens import Tokenizer
 from alpamayo_ros.training.checkpoints import restore, save
 from alpamayo_ros.training.curation import RANDOM_SHARE, disagreement, select
-from alpamayo_ros.training.fit import adam, precision, seed_of
+from alpamayo_ros.training.fit import adam, precision, seed_of, warm_to
 from alpamayo_ros.training.objectives import Loss, Objective, TokenLogProbs
 from alpamayo_ros.training.processes import Processes, clip
 from alpamayo_ros.training.rewards import Reward, Rollout
@@ -104,8 +104,7 @@ def reinforce(
     optimizer = adam(student, asked)
     for step in run.steps(restore(run.checkpoints, student, optimizer, processes), asked.steps):
         rate = asked.rate_at(step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+        warm_to(optimizer, rate)
         pool = rolled_out(model, tasks, settings, tokenizer, step)
         values = np.array([graded.disagreement(settings.beta) for graded in pool])
         chosen = select(values, asked.batch, seed_of(asked.seed, step, 1), settings.random_share)

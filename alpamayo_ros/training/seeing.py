@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from alpamayo_ros.bundle.config import Config
@@ -20,6 +21,11 @@ from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.vision import Vision
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS, NOTHING_M
+from alpamayo_ros.training.checkpoints import restore, save
+from alpamayo_ros.training.fit import Fitted, adam, fitted, learn, warm_to
+from alpamayo_ros.training.processes import Processes
+from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.types import F32, U8
 
 RARE = 4.0
@@ -32,6 +38,10 @@ class Shots(NamedTuple):
     pictures: U8  # (n, H, W, 3)
     kinds: U8  # (n, rows, columns, KINDS)
     nearest_m: F32  # (n, rows, columns)
+
+    def at(self, which: NDArray[np.int64]) -> Shots:
+        """Some of them."""
+        return Shots(self.pictures[which], self.kinds[which], self.nearest_m[which])
 
 
 class SightLoss(NamedTuple):
@@ -70,6 +80,24 @@ def sight_loss(seer: Seer, shots: Shots) -> SightLoss:
         F.smooth_l1_loss(log_distance[there], nearest_m[there].clamp(min=1.0).log()) if there.any() else log_distance.sum() * 0
     )
     return SightLoss(F.binary_cross_entropy_with_logits(logits, kinds, pos_weight=torch.full((len(KINDS),), RARE)), off)
+
+
+def see(seer: Seer, shots: Shots, settings: Optimisation, run: Run, processes: Processes) -> Fitted:
+    """Train a tower and its head, from the last checkpoint of the run on. Raises InvalidInput for a loss that is not finite."""
+    optimizer = adam(seer, settings)
+    seer.train()
+    for step in run.steps(restore(run.checkpoints, seer, optimizer, processes), settings.steps):
+        warm_to(optimizer, settings.rate_at(step))
+        which = np.random.default_rng([settings.seed, step]).integers(0, len(shots.pictures), settings.batch)
+        losses = sight_loss(seer, shots.at(which))
+        (losses.kinds + losses.distance).backward()
+        kinds, distance = losses.kinds.item(), losses.distance.item()
+        norm = learn(seer, optimizer, kinds + distance, settings, step)
+        run.note(step, {"loss": kinds + distance, "kinds": kinds, "distance": distance, "gradient": norm})
+        if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+            save(run.checkpoints, step + 1, seer, optimizer, processes)
+    seer.eval()
+    return fitted(run)
 
 
 def shots_of(scenes: Sequence[SceneSamples]) -> Shots:

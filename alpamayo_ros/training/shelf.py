@@ -6,7 +6,7 @@ Pictures are looked at once, not once per epoch and window: most of the time of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -53,6 +53,10 @@ class Shelf:
         rows = torch.from_numpy(np.concatenate([lesson.rows for lesson in chosen]))
         return batch_of([lesson.encoded for lesson in chosen], self.future_start, self.features[rows].float())
 
+    def balanced(self) -> Shelf:
+        """Its balanced part (`label.KEPT_SHARES`)."""
+        return replace(self, lessons=tuple(lesson for lesson in self.lessons if lesson.is_balanced))
+
     def shuffled(self, size: int, seed: int, begin: int) -> Iterator[Batch]:
         """Batches without end from a number on: every epoch has every lesson once, in an order of its own."""
         per_epoch = len(self.lessons) // size
@@ -64,8 +68,11 @@ class Shelf:
             yield self.batch(order[place * size : (place + 1) * size].tolist())
 
 
-def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec) -> Shelf:
-    """Look at every picture of scenes and encode their windows. Raises InvalidInput for a tower with deepstack features."""
+def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec, *, asks_reasons: bool = True) -> Shelf:
+    """Look at every picture of scenes and encode their windows, with reasons or for a trajectory at once.
+
+    Raises InvalidInput for a tower with deepstack features.
+    """
     if codec.config.vision.deepstack_visual_indexes:
         raise InvalidInput("a tower with deepstack features cannot be looked at beforehand")
     features: list[Tensor] = []
@@ -73,7 +80,7 @@ def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec) -> Shel
     first = 0
     for taken in scenes:
         looked = _look(taken, vision, codec.config)
-        lessons += _lessons(taken, codec, first)
+        lessons += _lessons(taken, codec, first, asks_reasons=asks_reasons)
         features.append(looked)
         first += len(looked)
     return Shelf(torch.cat(features), tuple(lessons), codec.config.token_ids["future_start"])
@@ -88,7 +95,7 @@ def _look(taken: SceneSamples, vision: Vision, config: Config) -> Tensor:
     return torch.cat([vision(patches(part, config), grid)[0].half() for part in parts])
 
 
-def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
+def _lessons(taken: SceneSamples, codec: Codec, first: int, *, asks_reasons: bool) -> Iterator[Lesson]:
     """A scene's windows; its features begin at row `first`."""
     scene, profile = taken.scene, codec.profile
     place = {role: index for index, role in enumerate(scene.roles)}
@@ -96,7 +103,7 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
     images = named_images(roles, profile, codec.config)
     for window, example in zip(scene.windows, scene_examples(taken, profile), strict=True):
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
-        seen = encoded(example, codec, seen=images)
+        seen = encoded(example, codec, asks_reasons=asks_reasons, seen=images)
         yield Lesson(example, seen, np.array(rows), window.is_balanced)
 
 

@@ -16,10 +16,11 @@ import torch
 import yaml
 
 from alpamayo_ros.bundle.config import read_config
-from alpamayo_ros.bundle.folder import read_bundle, read_json
+from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.engine.weights import draw_weights, load_weights
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.tokens import read_tokenizer
+from alpamayo_ros.profile import read_profile
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.types import InvalidInput
 
@@ -84,9 +85,9 @@ def resized(stored: Mapping[str, Any], size: Size) -> dict[str, Any]:
 
 
 def open_codec(folder: Path) -> Codec:
-    """What a bundle's examples are encoded with. Raises InvalidInput."""
+    """What a bundle's examples are encoded with, also of one whose expert is still to be trained. Raises InvalidInput."""
     config = read_config(folder)
-    return Codec(read_bundle(folder).profile, read_tokenizer(folder, config), config)
+    return Codec(read_profile(str(folder / "profile.yaml")), read_tokenizer(folder, config), config)
 
 
 def new_model(codec: Codec, seed: int) -> Alpamayo:
