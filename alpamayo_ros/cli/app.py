@@ -24,6 +24,7 @@ MISSING = {
         "alpasim": ("grpc",),
         "ray": ("ray",),
         "physical_ai_av": ("pyarrow",),
+        "training": ("tensorboard",),
     }.items()
     for library in libraries
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from alpamayo_ros.cli.app import Bundle, Figures, Profile, Rig, app
 
@@ -58,7 +58,9 @@ def simulate(
 
 @app.command(name="make-dataset")
 def make_dataset(
-    out: Annotated[Path, arg(metavar="DIR", help="shards and index.json; what is there of the same recipe is kept")],
+    out: Positional[
+        Annotated[Path, arg(metavar="DIR", help="shards and index.json; what is there of the same recipe is kept")]
+    ],
     samples: Annotated[int, arg(help="labelled windows, at least")] = 20_000,
     split: Annotated[Literal["train", "validation", "test"], arg(help="which seeds")] = "train",
     family: Annotated[

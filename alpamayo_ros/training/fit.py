@@ -55,9 +55,14 @@ def fit(student: Student, feed: Feed, settings: Optimisation, run: Run, processe
 
 def fitted(run: Run) -> Fitted:
     """How far a run's loss has come."""
-    totals = run.history("loss")
-    tenth = max(1, len(totals) // 10)
-    return Fitted(len(totals), sum(totals[:tenth]) / tenth, sum(totals[-tenth:]) / tenth)
+    losses = run.history("loss")
+    return Fitted(len(losses), *ends(losses))
+
+
+def ends(history: Sequence[float]) -> tuple[float, float]:
+    """Means of the first and the last tenth of a history."""
+    tenth = max(1, len(history) // 10)
+    return sum(history[:tenth]) / tenth, sum(history[-tenth:]) / tenth
 
 
 def warm_to(optimizer: torch.optim.Optimizer, rate: float) -> None:

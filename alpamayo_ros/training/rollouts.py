@@ -46,13 +46,16 @@ class Group(NamedTuple):
     rollouts: tuple[Rollout, ...]
 
 
-def question_of(example: Example, codec: Codec, features: Tensor | None = None) -> Question:
-    """What an example asks. Raises InvalidInput as `encoded` does, and for an example that nobody labelled."""
+def question_of(example: Example, codec: Codec, seen: Encoded | None = None, features: Tensor | None = None) -> Question:
+    """What an example asks; `seen`: as it was encoded before.
+
+    Raises InvalidInput as `encoded` does, and for an example that nobody labelled.
+    """
     if example.reasoning is None:
         raise InvalidInput(f"{example.clip}: rollouts reason, and this example is not labelled")
     history = example.observation.history
     v0_mps = estimate_v0(history.xyz, history.rot, codec.config.action_space)
-    return Question(encoded(example, codec), v0_mps, float(history.xyz[-1, 2]), features)
+    return Question(encoded(example, codec) if seen is None else seen, v0_mps, float(history.xyz[-1, 2]), features)
 
 
 @torch.no_grad()

@@ -49,9 +49,12 @@ class Shelf:
 
     def batch(self, which: Sequence[int]) -> Batch:
         """Some lessons as a batch."""
-        chosen = [self.lessons[index] for index in which]
-        rows = torch.from_numpy(np.concatenate([lesson.rows for lesson in chosen]))
-        return batch_of([lesson.encoded for lesson in chosen], self.future_start, self.features[rows].float())
+        return batch_of([self.lessons[index].encoded for index in which], self.future_start, self.features_of(which))
+
+    def features_of(self, which: Sequence[int]) -> Tensor:
+        """(n, T, D) float32 of the images of some lessons, one after another."""
+        rows = np.concatenate([self.lessons[index].rows for index in which])
+        return self.features[torch.from_numpy(rows)].float()
 
     def balanced(self) -> Shelf:
         """Its balanced part (`label.KEPT_SHARES`)."""
@@ -104,7 +107,8 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int, *, asks_reasons: boo
     for window, example in zip(scene.windows, scene_examples(taken, profile), strict=True):
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
         seen = encoded(example, codec, asks_reasons=asks_reasons, seen=images)
-        yield Lesson(example, seen, np.array(rows), window.is_balanced)
+        unseen = replace(example, observation=replace(example.observation, frames={}, sync_error_ms={}))
+        yield Lesson(unseen, seen, np.array(rows), window.is_balanced)
 
 
 def named_images(roles: Sequence[str], profile: InputProfile, config: Config) -> Images:

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.training.coc.endpoint import Answer, Endpoint, Prompt, beginning, read_reply, request_body, retry_after_s
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import EngineFailure, InvalidInput
 
 T = TypeVar("T", bound=BaseModel)
 Item = TypeVar("Item")
@@ -39,7 +39,7 @@ _AGAIN = frozenset({408, 409, 425, 429})  # and 5xx: statuses that another try m
 _THIS_PROMPT = frozenset({400, 413, 422})  # statuses that another prompt would not get
 
 
-class EndpointDown(RuntimeError):
+class EndpointDown(EngineFailure):
     """The endpoint does not answer, or refuses whatever it is asked; the text names it and says how often it was tried."""
 
 

@@ -1,0 +1,80 @@
+"""Commands of training: a model by its stages, and labels for drives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from alpamayo_ros.cli.app import Figures, Profile, Rig, app
+
+Data = Annotated[
+    UseAppendAction[tuple[Path, ...]],
+    arg(metavar="DIR", help="of alpamayo make-dataset (repeatable); none named with debug: two short drives made on the spot"),
+]
+
+
+@app.command
+def train(
+    stage: Positional[Annotated[Literal["see", "inject", "sft", "expert", "debug"], arg(metavar="STAGE")]],
+    out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
+    data: Data = (),
+    begin: Annotated[
+        Path | None, arg(metavar="DIR", help="bundle that the stage before left; of the first stage the base itself")
+    ] = None,
+    base: Annotated[Path, arg(metavar="DIR", help="bundle whose profile, config and tokenizer are used")] = Path(
+        "models/ar1_nano"
+    ),
+    size: Annotated[Literal["debug", "micro", "nano"], arg(help="of the network and of its stages")] = "debug",
+) -> Figures:
+    """Train a stage, or with "debug" all of them at a size that runs in seconds: docs/training.md."""
+    from alpamayo_ros.training.commands import train_command
+
+    return train_command(stage, size, data, begin, base, out)
+
+
+@app.command
+def label(
+    out: Annotated[Path, arg(metavar="FILE", help="JSONL; what is there is not labelled again")],
+    bag: Positional[Annotated[tuple[Path, ...], arg(metavar="BAG")]] = (),
+    rig: Rig = "seven_camera",
+    profile: Profile = "seven_camera",
+    teacher: Annotated[
+        str, arg(metavar="URL", help="OpenAI-compatible endpoint of a vision-language model: https://host/v1")
+    ] = "",
+    model: Annotated[str, arg(metavar="NAME", help="of the teacher")] = "",
+    key_from: Annotated[str, arg(metavar="VARIABLE", help="environment variable that holds the teacher's key")] = "",
+    prices: Annotated[tuple[float, float], arg(help="per million tokens read and written")] = (
+        0.0,
+        0.0,
+    ),
+    cache: Annotated[Path, arg(metavar="DIR", help="answers, so that nothing is paid twice")] = Path("out/answers"),
+    review: Annotated[Path | None, arg(metavar="DIR", help="write a page for human review there")] = None,
+    split: Annotated[
+        Literal["train", "validation", "test"], arg(help="without bags: which seeds of the driving world")
+    ] = "train",
+    family: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="without bags: only these; none named is all of the split")
+    ] = (),
+    each: Annotated[int, arg(help="without bags: scenes of each family")] = 1,
+) -> Figures:
+    """Label drives with decision, critical components and Chain of Causation.
+
+    Bags are labelled by a teacher; without bags, scenes of the driving world are, by its own truth.
+    """
+    from alpamayo_ros.simulation.suites import families_of, scenes
+    from alpamayo_ros.training.coc.endpoint import Endpoint
+    from alpamayo_ros.training.commands import Drives, label_drives, label_scenes
+    from alpamayo_ros.types import InvalidInput
+
+    if not bag:
+        return label_scenes(scenes(family or families_of(split), split, each), out)
+    if not teacher or not model:
+        raise InvalidInput("bags are labelled by a teacher: --teacher https://host/v1 --model NAME")
+    key = os.getenv(key_from) if key_from else ""
+    if key is None:
+        raise InvalidInput(f"no environment variable {key_from}: it is to hold the teacher's key")
+    endpoint = Endpoint(teacher, model, key, input_price=prices[0], output_price=prices[1])
+    return label_drives(Drives(bag, rig, profile), endpoint, cache, out, review)

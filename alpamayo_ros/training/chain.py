@@ -1,0 +1,105 @@
+"""A model from nothing: all stages of a size one after another, and the bundle that comes out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from alpamayo_ros.bundle.folder import BACKBONE_KEY, WEIGHTS_FILE, read_metadata
+from alpamayo_ros.profile import InputProfile, read_rig
+from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
+from alpamayo_ros.simulation.suites import SceneId
+from alpamayo_ros.training.checkpoints import backbone_sha256
+from alpamayo_ros.training.coc.judge import judged_by_rule
+from alpamayo_ros.training.encoding import Codec
+from alpamayo_ros.training.export import export, model_card
+from alpamayo_ros.training.fit import ends
+from alpamayo_ros.training.objectives import ClippedRatio
+from alpamayo_ros.training.processes import Processes
+from alpamayo_ros.training.reinforce import Reinforcement, Task, reinforce
+from alpamayo_ros.training.rewards import WORLD, reward, truth_of
+from alpamayo_ros.training.rollouts import question_of
+from alpamayo_ros.training.run import Run, provenance
+from alpamayo_ros.training.settings import Optimisation
+from alpamayo_ros.training.shelf import Shelf, shelve
+from alpamayo_ros.training.sizes import SIZES, begin_bundle, open_codec, trained_model
+from alpamayo_ros.training.stages import ORDER, STAGES, leave_bundle, train_stage
+from alpamayo_ros.types import Request
+
+DEBUG_SCENES = (SceneId("red_light", 3), SceneId("curve", 1))
+DEBUG_DURATION_S = 12.0
+
+REINFORCEMENTS: Mapping[str, Reinforcement] = {
+    "debug": Reinforcement(
+        Optimisation(steps=2, batch=2, learning_rate=1e-4),
+        ClippedRatio(),
+        Request(samples=4, greedy=False, temperature=1.0, top_p=1.0, max_tokens=48),
+        pool=2,
+    )
+}
+"""By size."""
+
+
+def debug_scenes(profile: InputProfile) -> list[SceneSamples]:
+    """Two short drives, made on the spot."""
+    return [scene_samples(scene, read_rig("seven_camera"), profile, DEBUG_DURATION_S) for scene in DEBUG_SCENES]
+
+
+def train_all(size: str, scenes: Sequence[SceneSamples] | None, base: Path, out: Path, processes: Processes) -> dict[str, Any]:
+    """Train a size by its stages into `out`/NAME, and leave the model in `out`/bundle; figures per stage.
+
+    `base` has the profile, the config and the tokenizer; no scenes: those of "debug". What is done already is not done again.
+    Raises InvalidInput as the stages do.
+    """
+    if not (out / "begin").exists():
+        begin_bundle(out / "begin", base, SIZES[size])
+    codec = open_codec(out / "begin")
+    scenes = debug_scenes(codec.profile) if scenes is None else scenes
+    done: dict[str, Mapping[str, float]] = {}
+    begin = out / "begin"
+    for name in ORDER:
+        done[name] = asdict(train_stage(name, STAGES[size][name], scenes, begin, out / name, processes))
+        begin = out / name / "bundle"
+    done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], scenes, begin, out / "reinforce", processes)
+    begin = out / "reinforce" / "bundle"
+    again = train_stage("expert", STAGES[size]["expert"], scenes, begin, out / "expert_again", processes)
+    done["expert again"] = asdict(again)
+    _leave(size, out / "expert_again" / "bundle", out / "bundle", done)
+    return {**asdict(again), "stages": done, "files": [str(out / "bundle")]}
+
+
+def reinforce_stage(
+    settings: Reinforcement, scenes: Sequence[SceneSamples], begin: Path, out: Path, processes: Processes
+) -> dict[str, float]:
+    """Reinforce the backbone of a bundle, whose expert is no longer its own then; mean rewards of the first and last steps."""
+    codec = open_codec(begin)
+    model = trained_model(codec, begin)
+    run = Run(
+        out, {"stage": "reinforce", "settings": settings, "begin": str(read_metadata(begin / WEIGHTS_FILE)[BACKBONE_KEY])}
+    )
+    shelf = shelve(scenes, model.vlm.model.visual, codec)
+    tasks = [_task(shelf, index, codec) for index in range(len(shelf.lessons))]
+    reinforce(model, tasks, settings, codec.tokenizer, run, processes)
+    leave_bundle(model, begin, out / "bundle", trains_expert=False)
+    run.write_tensorboard()
+    first, last = ends(run.history("reward"))
+    return {"steps": settings.optimisation.steps, "reward_first": first, "reward_last": last}
+
+
+def _task(shelf: Shelf, index: int, codec: Codec) -> Task:
+    """A lesson's question, and what an answer to it is worth without looking at who else was there."""
+    lesson = shelf.lessons[index]
+    question = question_of(lesson.example, codec, lesson.encoded, shelf.features_of([index]))
+    return Task(question, partial(reward, truth=truth_of(lesson.example), judge=judged_by_rule, config=WORLD))
+
+
+def _leave(size: str, trained: Path, out: Path, done: Mapping[str, Mapping[str, float]]) -> None:
+    if out.exists():
+        return  # an earlier call came to its end
+    model = trained_model(open_codec(trained), trained)
+    told = {"size": size, **{name: str(value) for name, value in provenance().items()}}
+    losses = {name: ", ".join(f"{what} {value:.4g}" for what, value in each.items()) for name, each in done.items()}
+    export(model, trained, out, backbone_sha256(model), model_card(f"alpamayo {size}", told, losses))
