@@ -8,8 +8,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BUNDLE ?= kinematic
-# Test workers; 0: no second one. With 2 the tests take seven minutes, and those that play real frames in real time may be late.
-JOBS ?= 0
+# Test workers; 0: no second one, for a machine with one core.
+JOBS ?= 2
 COLCON := colcon --log-base log build --cmake-args -DPython3_EXECUTABLE=$(VENV)/bin/python -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
 
 ifdef ROS_DISTRO
