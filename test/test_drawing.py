@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safety.plans import plan as plan_of
 
 from alpamayo_ros import drawing
 from alpamayo_ros.cameras import Camera, Fisheye, Pinhole, base_from_optical
@@ -14,7 +15,7 @@ from alpamayo_ros.drawing import birds_eye, contact_sheet, overlay, plan_picture
 from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.geometry import inverse
 from alpamayo_ros.profile import Mount
-from alpamayo_ros.types import ROLES, Consistency, Decision, EgoHistory, InvalidInput, Plan, ReasoningTrace, Trajectory
+from alpamayo_ros.types import ROLES, Decision, EgoHistory, InvalidInput, Plan, ReasoningTrace, Trajectory
 
 cv2.setNumThreads(1)
 
@@ -41,20 +42,7 @@ def painted(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def a_plan(text: str = "Keep the lane.") -> Plan:
     trace = ReasoningTrace(text, Decision("set_speed_tracking", "lane_keeping"), (), 3, complete=True)
-    path = straight()
-    return Plan(
-        t0_ns=12_345_000_000,
-        epoch=0,
-        source="model",
-        provisional=False,
-        trajectory=path,
-        candidates=(path,),
-        chosen=0,
-        scores=(1.0,),
-        reasoning=trace,
-        meta_actions=(),
-        consistent=Consistency(None),
-    )
+    return plan_of(straight(), 12_345_000_000, reasoning=trace)
 
 
 def a_history() -> EgoHistory:

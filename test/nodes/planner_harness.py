@@ -341,3 +341,14 @@ def threads(pid: int) -> int:
 def fds(pid: int) -> int:
     """How many file descriptors a process has open."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@contextmanager
+def left_planning(running: tuple[Vehicle, Any]) -> Iterator[Vehicle]:
+    """A vehicle whose planner plans, and is left so."""
+    vehicle, process = running
+    vehicle.drive_until_plan()
+    yield vehicle
+    vehicle.skip.clear()
+    assert process.poll() is None, f"the node died: {vehicle.log.read_text()[-2000:]}"
+    vehicle.drive_until_plan()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Transform, TransformStamped
 from nav_msgs.msg import Odometry
-from nodes.planner_harness import HEIGHT, MS, RAW_ROLE, WIDTH, Vehicle, driving, jpeg, picture, raw_image
+from nodes.planner_harness import HEIGHT, MS, RAW_ROLE, WIDTH, Vehicle, driving, jpeg, left_planning, picture, raw_image
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.serialization import serialize_message
@@ -153,12 +153,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vehicle,
 
 @pytest.fixture
 def vehicle(running: tuple[Vehicle, Any]) -> Iterator[Vehicle]:
-    vehicle, process = running
-    vehicle.drive_until_plan()
-    yield vehicle
-    vehicle.skip.clear()
-    assert process.poll() is None, f"the node died: {vehicle.log.read_text()[-2000:]}"
-    vehicle.drive_until_plan()
+    with left_planning(running) as vehicle:
+        yield vehicle
 
 
 class Seen(NamedTuple):

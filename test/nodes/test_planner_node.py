@@ -15,7 +15,18 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Path as PathMessage
 from nodes import planner_harness
-from nodes.planner_harness import CAMERA_LAG_NS, HEADING_RAD, MS, SPEED_MPS, TEST_FOLDER, Vehicle, driving, jpeg, lost
+from nodes.planner_harness import (
+    CAMERA_LAG_NS,
+    HEADING_RAD,
+    MS,
+    SPEED_MPS,
+    TEST_FOLDER,
+    Vehicle,
+    driving,
+    jpeg,
+    left_planning,
+    lost,
+)
 from nodes.ros_harness import listen
 
 from alpamayo_ros import msg
@@ -38,12 +49,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vehicle,
 
 @pytest.fixture
 def vehicle(running: tuple[Vehicle, Any]) -> Iterator[Vehicle]:
-    vehicle, process = running
-    vehicle.drive_until_plan()
-    yield vehicle
-    vehicle.skip.clear()
-    assert process.poll() is None, "the node died"
-    vehicle.drive_until_plan()
+    with left_planning(running) as vehicle:
+        yield vehicle
 
 
 def test_simulated_time_that_begins_is_no_jump(vehicle: Vehicle) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from nodes.planner_harness import HEADING_RAD, MS, SPEED_MPS, Vehicle, command, driving
+from nodes.planner_harness import HEADING_RAD, MS, SPEED_MPS, Vehicle, command, driving, left_planning
 from nodes.ros_harness import refused
 
 from alpamayo_ros import msg
@@ -62,14 +62,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vehicle,
 
 @pytest.fixture
 def vehicle(running: tuple[Vehicle, Any]) -> Iterator[Vehicle]:
-    vehicle, process = running
-    vehicle.drive_until_plan()
-    yield vehicle
-    vehicle.skip.clear()
-    assert process.poll() is None, f"the node died: {vehicle.log.read_text()[-2000:]}"
-    vehicle.override(acts=False)
-    assert vehicle.ask("disengage") == ""
-    vehicle.drive_until_plan()
+    with left_planning(running) as vehicle:
+        yield vehicle
+        vehicle.override(acts=False)
+        assert vehicle.ask("disengage") == ""
 
 
 @pytest.fixture

@@ -7,30 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pipeline.vehicle import MS, SECOND, T
+from safety.plans import plan as plan_of
 
 from alpamayo_ros import dynamics, geometry
 from alpamayo_ros.pipeline.shadow import AFTER_S, Difference, ShadowComparison, planned_minus_driven
-from alpamayo_ros.types import Consistency, Decision, EgoPose, Plan, ReasoningTrace, StaleInput, Trajectory
+from alpamayo_ros.types import EgoPose, Plan, StaleInput, Trajectory
 
 HORIZON_NS = 6_400 * MS
 TURN = dynamics.trajectory(np.linspace(0.5, -1.0, 64), np.linspace(0.0, 0.05, 64), 8.0)
 
 
 def plan(trajectory: Trajectory = TURN, t0_ns: int = T, epoch: int = 0) -> Plan:
-    words = ReasoningTrace("", Decision(), (), 0, complete=True)
-    return Plan(
-        t0_ns=t0_ns,
-        epoch=epoch,
-        source="model",
-        provisional=False,
-        trajectory=trajectory,
-        candidates=(trajectory,),
-        chosen=0,
-        scores=(0.0,),
-        reasoning=words,
-        meta_actions=(),
-        consistent=Consistency(None),
-    )
+    return plan_of(trajectory, t0_ns, epoch=epoch)
 
 
 def pose(ns: int, xy: tuple[float, float] = (0.0, 0.0), yaw_rad: float = 0.0, speed_mps: float = 0.0) -> EgoPose:

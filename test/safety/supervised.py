@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from safety.plans import plan
 
 from alpamayo_ros import dynamics
 from alpamayo_ros.reasoning import parse_trace
 from alpamayo_ros.safety.contract import EpochCause, Finding, Mode, Now, Output, Timing, timing
 from alpamayo_ros.safety.supervisor import TRANSITIONS, Supervisor
-from alpamayo_ros.types import HORIZON, Consistency, EgoPose, Plan
+from alpamayo_ros.types import HORIZON, EgoPose, Plan
 
 MS = 1_000_000
 TIMING = timing(camera_period_ns=100 * MS, odometry_period_ns=10 * MS, max_plan_hz=10.0)
@@ -29,19 +30,7 @@ TRACE = parse_trace("", tokens=0, complete=True)
 def a_plan(t0_ns: int, epoch: int, speed_mps: float, curvature_1pm: float = 0.0, accel_mps2: float = 0.0) -> Plan:
     """A constant acceleration on a constant curvature."""
     path = dynamics.trajectory(np.full(HORIZON, accel_mps2), np.full(HORIZON, curvature_1pm), speed_mps)
-    return Plan(
-        t0_ns=t0_ns,
-        epoch=epoch,
-        source="model",
-        provisional=False,
-        trajectory=path,
-        candidates=(path,),
-        chosen=0,
-        scores=(1.0,),
-        reasoning=TRACE,
-        meta_actions=(),
-        consistent=Consistency(None),
-    )
+    return plan(path, t0_ns, epoch=epoch, reasoning=TRACE)
 
 
 def watched(supervisor: Supervisor) -> Supervisor:
