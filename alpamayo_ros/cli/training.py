@@ -1,4 +1,4 @@
-"""Commands of training: a model by its stages, and labels for drives."""
+"""Commands of training: a model by its stages, labels for drives, and what a model knows then."""
 
 from __future__ import annotations
 
@@ -78,3 +78,19 @@ def label(
         raise InvalidInput(f"no environment variable {key_from}: it is to hold the teacher's key")
     endpoint = Endpoint(teacher, model, key, input_price=prices[0], output_price=prices[1])
     return label_drives(Drives(bag, rig, profile), endpoint, cache, out, review)
+
+
+@app.command
+def examine(
+    bundle: Positional[Annotated[str, arg(metavar="DIR", help="a trained bundle's folder")]],
+    data: Data = (),
+    windows: Annotated[int, arg(help="of the data, at most, evenly over all scenes")] = 600,
+    out: Path = Path("out/exam"),
+) -> Figures:
+    """What a trained model knows of held-out scenes: with eyes open and shut, and with commands to the other side."""
+    from alpamayo_ros.training.commands import examine_command
+    from alpamayo_ros.types import InvalidInput
+
+    if not data or windows < 1:
+        raise InvalidInput("want --data DIR of alpamayo make-dataset --split test, and 1 window or more")
+    return examine_command(bundle, data, windows, out)

@@ -1,15 +1,22 @@
-"""What `alpamayo train` and `alpamayo label` do: they choose data and stages, and say what came of it."""
+"""What `alpamayo train`, `label` and `examine` do: they choose data and stages, and say what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
+from alpamayo_ros.dynamics import RELEASED
+from alpamayo_ros.engine.kinematic import KinematicEngine
+from alpamayo_ros.engine.loading import bundle_action_space, bundle_profile, open_engine
 from alpamayo_ros.profile import read_profile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.shards import read_shard
@@ -24,11 +31,12 @@ from alpamayo_ros.training.coc.teacher import labelled, source
 from alpamayo_ros.training.dataset.reading import open_dataset, verify
 from alpamayo_ros.training.dataset.recordings import bag_examples
 from alpamayo_ros.training.dataset.skipped import Skipped
+from alpamayo_ros.training.exam import Sitting, answers, led_elsewhere, report, sittings, with_eyes_shut
 from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.sizes import SIZES, begin_bundle, open_codec
 from alpamayo_ros.training.stages import STAGES, StageName, train_stage
-from alpamayo_ros.types import InvalidInput
+from alpamayo_ros.types import InvalidInput, Request
 
 
 def train_command(
@@ -96,3 +104,51 @@ def _pairs(moments: Sequence[Moment], out: Path) -> list[tuple[Moment, Any]]:
     known = {(record.clip, record.t0_ns): record for record in read_records(out).records}
     named = [((moment.example.clip, moment.example.observation.stamp_ns), moment) for moment in moments]
     return [(moment, known[name]) for name, moment in named if name in known]
+
+
+def examine_command(bundle: str, data: Sequence[Path], windows: int, out: Path) -> dict[str, Any]:
+    """Examine a bundle on windows of data sets of the driving world, evenly over their scenes. Raises InvalidInput."""
+    profile, space = bundle_profile(bundle), bundle_action_space(bundle)
+    asked = evenly(list(sittings(_scenes(data), profile)), windows)
+    led = [other for sitting in asked if (other := led_elsewhere(sitting)) is not None]
+    request = Request(samples=6, greedy=False, seed=0)
+    with closing(open_engine(bundle)) as engine, closing(KinematicEngine()) as kinematic:
+        found = report(
+            list(answers(engine, asked, request, space)),
+            list(answers(engine, map(with_eyes_shut, asked), request, space)),
+            list(answers(engine, led, request, space)),
+            list(answers(kinematic, asked, Request(), RELEASED)),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "exam.json").write_text(json.dumps(found, indent=1) + "\n")
+    (out / "exam.md").write_text(table(found))
+    print(table(found), file=sys.stderr)
+    brief = {name: found[name] for name in ("windows", "gap_closed", "obeys", "flips")}
+    return brief | {"model": found["model"]["means"], "files": [str(out / "exam.json"), str(out / "exam.md")]}
+
+
+def evenly(asked: Sequence[Sitting], most: int) -> list[Sitting]:
+    """At most so many, from the whole of them."""
+    places = np.unique(np.linspace(0, len(asked) - 1, min(most, len(asked))).round().astype(int))
+    return [asked[place] for place in places]
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """What a reader wants first, as Markdown."""
+    columns = ("model", "eyes_shut", "kinematic")
+    names = list(dict.fromkeys(name for column in columns for name in found[column]["means"]))
+    lines = [f"| {found['windows']} windows | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(_told(found[column]['means'].get(name)) for column in columns)} |" for name in names]
+    for name in ("obeys", "flips"):
+        lines.append(f"| {name} (of {found[name]['of']}) | {_number(found[name]['share'])} | – | – |")
+    return "\n".join([*lines, f"| gap closed | {_number(found['gap_closed'])} | – | 0 |", ""])
+
+
+def _told(estimate: Mapping[str, float | None] | None) -> str:
+    if estimate is None:
+        return "–"
+    return f"{_number(estimate['mean'])} ({_number(estimate['low'])} to {_number(estimate['high'])})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"

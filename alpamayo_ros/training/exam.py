@@ -105,10 +105,7 @@ class Marks:
 
 
 def marks(given: Sequence[Answer]) -> Marks:
-    """What answers are worth; a window without a plan counts against decision and consistency, and has no distance.
-
-    Raises InvalidInput where no window has a plan.
-    """
+    """What answers are worth; a window without a plan counts against decision and consistency, and has no distance."""
     clips = [answer.sitting.example.clip for answer in given]
     values: dict[str, list[float | None]] = {
         "ade_1_m": [_at_horizon(answer, "min_ade_1") for answer in given],
@@ -127,8 +124,13 @@ def marks(given: Sequence[Answer]) -> Marks:
     )
 
 
-def gap_closed(model: Marks, kinematic: Marks) -> float:
-    """Of the way from the kinematic baseline's ADE_1 to the expert's, the part that a model has gone; 1 is the expert."""
+def gap_closed(model: Marks, kinematic: Marks) -> float | None:
+    """Of the way from the kinematic baseline's ADE_1 to the expert's, the part that a model has gone; 1 is the expert.
+
+    None for a model without a plan.
+    """
+    if "ade_1_m" not in model.means:
+        return None
     far, near = kinematic.means["ade_1_m"].mean, model.means["expert_ade_m"].mean
     return (far - model.means["ade_1_m"].mean) / (far - near)
 
@@ -145,9 +147,8 @@ def obeys(answer: Answer) -> bool | None:
     A plan has turned where its heading ends more than TURNED_RAD to a side.
     """
     said = answer.sitting.example.observation.navigation
-    if said is None or said.maneuver not in ("turn_left", "turn_right"):
-        return None
-    if abs(answer.sitting.example.future.yaw_rad[-1]) < TURNED_RAD:
+    turned = abs(answer.sitting.example.future.yaw_rad[-1]) >= TURNED_RAD
+    if said is None or said.maneuver not in ("turn_left", "turn_right") or not turned:
         return None
     if answer.plan is None:
         return False
@@ -166,3 +167,26 @@ def _decides_right(answer: Answer) -> bool:
 
 def _consistent(answer: Answer) -> float:
     return float(answer.plan is not None and answer.plan.consistent.agrees is True)
+
+
+def report(
+    model: Sequence[Answer], shut: Sequence[Answer], led: Sequence[Answer], kinematic: Sequence[Answer]
+) -> dict[str, Any]:
+    """Everything that is asked of a small model: with eyes open, with eyes shut, and with commands to the other side."""
+    own, baseline = marks(model), marks(kinematic)
+    return {
+        "windows": own.windows,
+        "gap_closed": gap_closed(own, baseline),
+        "model": own.told(),
+        "eyes_shut": marks(shut).told(),
+        "kinematic": baseline.told(),
+        "obeys": _share([obeys(answer) for answer in model]),
+        "flips": _share([obeys(answer) for answer in led]),
+        "families": {family: each.told() for family, each in by_family(model).items()},
+        "families_kinematic": {family: each.told() for family, each in by_family(kinematic).items()},
+    }
+
+
+def _share(verdicts: Sequence[bool | None]) -> dict[str, float | int | None]:
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return {"share": sum(known) / len(known) if known else None, "of": len(known)}

@@ -94,6 +94,13 @@ def test_a_window_without_a_plan_counts_against_what_is_decided_and_has_no_dista
     assert mixed.means["ade_1_m"].mean == pytest.approx(marks(known[half:]).means["ade_1_m"].mean)
 
 
+def test_a_model_that_never_plans_has_gone_no_way(asked: list[Sitting], kinematic: list[Answer]) -> None:
+    never = marks(list(answers(Knows(asked, fails=True), asked, SIX, RELEASED)))
+    assert never.without_plan == len(asked)
+    assert never.means["decision"].mean == never.means["consistency"].mean == 0.0
+    assert gap_closed(never, marks(kinematic)) is None
+
+
 def test_with_eyes_shut_every_picture_is_grey_and_nothing_else_is_changed(asked: list[Sitting]) -> None:
     shut = with_eyes_shut(asked[0]).example.observation
     assert all((frame.image == 127).all() for frames in shut.frames.values() for frame in frames)
