@@ -85,7 +85,9 @@ def faults(
     seeds: Annotated[int, arg(help="how often everything is run")] = 1,
     resume: Annotated[bool, arg(help="go on with what is in --out")] = False,
     merge: Annotated[bool, arg(help="run nothing: one table of all shards in --out")] = False,
-    at_least: Annotated[float, arg(help="with --merge: status 1 unless so many runs were as expected and safe, of 1")] = 1.0,
+    at_least: Annotated[
+        float, arg(help="with --merge: status 1 unless so many runs of 1 were as expected; of unsafe ones, none may be")
+    ] = 1.0,
 ) -> Figures:
     """Break everything around a driving planner, on purpose, and hold what it publishes against the catalogue of faults."""
     from alpamayo_ros.simulation.faults.campaign import merge as merge_shards
@@ -95,13 +97,19 @@ def faults(
     if subset == "broken":
         from alpamayo_ros.simulation.faults.sabotage import run_broken
 
-        return run_broken(out)
+        caught = run_broken(out)
+        return _unless(caught, failed=bool(caught["missed"] or caught["control"]))
     if not merge:
         return run_campaign(out, subset, shard_of(shard), resume, seeds)
     if not (shards := sorted(out.glob("runs-*-of-*.jsonl"))):
         raise InvalidInput(f"{out}: no runs-I-of-N.jsonl of a campaign")
     figures = merge_shards(shards, out)
-    if figures["good_share"] < at_least:
+    return _unless(figures, failed=bool(figures["unsafe"]) or figures["good_share"] < at_least)
+
+
+def _unless(figures: Figures, *, failed: bool) -> Figures:
+    """The figures; a trial that failed says them, too, and ends with status 1."""
+    if failed:
         print(json.dumps(figures))
         raise SystemExit(1)
     return figures

