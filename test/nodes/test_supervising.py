@@ -94,8 +94,9 @@ def planner(monkeypatch: pytest.MonkeyPatch) -> Planner:
     made = outputs.on_the_wire
 
     def stalling(said: dict[str, Any]) -> dict[str, bytes]:
-        stall, planner.stall = planner.stall, lambda: None
-        stall()
+        if "~/trajectory" in said:
+            stall, planner.stall = planner.stall, lambda: None
+            stall()
         return made(said)
 
     monkeypatch.setattr(supervising, "on_the_wire", stalling)
