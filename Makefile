@@ -50,8 +50,10 @@ demo: build
 	@$(RUN) .venv/bin/alpamayo demo --out out/demo --bundle $(BUNDLE)
 
 test: lint
-	@$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "not ros"
-	$(RUN) .venv/bin/pytest -m ros
+	@status=0
+	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "not ros" || status=1
+	$(RUN) .venv/bin/pytest -m ros || status=1
+	exit $$status
 
 # The short fault campaign in two shards, each with nodes and a DDS domain of its own. A machine that has other things to do spoils
 # some runs, by its own stalls: status 1 where more than one of ten is not as expected.
