@@ -256,7 +256,7 @@ def test_odometry_that_jumps_at_every_message_is_the_reason_that_everybody_is_to
         patch.setattr(Vehicle, "pose", jumping)
         patch.setattr(planner_harness, "ANSWER_S", 0.3)  # many ticks have no answer, and all are to be within 10 s
         jumps: list[int] = []
-        for _ in range(20):  # 5 poses in each camera period; a jump may empty the buffers before the node looks at them
+        for _ in range(80):  # 5 poses in each camera period; a jump may empty the buffers before the node looks at them
             vehicle.tick()
             reasons = [reason for status in vehicle.plans.status for reason in status.reasons]
             jumps = [int(found[1]) for reason in reasons if (found := re.fullmatch(f"odometry: {said}", reason))]
