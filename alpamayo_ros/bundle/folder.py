@@ -28,10 +28,10 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHTS_KEY = "weights"
-BACKBONE_KEY, EXPERT_KEY = "backbone_sha256", "expert_trained_on"
-"""What a file of weights of ours says besides: which backbone it holds, and which one its expert learned to read."""
-
 """Key of a weights file's metadata under which our own files say what they are: untrained or trained."""
+
+BACKBONE_KEY, EXPERT_KEY = "backbone_sha256", "expert_trained_on"
+"""What such a file says besides: which backbone it holds, and which one its expert learned to read."""
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 

@@ -66,11 +66,12 @@ def label(
     """
     from alpamayo_ros.simulation.suites import families_of, scenes
     from alpamayo_ros.training.coc.endpoint import Endpoint
-    from alpamayo_ros.training.commands import Drives, label_drives, label_scenes
+    from alpamayo_ros.training.coc.label import label_world
+    from alpamayo_ros.training.commands import Drives, label_drives
     from alpamayo_ros.types import InvalidInput
 
     if not bag:
-        return label_scenes(scenes(family or families_of(split), split, each), out)
+        return label_world(scenes(family or families_of(split), split, each), out)
     if not teacher or not model:
         raise InvalidInput("bags are labelled by a teacher: --teacher https://host/v1 --model NAME")
     key = os.getenv(key_from) if key_from else ""

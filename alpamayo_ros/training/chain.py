@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alpamayo_ros.bundle.folder import BACKBONE_KEY, WEIGHTS_FILE, read_metadata
+from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, read_metadata
 from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
-from alpamayo_ros.training.checkpoints import backbone_sha256
 from alpamayo_ros.training.coc.judge import judged_by_rule
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.export import export, model_card
@@ -102,4 +101,10 @@ def _leave(size: str, trained: Path, out: Path, done: Mapping[str, Mapping[str, 
     model = trained_model(open_codec(trained), trained)
     told = {"size": size, **{name: str(value) for name, value in provenance().items()}}
     losses = {name: ", ".join(f"{what} {value:.4g}" for what, value in each.items()) for name, each in done.items()}
-    export(model, trained, out, backbone_sha256(model), model_card(f"alpamayo {size}", told, losses))
+    export(
+        model,
+        trained,
+        out,
+        str(read_metadata(trained / WEIGHTS_FILE)[EXPERT_KEY]),
+        model_card(f"alpamayo {size}", told, losses),
+    )

@@ -20,11 +20,10 @@ from alpamayo_ros.engine.loading import bundle_action_space, bundle_profile, ope
 from alpamayo_ros.profile import read_profile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.shards import read_shard
-from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.chain import debug_scenes, train_all
 from alpamayo_ros.training.coc.client import Client
 from alpamayo_ros.training.coc.endpoint import Endpoint
-from alpamayo_ros.training.coc.label import at_keyframes, label_moments, label_world
+from alpamayo_ros.training.coc.label import at_keyframes, label_moments
 from alpamayo_ros.training.coc.review import write_review
 from alpamayo_ros.training.coc.schema import Moment, read_records
 from alpamayo_ros.training.coc.teacher import labelled, source
@@ -75,11 +74,6 @@ class Drives:
     rig: str
     profile: str
     period_s: float = 0.5  # between the moments that are looked at
-
-
-def label_scenes(scenes: Sequence[SceneId], out: Path) -> dict[str, Any]:
-    """By the driving world's own truth."""
-    return label_world(scenes, out)
 
 
 def label_drives(drives: Drives, endpoint: Endpoint, cache: Path, out: Path, review: Path | None) -> dict[str, Any]:

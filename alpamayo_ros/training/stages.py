@@ -27,6 +27,7 @@ from alpamayo_ros.training.settings import Learned, Optimisation, Part
 from alpamayo_ros.training.shelf import Shelf, shelve
 from alpamayo_ros.training.sizes import new_model, open_codec, trained_model
 from alpamayo_ros.training.student import Student
+from alpamayo_ros.types import InvalidInput
 
 StageName = Literal["see", "inject", "sft", "expert"]
 ORDER: tuple[StageName, ...] = ("see", "inject", "sft", "expert")
@@ -68,6 +69,8 @@ def train_stage(
 
     A run that was cut off goes on. Raises InvalidInput for a folder of another run, too little data, a loss that is not finite.
     """
+    if processes.count > 1:
+        raise InvalidInput(f"a stage shares no shelf between processes yet: want 1, got {processes.count}")
     codec = open_codec(begin)
     has_weights = (begin / WEIGHTS_FILE).exists()
     model = trained_model(codec, begin) if has_weights else new_model(codec, stage.optimisation.seed)
