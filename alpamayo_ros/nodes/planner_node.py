@@ -82,7 +82,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             result = super().on_activate(state)
             self._planning = Planning(self, self.params, limits, buffers, engine, outputs, self._plan_id)
             health.planning = self._planning
-            # A full collection of 90,000 objects of rclpy and messages was measured to stop every thread for 100 ms: done once, now.
+            # A full collection of 90,000 objects was measured to stop every thread for 100 ms: it is done once, now.
             gc.collect()
             gc.freeze()
             return result
