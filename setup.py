@@ -26,7 +26,7 @@ setup(
         "fetch": ["huggingface_hub>=2.4"],
         "evaluation": ["matplotlib", "Jinja2", "av", "pillow", "rerun-sdk>=0.36,<0.42"],
         "simulation": ["highway-env>=1.12", "shapely>=2.1"],
-        "training": ["highway-env>=1.12", "shapely>=2.1", "Jinja2", "pyarrow", "tensorboard"],
+        "training": ["highway-env>=1.12", "shapely>=2.1", "Jinja2", "pyarrow", "tensorboard", "matplotlib", "peft"],
         "alpasim": ["grpcio>=1.80"],
         "ray": ["ray"],
         "physical_ai_av": ["pyarrow", "av"],

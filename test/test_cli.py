@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from nodes.planner_harness import small_profile, small_rig
+from typed import typed
 
-from alpamayo_ros import cli
 from alpamayo_ros.nodes.client import executable
 from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import ROLES
@@ -53,17 +53,32 @@ def figures(*arguments: object, cwd: Path) -> dict[str, Any]:
     return said
 
 
+Ran = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ran:
+    """The same in this process, of a command that another test runs in its own."""
+
+    def ran(*arguments: object, cwd: Path) -> dict[str, Any]:
+        monkeypatch.chdir(cwd)
+        said = typed(monkeypatch, capsys, *arguments)
+        assert said.status == 0, said.err
+        found = json.loads(said.out.splitlines()[-1])
+        assert isinstance(found, dict)
+        return found
+
+    return ran
+
+
 @pytest.fixture
 def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What a command that must be refused says, in this process: a new one takes a second."""
+    """What a command that must be refused says."""
 
     def said(*arguments: object, cwd: Path) -> str:
         monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["alpamayo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert (ended.value.code, out, err.count("\n")) == (2, "", 1), err
+        status, out, err = typed(monkeypatch, capsys, *arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
         assert err.startswith("alpamayo: ")
         return err
 
@@ -100,10 +115,10 @@ def test_plan_says_whose_weights_planned_and_draws_a_picture(place: Place) -> No
     assert [Path(place.folder, file).stat().st_size > 0 for file in said["files"]] == [True]
 
 
-def test_a_bundle_plans_prints_and_answers(place: Place) -> None:
+def test_a_bundle_plans_prints_and_answers(place: Place, here: Ran) -> None:
     """The README's commands, on a small rig and 3 s: the window of `ar1_nano` is 2 s long."""
     nano = shared_files() / "models" / "ar1_nano"
-    figures("make-bag", "longer", "--rig", "rig.yaml", "--duration-s", 3, cwd=place.folder)
+    here("make-bag", "longer", "--rig", "rig.yaml", "--duration-s", 3, cwd=place.folder)
     asked = ("plan", "--bag", "longer", "--at", 2.5, "--bundle", nano, "--rig", "rig.yaml")
     done = run(*asked, "--samples", 2, "--route", "turn_left 40 Main St", "--guidance", 2, "--out", "nano", cwd=place.folder)
     assert done.returncode == 0, done.stderr
@@ -111,14 +126,14 @@ def test_a_bundle_plans_prints_and_answers(place: Place) -> None:
     assert (said["weights"], said["candidates"]) == ("untrained", 2)
     assert said["trace"] in done.stdout
     assert "│ 6.40 │" in done.stdout
-    reply = figures(*asked, "--ask", "Is the road clear?", "--max-tokens", 4, cwd=place.folder)
+    reply = here(*asked, "--ask", "Is the road clear?", "--max-tokens", 4, cwd=place.folder)
     assert reply["question"] == "Is the road clear?"
     assert isinstance(reply["answer"], str)
 
 
-def test_replays_of_one_bag_are_the_same_and_of_another_bag_are_not(place: Place) -> None:
-    one, same = (figures("replay", place.bag, *place.vehicle, cwd=place.folder) for _ in range(2))
-    other = figures("replay", "other_bag", *place.vehicle, cwd=place.folder)
+def test_replays_of_one_bag_are_the_same_and_of_another_bag_are_not(place: Place, here: Ran) -> None:
+    one, same = (ran("replay", place.bag, *place.vehicle, cwd=place.folder) for ran in (figures, here))
+    other = here("replay", "other_bag", *place.vehicle, cwd=place.folder)
     assert one["plans"] > 0
     assert one["plans"] + one["rejected"] == 10, "one cycle for each frame of the anchor camera"
     assert one == same

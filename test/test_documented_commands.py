@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from alpamayo_ros.cli import bags, models, training, trials, world
+from alpamayo_ros.cli import bags, experiments, models, posttraining, training, trials, world
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:get_parser:DeprecationWarning") 
 
 COMMANDS = {
     name.replace("_", "-"): function
-    for module in (bags, models, training, trials, world)
+    for module in (bags, experiments, models, posttraining, training, trials, world)
     for name, function in vars(module).items()
     if inspect.isfunction(function) and function.__annotations__.get("return") == "Figures"
 }

@@ -79,6 +79,7 @@ def numbers() -> list[str]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_every_display_of_rviz_shows_a_topic_of_its_type(published: dict[str, str]) -> None:
     assert RVIZ["Global Options"]["Fixed Frame"] == RIG.odometry.frame
     for display in RVIZ["Displays"]:
@@ -86,6 +87,7 @@ def test_every_display_of_rviz_shows_a_topic_of_its_type(published: dict[str, st
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_every_overlay_has_a_display_and_only_the_strip_is_on_from_the_start(published: dict[str, str]) -> None:
     images = {d["Topic"]["Value"]: d["Enabled"] for d in RVIZ["Displays"] if d["Class"].endswith("Image")}
     assert set(images) == {topic for topic in published if topic.startswith("/alpamayo_visualizer/overlay/")}
@@ -119,6 +121,7 @@ def test_rviz_follows_the_vehicle_from_behind() -> None:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_every_topic_of_the_foxglove_layout_has_the_type_of_its_panel(published: dict[str, str]) -> None:
     for name, panel in PANELS.items():
         if name.startswith("Image!"):
@@ -135,6 +138,7 @@ def test_every_topic_of_the_foxglove_layout_has_the_type_of_its_panel(published:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize("path", numbers())
 def test_every_message_path_of_the_foxglove_layout_is_a_number(published: dict[str, str], path: str) -> None:
     topic, field = re.fullmatch(r"(/[a-z_/]+)(\..*)", path).groups()  # type: ignore[union-attr]

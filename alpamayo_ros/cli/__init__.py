@@ -9,7 +9,7 @@ import signal
 import sys
 
 # Importing a module puts its commands into the program, in this order.
-from alpamayo_ros.cli import bags, models, training, trials, world  # noqa: F401
+from alpamayo_ros.cli import bags, experiments, models, posttraining, training, trials, world  # noqa: F401
 from alpamayo_ros.cli.app import MISSING, app
 
 

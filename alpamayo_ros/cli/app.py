@@ -24,7 +24,7 @@ MISSING = {
         "alpasim": ("grpc",),
         "ray": ("ray",),
         "physical_ai_av": ("pyarrow",),
-        "training": ("tensorboard",),
+        "training": ("tensorboard", "peft"),
     }.items()
     for library in libraries
 }

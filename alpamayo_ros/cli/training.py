@@ -18,7 +18,9 @@ Data = Annotated[
 
 @app.command
 def train(
-    stage: Positional[Annotated[Literal["see", "inject", "sft", "expert", "debug"], arg(metavar="STAGE")]],
+    stage: Positional[
+        Annotated[Literal["see", "gather", "inject", "sft", "expert", "debug", "micro", "nano"], arg(metavar="STAGE|SIZE")]
+    ],
     out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
     data: Data = (),
     begin: Annotated[
@@ -28,11 +30,12 @@ def train(
         "models/ar1_nano"
     ),
     size: Annotated[Literal["debug", "micro", "nano"], arg(help="of the network and of its stages")] = "debug",
+    blind: Annotated[bool, arg(help="a control: all stages of a size without pictures")] = False,
 ) -> Figures:
-    """Train a stage, or with "debug" all of them at a size that runs in seconds: docs/training.md."""
+    """Train a stage, or all stages of a size; "debug" runs in seconds: docs/training.md."""
     from alpamayo_ros.training.commands import train_command
 
-    return train_command(stage, size, data, begin, base, out)
+    return train_command(stage, size, data, begin, base, out, blind=blind)
 
 
 @app.command
@@ -85,13 +88,21 @@ def label(
 def examine(
     bundle: Positional[Annotated[str, arg(metavar="DIR", help="a trained bundle's folder")]],
     data: Data = (),
+    blind: Annotated[
+        str | None, arg(metavar="DIR", help="bundle of a control that was trained on grey pictures; it is shown grey ones")
+    ] = None,
     windows: Annotated[int, arg(help="of the data, at most, evenly over all scenes")] = 600,
+    pairs: Annotated[int, arg(help="of the same history with another light, and as many with and without a lead")] = 100,
+    rig: Rig = "seven_camera",
+    workers: Annotated[int, arg(help="processes that think and draw")] = 1,
     out: Path = Path("out/exam"),
 ) -> Figures:
-    """What a trained model knows of held-out scenes: with eyes open and shut, and with commands to the other side."""
+    """What a trained model knows of held-out scenes: against baseline, expert, its own eyes shut and a blind control."""
+    from alpamayo_ros.profile import read_rig
     from alpamayo_ros.training.commands import examine_command
+    from alpamayo_ros.training.exam.sit import Exam
     from alpamayo_ros.types import InvalidInput
 
-    if not data or windows < 1:
-        raise InvalidInput("want --data DIR of alpamayo make-dataset --split test, and 1 window or more")
-    return examine_command(bundle, data, windows, out)
+    if not data:
+        raise InvalidInput("want --data DIR of alpamayo make-dataset --split test")
+    return examine_command(Exam(bundle, blind, windows, pairs, read_rig(rig), workers), data, out)

@@ -13,21 +13,31 @@ from alpamayo_ros.cli.app import Bundle, Figures, app, make_room
 
 @app.command
 def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle = "kinematic") -> Figures:
-    """Make a bag, replay it over DDS into the planner node, record what it says and print a table."""
+    """Let a bundle drive the world through the planner node; then replay a bag into the node in real time, and print tables."""
+    import shutil
+
     from alpamayo_ros.evaluation.demo import run_demo
     from alpamayo_ros.profile import read_rig
+    from alpamayo_ros.simulation.closed_loop.suite import Driver
     from alpamayo_ros.simulation.data.bag import make_bag as write
+    from alpamayo_ros.simulation.simulate import Asked, simulate
+    from alpamayo_ros.simulation.suites import suite
 
-    rig = "seven_camera"
+    rig, driver = "seven_camera", str(Path(bundle).resolve()) if Path(bundle).is_dir() else bundle
     make_room(out / "bag", overwrite=True)
     make_room(out / "recording", overwrite=True)
+    if (out / "drive").exists():
+        shutil.rmtree(out / "drive")  # of an older demo
+    asked = Asked("demo", suite("demo"), (Driver(driver, rig, over_ros=True),), out / "drive", films_of="all", record=True)
+    driven = simulate(asked)
     write(out / "bag", read_rig(rig), duration_s=duration_s, seed=0)
-    return run_demo(out / "bag", out, rig, str(Path(bundle).resolve()) if Path(bundle).is_dir() else bundle)
+    replayed = run_demo(out / "bag", out, rig, driver)
+    return replayed | {"driven": driven, "files": [*replayed["files"], *driven["files"]]}
 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros", "engine", "evaluate", "simulate", "safety", "soak"]],
+    what: Positional[Literal["ros", "engine", "evaluate", "simulate", "safety", "soak", "training"]],
     bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
     duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag; soak: how long")] = 60.0,
     gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
@@ -36,6 +46,7 @@ def bench(
     workers: Annotated[int, arg(help="simulate: processes that make them")] = 2,
     poses: Annotated[Path | None, arg(metavar="FILE", help="safety: poses of a KITTI drive; none is the expert alone")] = None,
     scenes: Annotated[int, arg(help="safety: scenes of the expert")] = 64,
+    size: Annotated[Literal["debug", "micro", "nano"], arg(help="training: of the network and its stages")] = "nano",
     out: Path = Path("out/bench"),
 ) -> Figures:
     """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
@@ -54,6 +65,10 @@ def bench(
         from alpamayo_ros.simulation.expert_rejects import count_false_rejects
 
         return {"bench": what, **count_false_rejects(poses, scenes, out)}
+    if what == "training":
+        from alpamayo_ros.training.throughput import bench_training
+
+        return {"bench": what, **bench_training(size, bundle, out)}
     rig = read_rig("seven_camera")
     if what == "simulate":
         from alpamayo_ros.simulation.benchmark import bench_simulate

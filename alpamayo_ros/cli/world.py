@@ -12,7 +12,7 @@ from alpamayo_ros.cli.app import Bundle, Figures, Profile, Rig, app
 
 @app.command
 def simulate(
-    suite: Annotated[str, arg(metavar="NAME", help="smoke, test, held_out, validation or train")] = "smoke",
+    suite: Annotated[str, arg(metavar="NAME", help="demo, smoke, test, held_out, validation or train")] = "smoke",
     bundle: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(
@@ -37,7 +37,8 @@ def simulate(
     samples: Annotated[int, arg(help="trajectories drawn; the one nearest to the others is chosen")] = 1,
     reasoning: Annotated[Literal["none", "full"], arg(help="whether the model writes its Chain of Causation first")] = "full",
     workers: Annotated[int, arg(help="processes that drive")] = 1,
-    films: Annotated[int, arg(help="of drives that ended badly, per driver, at most")] = 5,
+    films: Annotated[int, arg(help="per driver, at most")] = 5,
+    films_of: Annotated[Literal["bad", "all"], arg(help="drives that ended badly, or all of them")] = "bad",
     record: Annotated[bool, arg(help="write the drives of those named by --bundle as bags, with rig.yaml in each")] = False,
     out: Path = Path("out/simulation"),
 ) -> Figures:
@@ -52,7 +53,9 @@ def simulate(
     request = Request(samples, reasoning)
     drivers = tuple(Driver(name, rig, profile, ros, request) for name in bundle or ("kinematic",))
     settings = LoopSettings(plan_hz=plan_hz, deadline_s=deadline_s)
-    asked = Asked(suite, chosen(suite, family, scenes), drivers, out, settings, latency_s or (0.0,), workers, films, record)
+    asked = Asked(
+        suite, chosen(suite, family, scenes), drivers, out, settings, latency_s or (0.0,), workers, films, films_of, record
+    )
     return run(asked)
 
 

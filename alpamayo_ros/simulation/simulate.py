@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -50,7 +50,8 @@ class Asked:
     settings: LoopSettings = field(default_factory=LoopSettings)
     latencies_s: tuple[float, ...] = (0.0,)  # of the drivers asked for; references have the settings' own
     workers: int = 1
-    films: int = 5  # per driver, of drives that ended badly
+    films: int = 5  # per driver, at most
+    films_of: Literal["bad", "all"] = "bad"  # drives
     record: bool = False  # every drive of the drivers asked for, as a bag
 
 
@@ -139,7 +140,7 @@ def _references(asked: Asked) -> Iterator[_Row]:
 
 
 def _driven(asked: Asked, row: _Row, ways: dict[SceneId, float]) -> tuple[list[Outcome], list[Film]]:
-    """Outcomes of one row, in the order of the scenes, and films of the first drives that ended badly.
+    """Outcomes of one row, in the order of the scenes, and films of the first drives that want one.
 
     `ways` are the expert's, by scene; the first row, which is the expert's, fills them in.
     """
@@ -153,18 +154,20 @@ def _driven(asked: Asked, row: _Row, ways: dict[SceneId, float]) -> tuple[list[O
         outcomes.append(judged)
         if row.is_asked and asked.record:
             _record(asked, row, episode)
-        if row.is_asked and len(films) < asked.films and judged.scene_score == 0.0:
-            films.append(_filmed(asked, row, episode))
+        is_bad = judged.scene_score == 0.0
+        if row.is_asked and len(films) < asked.films and (is_bad or asked.films_of == "all"):
+            films.append(_filmed(asked, row, episode, is_bad=is_bad))
     return outcomes, films
 
 
-def _filmed(asked: Asked, row: _Row, episode: Episode) -> Film:
+def _filmed(asked: Asked, row: _Row, episode: Episode, *, is_bad: bool) -> Film:
     scenario = episode.scenario
     path = asked.out / "films" / f"{_slug(row.name)}-{scenario.family}-{scenario.seed}.mp4"
     path.parent.mkdir(exist_ok=True)
     title = f"{row.name}: {scenario.family} {scenario.seed}"
     write_film(episode, read_rig(row.driver.rig), title, path)
-    ended = episode.failure or (episode.incident.kind.replace("_", " ") if episode.incident else "no progress")
+    otherwise = "no progress" if is_bad else "well"
+    ended = episode.failure or (episode.incident.kind.replace("_", " ") if episode.incident else otherwise)
     return Film(path, title, ended)
 
 

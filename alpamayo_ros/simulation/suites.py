@@ -50,14 +50,18 @@ def scenes(families: tuple[str, ...], split: Split, each: int) -> tuple[SceneId,
 _ALL = tuple(FAMILIES)
 _HELD_OUT = tuple(family for family in FAMILIES if family in HELD_OUT)
 
+_SHOWN = ("red_light", "turn_left", "braking_lead", "stop_sign")
+
 SUITES: Mapping[str, Callable[[], tuple[SceneId, ...]]] = {
+    "demo": lambda: scenes(_SHOWN, "test", 1),
     "smoke": lambda: scenes(_ALL, "test", 1),
     "test": lambda: scenes(_ALL, "test", 8),
     "held_out": lambda: scenes(_HELD_OUT, "test", 20),
     "validation": lambda: scenes(TRAINED, "validation", 4),
     "train": lambda: scenes(TRAINED, "train", 800),
 }
-"""Suites by name: smoke is one scene of each family, test eight, held_out twenty of each family that is never trained on."""
+"""Suites by name: demo is what `make demo` drives, smoke one scene of each family, test eight, held_out twenty of each family
+that is never trained on."""
 
 
 def suite(name: str) -> tuple[SceneId, ...]:

@@ -83,6 +83,13 @@ def batch_of(examples: Sequence[Encoded], future_start: int, features: Tensor | 
     )
 
 
+def before_actions(batch: Batch) -> Batch:
+    """The same up to <|traj_future_start|>: all that the expert sees, a third less of tokens."""
+    ends = batch.starts + 1
+    most = int(ends.max())
+    return batch._replace(token_ids=batch.token_ids[:, :most], positions=batch.positions[..., :most], lengths=ends)
+
+
 def read(model: Alpamayo, batch: Batch) -> Pass:
     """One causal pass over prompts and answers. Raises InvalidInput for features where the tower has deepstack ones, too."""
     if batch.features is not None and model.config.vision.deepstack_visual_indexes:

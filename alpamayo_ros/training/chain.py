@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,9 @@ from alpamayo_ros.training.rewards import WORLD, reward, truth_of
 from alpamayo_ros.training.rollouts import question_of
 from alpamayo_ros.training.run import Run, provenance
 from alpamayo_ros.training.settings import Optimisation
-from alpamayo_ros.training.shelf import Shelf, shelve
-from alpamayo_ros.training.sizes import SIZES, begin_bundle, open_codec, trained_model
-from alpamayo_ros.training.stages import ORDER, STAGES, leave_bundle, train_stage
+from alpamayo_ros.training.shelf import Shelf, blinded, shelve
+from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, open_codec, trained_model
+from alpamayo_ros.training.stages import ORDER, STAGES, Scenes, begun_model, leave_bundle, train_stage
 from alpamayo_ros.types import Request
 
 DEBUG_SCENES = (SceneId("red_light", 3), SceneId("curve", 1))
@@ -47,39 +47,44 @@ def debug_scenes(profile: InputProfile) -> list[SceneSamples]:
     return [scene_samples(scene, read_rig("seven_camera"), profile, DEBUG_DURATION_S) for scene in DEBUG_SCENES]
 
 
-def train_all(size: str, scenes: Sequence[SceneSamples] | None, base: Path, out: Path, processes: Processes) -> dict[str, Any]:
+def train_all(
+    size: SizeName, scenes: Scenes, base: Path, out: Path, processes: Processes, *, blind: bool = False
+) -> dict[str, Any]:
     """Train a size by its stages into `out`/NAME, and leave the model in `out`/bundle; figures per stage.
 
-    `base` has the profile, the config and the tokenizer; no scenes: those of "debug". What is done already is not done again.
-    Raises InvalidInput as the stages do.
+    `base` has the profile, the config and the tokenizer. What is done already is not done again. A control is trained blind: it
+    has what everybody has but pictures, and no stages that learn to see. Raises InvalidInput as the stages do.
     """
     if not (out / "begin").exists():
         begin_bundle(out / "begin", base, SIZES[size])
-    codec = open_codec(out / "begin")
-    scenes = debug_scenes(codec.profile) if scenes is None else scenes
+    stages, begin = STAGES[size], out / "begin"
     done: dict[str, Mapping[str, float]] = {}
-    begin = out / "begin"
-    for name in ORDER:
-        done[name] = asdict(train_stage(name, STAGES[size][name], scenes, begin, out / name, processes))
+    if not blind:
+        done["see"] = asdict(train_stage("see", stages["see"], scenes, begin, out / "see", processes))
+        begin = out / "see" / "bundle"
+    codec = open_codec(begin)
+    tower = begun_model(codec, begin, stages["see"].optimisation.seed).vlm.model.visual
+    shelf = shelve(map(blinded, scenes()) if blind else scenes(), tower, codec)
+    for name in ORDER[2:] if blind else ORDER[1:]:
+        done[name] = asdict(train_stage(name, stages[name], scenes, begin, out / name, processes, shelf))
         begin = out / name / "bundle"
-    done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], scenes, begin, out / "reinforce", processes)
-    begin = out / "reinforce" / "bundle"
-    again = train_stage("expert", STAGES[size]["expert"], scenes, begin, out / "expert_again", processes)
-    done["expert again"] = asdict(again)
-    _leave(size, out / "expert_again" / "bundle", out / "bundle", done)
-    return {**asdict(again), "stages": done, "files": [str(out / "bundle")]}
+    if size in REINFORCEMENTS:
+        done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], shelf, begin, out / "reinforce", processes)
+        begin = out / "reinforce" / "bundle"
+        again = train_stage("expert", stages["expert"], scenes, begin, out / "expert_again", processes, shelf)
+        done["expert again"] = asdict(again)
+        begin = out / "expert_again" / "bundle"
+    _leave(size + (", trained blind" if blind else ""), begin, out / "bundle", done)
+    return {"stages": done, "files": [str(out / "bundle")]}
 
 
-def reinforce_stage(
-    settings: Reinforcement, scenes: Sequence[SceneSamples], begin: Path, out: Path, processes: Processes
-) -> dict[str, float]:
+def reinforce_stage(settings: Reinforcement, shelf: Shelf, begin: Path, out: Path, processes: Processes) -> dict[str, float]:
     """Reinforce the backbone of a bundle, whose expert is no longer its own then; mean rewards of the first and last steps."""
     codec = open_codec(begin)
     model = trained_model(codec, begin)
     run = Run(
         out, {"stage": "reinforce", "settings": settings, "begin": str(read_metadata(begin / WEIGHTS_FILE)[BACKBONE_KEY])}
     )
-    shelf = shelve(scenes, model.vlm.model.visual, codec)
     tasks = [_task(shelf, index, codec) for index in range(len(shelf.lessons))]
     reinforce(model, tasks, settings, codec.tokenizer, run, processes)
     leave_bundle(model, begin, out / "bundle", trains_expert=False)

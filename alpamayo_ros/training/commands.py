@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
-from alpamayo_ros.dynamics import RELEASED
-from alpamayo_ros.engine.kinematic import KinematicEngine
-from alpamayo_ros.engine.loading import bundle_action_space, bundle_profile, open_engine
-from alpamayo_ros.profile import read_profile, read_rig
+from alpamayo_ros.profile import InputProfile, read_profile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.shards import read_shard
 from alpamayo_ros.training.chain import debug_scenes, train_all
@@ -30,33 +23,47 @@ from alpamayo_ros.training.coc.teacher import labelled, source
 from alpamayo_ros.training.dataset.reading import open_dataset, verify
 from alpamayo_ros.training.dataset.recordings import bag_examples
 from alpamayo_ros.training.dataset.skipped import Skipped
-from alpamayo_ros.training.exam import Sitting, answers, led_elsewhere, report, sittings, with_eyes_shut
+from alpamayo_ros.training.exam.sit import Exam, sit
 from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.processes import ALONE
-from alpamayo_ros.training.sizes import SIZES, begin_bundle, open_codec
-from alpamayo_ros.training.stages import STAGES, StageName, train_stage
-from alpamayo_ros.types import InvalidInput, Request
+from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, open_codec
+from alpamayo_ros.training.stages import STAGES, Scenes, StageName, train_stage
+from alpamayo_ros.types import InvalidInput
 
 
 def train_command(
-    stage: StageName | Literal["debug"], size: str, data: Sequence[Path], begin: Path | None, base: Path, out: Path
+    stage: StageName | SizeName, size: SizeName, data: Sequence[Path], begin: Path | None, base: Path, out: Path, *, blind: bool
 ) -> dict[str, Any]:
-    """One stage of a size, or with "debug" all of them. Raises InvalidInput."""
+    """One stage of a size, or all stages of the size that is named. Raises InvalidInput."""
     torch.set_num_threads(1)  # two cores gain nothing on networks this small
-    if stage == "debug":
-        return train_all("debug", list(_scenes(data)) if data else None, base, out, ALONE)
-    if stage not in STAGES.get(size, {}):
-        raise InvalidInput(f"size {size} has no stage {stage} yet; there are {', '.join(STAGES)}")
-    if begin is None:
-        begin = out / "begin"
-        if not begin.exists():
-            begin_bundle(begin, base, SIZES[size])
-    scenes = list(_scenes(data)) if data else debug_scenes(open_codec(begin).profile)
-    fitted = train_stage(stage, STAGES[size][stage], scenes, begin, out, ALONE)
+    match stage:
+        case "debug" | "micro" | "nano":
+            scenes = _scenes_of(data, read_profile(str(base / "profile.yaml")))
+            return train_all(stage, scenes, base, out, ALONE, blind=blind)
+        case _ if blind:
+            raise InvalidInput(f"a control is trained blind from the beginning: train {size} --blind")
+        case _:
+            return _train_one(stage, size, data, begin or _begun(size, base, out), out)
+
+
+def _begun(size: SizeName, base: Path, out: Path) -> Path:
+    """The bundle without weights that the first stage begins with."""
+    begin = out / "begin"
+    if not begin.exists():
+        begin_bundle(begin, base, SIZES[size])
+    return begin
+
+
+def _train_one(stage: StageName, size: SizeName, data: Sequence[Path], begin: Path, out: Path) -> dict[str, Any]:
+    fitted = train_stage(stage, STAGES[size][stage], _scenes_of(data, open_codec(begin).profile), begin, out, ALONE)
     return {**asdict(fitted), "files": [str(out / "bundle")]}
 
 
-def _scenes(data: Sequence[Path]) -> Iterator[SceneSamples]:
+def _scenes_of(data: Sequence[Path], profile: InputProfile) -> Scenes:
+    return partial(scenes_in, data) if data else partial(debug_scenes, profile)
+
+
+def scenes_in(data: Sequence[Path]) -> Iterator[SceneSamples]:
     """Of data sets of the driving world. Raises InvalidInput for damaged ones."""
     opened = open_dataset(*data)
     verify(opened)
@@ -100,49 +107,10 @@ def _pairs(moments: Sequence[Moment], out: Path) -> list[tuple[Moment, Any]]:
     return [(moment, known[name]) for name, moment in named if name in known]
 
 
-def examine_command(bundle: str, data: Sequence[Path], windows: int, out: Path) -> dict[str, Any]:
-    """Examine a bundle on windows of data sets of the driving world, evenly over their scenes. Raises InvalidInput."""
-    profile, space = bundle_profile(bundle), bundle_action_space(bundle)
-    asked = evenly(list(sittings(_scenes(data), profile)), windows)
-    led = [other for sitting in asked if (other := led_elsewhere(sitting)) is not None]
-    request = Request(samples=6, greedy=False, seed=0)
-    with closing(open_engine(bundle)) as engine, closing(KinematicEngine()) as kinematic:
-        found = report(
-            list(answers(engine, asked, request, space)),
-            list(answers(engine, map(with_eyes_shut, asked), request, space)),
-            list(answers(engine, led, request, space)),
-            list(answers(kinematic, asked, Request(), RELEASED)),
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "exam.json").write_text(json.dumps(found, indent=1) + "\n")
-    (out / "exam.md").write_text(table(found))
-    print(table(found), file=sys.stderr)
-    brief = {name: found[name] for name in ("windows", "gap_closed", "obeys", "flips")}
-    return brief | {"model": found["model"]["means"], "files": [str(out / "exam.json"), str(out / "exam.md")]}
-
-
-def evenly(asked: Sequence[Sitting], most: int) -> list[Sitting]:
-    """At most so many, from the whole of them."""
-    places = np.unique(np.linspace(0, len(asked) - 1, min(most, len(asked))).round().astype(int))
-    return [asked[place] for place in places]
-
-
-def table(found: Mapping[str, Any]) -> str:
-    """What a reader wants first, as Markdown."""
-    columns = ("model", "eyes_shut", "kinematic")
-    names = list(dict.fromkeys(name for column in columns for name in found[column]["means"]))
-    lines = [f"| {found['windows']} windows | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(_told(found[column]['means'].get(name)) for column in columns)} |" for name in names]
-    for name in ("obeys", "flips"):
-        lines.append(f"| {name} (of {found[name]['of']}) | {_number(found[name]['share'])} | – | – |")
-    return "\n".join([*lines, f"| gap closed | {_number(found['gap_closed'])} | – | 0 |", ""])
-
-
-def _told(estimate: Mapping[str, float | None] | None) -> str:
-    if estimate is None:
-        return "–"
-    return f"{_number(estimate['mean'])} ({_number(estimate['low'])} to {_number(estimate['high'])})"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def examine_command(exam: Exam, data: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Examine a bundle on windows of data sets of one split of the driving world. Raises InvalidInput."""
+    opened = open_dataset(*data)
+    splits = {shard.split for shard in opened.shards}
+    if len(splits) != 1:
+        raise InvalidInput(f"want data sets of one split, got {', '.join(sorted(splits))}")
+    return sit(exam, scenes_in(data), splits.pop(), out)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from alpamayo_ros.training.fit import adam, precision, seed_of, warm_to
 from alpamayo_ros.training.objectives import Loss, Objective, TokenLogProbs
 from alpamayo_ros.training.processes import Processes, clip
 from alpamayo_ros.training.rewards import Reward, Rollout
-from alpamayo_ros.training.rollouts import Group, Question, log_probs_of, roll_out
+from alpamayo_ros.training.rollouts import Group, Question, log_probs_of, roll_out_all
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Learned, Optimisation, Part
 from alpamayo_ros.training.student import Student, recomputing
@@ -52,14 +52,17 @@ class Reinforcement:
     random_share: float = RANDOM_SHARE  # of a batch
     parts: tuple[Part, ...] = ("views", "language")
     updates: int = 1  # from the same rollouts
+    side_by_side: int = 4  # samples that are rolled out at a time: more are faster and take more memory, all write the same
 
     def __post_init__(self) -> None:
         batch = self.optimisation.batch
         if self.drawing.greedy or self.drawing.samples < 2:
             raise InvalidInput(f"want 2 drawn rollouts of a sample or more, got {self.drawing}")
-        if not (self.pool >= batch >= 1 and 0 < self.beta < math.inf and 0 <= self.random_share <= 1 and self.updates >= 1):
-            wanted = "pool >= batch >= 1, a finite beta > 0, random_share 0 .. 1, updates >= 1"
+        if not (self.pool >= batch >= 1 and 0 < self.beta < math.inf and 0 <= self.random_share <= 1):
+            wanted = "pool >= batch >= 1, a finite beta > 0, random_share 0 .. 1"
             raise InvalidInput(f"reinforcement: want {wanted}, got {self}")
+        if self.updates < 1 or self.side_by_side < 1:
+            raise InvalidInput(f"want updates >= 1 and side_by_side >= 1, got {self}")
         if self.optimisation.accumulate != 1:
             raise InvalidInput(f"accumulate {self.optimisation.accumulate}: here every sample is a pass of its own, want 1")
         if not self.parts or "expert" in self.parts:
@@ -122,10 +125,11 @@ def rolled_out(
     seed = settings.optimisation.seed
     which = np.random.default_rng(seed_of(seed, step, 0)).choice(len(tasks), settings.pool, replace=False).tolist()
     pool = []
-    for i in which:
-        question, worth = tasks[i]
-        group = roll_out(model, question, replace(settings.drawing, seed=seed_of(seed, step, 2, i)), tokenizer)
-        pool.append(Graded(question, group, tuple(worth(rollout) for rollout in group.rollouts)))
+    for at in range(0, len(which), settings.side_by_side):
+        part = which[at : at + settings.side_by_side]
+        questions, seeds = [tasks[i].question for i in part], [seed_of(seed, step, 2, i) for i in part]
+        for i, group in zip(part, roll_out_all(model, questions, settings.drawing, seeds, tokenizer), strict=True):
+            pool.append(Graded(tasks[i].question, group, tuple(map(tasks[i].worth, group.rollouts))))
     return pool
 
 

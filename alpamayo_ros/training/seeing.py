@@ -7,7 +7,7 @@ and what it makes of them can be kept. The head that tells is thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from alpamayo_ros.model.vision import Vision
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS, NOTHING_M
 from alpamayo_ros.training.checkpoints import restore, save
-from alpamayo_ros.training.fit import Fitted, adam, fitted, learn, warm_to
+from alpamayo_ros.training.fit import Fitted, adam, fitted, learn, precision, warm_to
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
@@ -68,36 +68,55 @@ class Seer(nn.Module):
         side = self.config.vision.spatial_merge_size
         told = self.head(tokens).view(len(tokens), rows // side, columns // side, side, side, len(KINDS) + 1)
         told = told.transpose(2, 3).reshape(len(tokens), rows, columns, len(KINDS) + 1)
-        return told[..., :-1], told[..., -1]
+        return told[..., :-1].float(), told[..., -1].float()
 
 
 def sight_loss(seer: Seer, shots: Shots) -> SightLoss:
     """How wrong it is about every cell."""
     logits, log_distance = seer(shots)
-    kinds, nearest_m = torch.from_numpy(shots.kinds).float(), torch.from_numpy(shots.nearest_m)
-    there = nearest_m < NOTHING_M
-    off = (
-        F.smooth_l1_loss(log_distance[there], nearest_m[there].clamp(min=1.0).log()) if there.any() else log_distance.sum() * 0
-    )
-    return SightLoss(F.binary_cross_entropy_with_logits(logits, kinds, pos_weight=torch.full((len(KINDS),), RARE)), off)
+    return told_wrong(logits, log_distance, shots.kinds, shots.nearest_m)
+
+
+def told_wrong(logits: Tensor, log_distance: Tensor, kinds: U8, nearest_m: F32) -> SightLoss:
+    """How far what is told of places (..., KINDS) and (...) is from the truth."""
+    there, true_m = torch.from_numpy(kinds).float(), torch.from_numpy(nearest_m)
+    near = true_m < NOTHING_M
+    off = F.smooth_l1_loss(log_distance[near], true_m[near].clamp(min=1.0).log()) if near.any() else log_distance.sum() * 0
+    weight = torch.full((len(KINDS),), RARE)
+    return SightLoss(F.binary_cross_entropy_with_logits(logits, there, pos_weight=weight), off)
 
 
 def see(seer: Seer, shots: Shots, settings: Optimisation, run: Run, processes: Processes) -> Fitted:
     """Train a tower and its head, from the last checkpoint of the run on. Raises InvalidInput for a loss that is not finite."""
-    optimizer, likely = adam(seer, settings), worth_seeing(shots.kinds)
-    seer.train()
-    for step in run.steps(restore(run.checkpoints, seer, optimizer, processes), settings.steps):
+    likely = worth_seeing(shots.kinds)
+
+    def losses(rng: np.random.Generator) -> SightLoss:
+        return sight_loss(seer, shots.at(np.searchsorted(likely, rng.random(settings.batch), side="right")))
+
+    return fit_sight(seer, losses, settings, run, processes)
+
+
+def fit_sight(
+    network: nn.Module,
+    losses_of: Callable[[np.random.Generator], SightLoss],
+    settings: Optimisation,
+    run: Run,
+    processes: Processes,
+) -> Fitted:
+    """Train what tells what is seen; each step's batch is drawn with numbers of its own."""
+    optimizer = adam(network, settings)
+    network.train()
+    for step in run.steps(restore(run.checkpoints, network, optimizer, processes), settings.steps):
         warm_to(optimizer, settings.rate_at(step))
-        rng = np.random.default_rng([settings.seed, step])
-        which = np.searchsorted(likely, rng.random(settings.batch), side="right")
-        losses = sight_loss(seer, shots.at(which))
+        with precision(settings, processes.device):
+            losses = losses_of(np.random.default_rng([settings.seed, step]))
         (losses.kinds + losses.distance).backward()
         kinds, distance = losses.kinds.item(), losses.distance.item()
-        norm = learn(seer, optimizer, kinds + distance, settings, step)
+        norm = learn(network, optimizer, kinds + distance, settings, step)
         run.note(step, {"loss": kinds + distance, "kinds": kinds, "distance": distance, "gradient": norm})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            save(run.checkpoints, step + 1, seer, optimizer, processes)
-    seer.eval()
+            save(run.checkpoints, step + 1, network, optimizer, processes)
+    network.eval()
     return fitted(run)
 
 

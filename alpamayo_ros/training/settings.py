@@ -28,12 +28,15 @@ class Learned:
     trajectory: float = 0.0  # cross-entropy of action tokens
     flow: float = 0.0  # flow matching of the expert
     draws: int = 1  # noise and times of the flow per example: the expert is small beside what it looks at
+    lora_rank: int | None = None  # of adapters through which the language model learns; None: it learns itself
 
     def __post_init__(self) -> None:
         if not self.parts or min(self.words, self.trajectory, self.flow) < 0 or self.words + self.trajectory + self.flow <= 0:
             raise InvalidInput(f"want one part or more and a loss with a weight above 0, got {self}")
         if not 1 <= self.draws <= 64:
             raise InvalidInput(f"draws {self.draws}, want 1..64")
+        if self.lora_rank is not None and not (self.lora_rank >= 1 and "language" in self.parts):
+            raise InvalidInput(f"lora_rank {self.lora_rank} of {self.parts}, want 1 or more, and the language model among them")
         if self.flow and "expert" not in self.parts:
             raise InvalidInput("the flow is learned by the expert, which is not among the parts that are trained")
 

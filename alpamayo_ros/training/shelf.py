@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,14 +20,24 @@ from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.vision import Images, Vision
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.simulation.data.samples import SceneSamples
+from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.batch import Batch, batch_of
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec, Encoded, encoded
 from alpamayo_ros.training.example import Example
-from alpamayo_ros.types import InvalidInput, role_index
+from alpamayo_ros.types import F32, U8, InvalidInput, role_index
 
 LOOKED_AT = 256
 """Pictures that the tower sees at a time."""
+
+THIRDS = 3
+"""Left, middle and right of a picture."""
+
+GREY = 127
+"""What closed eyes see."""
+
+POOL = 16
+"""Batches whose lessons are put in the order of their lengths."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +50,19 @@ class Lesson:
     is_balanced: bool
 
 
+class Summary(NamedTuple):
+    """What is in the thirds of pictures."""
+
+    kinds: U8  # (pictures, THIRDS, KINDS)
+    nearest_m: F32  # (pictures, THIRDS)
+
+
 @dataclass(frozen=True)
 class Shelf:
     """Lessons, and the features that they share."""
 
     features: Tensor  # (pictures, T, D) float16
+    summary: Summary  # of the same pictures
     lessons: tuple[Lesson, ...]
     future_start: int  # id of <|traj_future_start|>
 
@@ -60,33 +79,66 @@ class Shelf:
         """Its balanced part (`label.KEPT_SHARES`)."""
         return replace(self, lessons=tuple(lesson for lesson in self.lessons if lesson.is_balanced))
 
+    def without_reasons(self, codec: Codec) -> Shelf:
+        """The same lessons for a trajectory at once."""
+        return replace(self, lessons=tuple(_without_reasons(lesson, codec) for lesson in self.lessons))
+
     def shuffled(self, size: int, seed: int, begin: int) -> Iterator[Batch]:
-        """Batches without end from a number on: every epoch has every lesson once, in an order of its own."""
+        """Batches without end from a number on: every epoch has every lesson once, in an order of its own.
+
+        Raises InvalidInput for less lessons than a batch.
+        """
         per_epoch = len(self.lessons) // size
         if per_epoch < 1:
             raise InvalidInput(f"{len(self.lessons)} lessons, a batch wants {size}")
-        for number in count(begin):
-            epoch, place = divmod(number, per_epoch)
-            order = np.random.default_rng([seed, epoch]).permutation(len(self.lessons))
-            yield self.batch(order[place * size : (place + 1) * size].tolist())
+        epoch, place = divmod(begin, per_epoch)
+        for number in count(epoch):
+            for which in self._epoch(size, np.random.default_rng([seed, number]))[place:]:
+                yield self.batch(which.tolist())
+            place = 0
+
+    def _epoch(self, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Lessons (batches, size) of an epoch; those of a batch are of about a length, for what is padded is paid for."""
+        order = rng.permutation(len(self.lessons))[: len(self.lessons) // size * size]
+        lengths = np.array([len(lesson.encoded.token_ids) for lesson in self.lessons])
+        pools = np.split(order, range(size * POOL, len(order), size * POOL))
+        alike = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+        return rng.permutation(alike.reshape(-1, size))
 
 
-def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec, *, asks_reasons: bool = True) -> Shelf:
-    """Look at every picture of scenes and encode their windows, with reasons or for a trajectory at once.
+def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec) -> Shelf:
+    """Look at every picture of scenes and encode their windows with reasons.
 
-    Raises InvalidInput for a tower with deepstack features.
+    Raises InvalidInput for a tower with deepstack features, and for no scenes.
     """
     if codec.config.vision.deepstack_visual_indexes:
         raise InvalidInput("a tower with deepstack features cannot be looked at beforehand")
     features: list[Tensor] = []
+    summaries: list[Summary] = []
     lessons: list[Lesson] = []
     first = 0
     for taken in scenes:
-        looked = _look(taken, vision, codec.config)
-        lessons += _lessons(taken, codec, first, asks_reasons=asks_reasons)
-        features.append(looked)
-        first += len(looked)
-    return Shelf(torch.cat(features), tuple(lessons), codec.config.token_ids["future_start"])
+        features.append(_look(taken, vision, codec.config))
+        summaries.append(summarised(taken))
+        lessons += _lessons(taken, codec, first)
+        first += len(features[-1])
+    if not features:
+        raise InvalidInput("no scenes to learn from")
+    summary = Summary(*(np.concatenate(each) for each in zip(*summaries, strict=True)))
+    return Shelf(torch.cat(features), summary, tuple(lessons), codec.config.token_ids["future_start"])
+
+
+def blinded(taken: SceneSamples) -> SceneSamples:
+    """The scene on pictures of one grey."""
+    return replace(taken, pictures=np.full_like(taken.pictures, GREY))
+
+
+def summarised(taken: SceneSamples) -> Summary:
+    """Of the pictures of a scene, in the order of its instants and roles."""
+    rows, columns = taken.nearest_m.shape[2:]
+    thirds = (-1, rows, THIRDS, columns // THIRDS)
+    nearest_m = taken.nearest_m.reshape(thirds).min(axis=(1, 3))
+    return Summary(taken.kinds.reshape(*thirds, len(KINDS)).max(axis=(1, 3)), nearest_m)
 
 
 @torch.no_grad()
@@ -98,7 +150,7 @@ def _look(taken: SceneSamples, vision: Vision, config: Config) -> Tensor:
     return torch.cat([vision(patches(part, config), grid)[0].half() for part in parts])
 
 
-def _lessons(taken: SceneSamples, codec: Codec, first: int, *, asks_reasons: bool) -> Iterator[Lesson]:
+def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
     """A scene's windows; its features begin at row `first`."""
     scene, profile = taken.scene, codec.profile
     place = {role: index for index, role in enumerate(scene.roles)}
@@ -106,9 +158,14 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int, *, asks_reasons: boo
     images = named_images(roles, profile, codec.config)
     for window, example in zip(scene.windows, scene_examples(taken, profile), strict=True):
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
-        seen = encoded(example, codec, asks_reasons=asks_reasons, seen=images)
+        seen = encoded(example, codec, seen=images)
         unseen = replace(example, observation=replace(example.observation, frames={}, sync_error_ms={}))
         yield Lesson(unseen, seen, np.array(rows), window.is_balanced)
+
+
+def _without_reasons(lesson: Lesson, codec: Codec) -> Lesson:
+    """Its pictures are known by name."""
+    return replace(lesson, encoded=encoded(lesson.example, codec, asks_reasons=False, seen=lesson.encoded.images))
 
 
 def named_images(roles: Sequence[str], profile: InputProfile, config: Config) -> Images:

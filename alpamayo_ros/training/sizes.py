@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -36,10 +36,12 @@ class Size:
     scene_tokens: int
 
 
-SIZES: Mapping[str, Size] = {
+SizeName = Literal["debug", "micro", "nano"]
+
+SIZES: Mapping[SizeName, Size] = {
     "debug": Size(vision=(32, 1), views=1, language=(64, 128, 2), expert=(32, 64), scene_tokens=8),
     "micro": Size(vision=(96, 2), views=1, language=(128, 256, 3), expert=(64, 192), scene_tokens=32),
-    "nano": Size(vision=(128, 2), views=2, language=(192, 512, 4), expert=(128, 384), scene_tokens=64),
+    "nano": Size(vision=(128, 2), views=1, language=(192, 512, 3), expert=(192, 384), scene_tokens=48),
 }
 """debug learns nothing, but runs in seconds; micro is for experiments of minutes; nano is `ar1_nano`."""
 
@@ -67,7 +69,7 @@ def resized(stored: Mapping[str, Any], size: Size) -> dict[str, Any]:
     expert_width, expert_inside = size.expert
     backbone = stored["vlm_config"]
     heads = width // HEAD
-    key_value_heads = next(n for n in (2, 1) if heads % n == 0)
+    key_value_heads = next(n for n in (3, 2, 1) if heads % n == 0)
     text = {"hidden_size": width, "intermediate_size": inside, "num_hidden_layers": layers, "num_attention_heads": heads}
     vision = {"depth": vision_layers, "hidden_size": vision_width, "intermediate_size": 4 * vision_width}
     vision |= {"num_heads": vision_width // HEAD, "out_hidden_size": width}

@@ -1,13 +1,14 @@
 """The stages that make a small model of ours, each in a run of its own, from the bundle that the stage before it left.
 
-`see` teaches the vision tower on single pictures (ours: the paper begins with a trained backbone), `inject` what follows a
-scene as action tokens, `sft` the Chain of Causation, meta-actions and action tokens, and `expert` flow matching on the keys and
-values of the backbone, which is frozen (Alpamayo-R1 paper, section 5). After `reinforce` the expert is trained once more.
+`see` teaches the vision tower on single pictures and `gather` the scene's tokens on all of an observation (ours: the paper
+begins with a trained backbone), `inject` what follows a scene as action tokens, `sft` the Chain of Causation, meta-actions and
+action tokens, and `expert` flow matching on the keys and values of the backbone, which is frozen (Alpamayo-R1 paper, section
+5). After `reinforce` the expert is trained once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,11 +16,15 @@ from typing import Literal
 from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, read_metadata
 from alpamayo_ros.engine.weights import save_weights
 from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.training.batch import Batch
 from alpamayo_ros.training.checkpoints import backbone_sha256
+from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.export import copy_layout
 from alpamayo_ros.training.fit import Feed, Fitted, fit
+from alpamayo_ros.training.gathering import Gatherer, gather
+from alpamayo_ros.training.lora import adapted
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.seeing import Seer, see, shots_of
@@ -29,8 +34,13 @@ from alpamayo_ros.training.sizes import new_model, open_codec, trained_model
 from alpamayo_ros.training.student import Student
 from alpamayo_ros.types import InvalidInput
 
-StageName = Literal["see", "inject", "sft", "expert"]
-ORDER: tuple[StageName, ...] = ("see", "inject", "sft", "expert")
+Scenes = Callable[[], Iterable[SceneSamples]]
+"""Scenes from the beginning, as often as they are asked for: they need not all be in memory."""
+
+StageName = Literal["see", "gather", "inject", "sft", "expert"]
+ORDER: tuple[StageName, ...] = ("see", "gather", "inject", "sft", "expert")
+SIGHTED: tuple[StageName, ...] = ("see", "gather")
+"""Stages that learn what is on pictures, and nothing else."""
 
 UNTRAINED = "nothing"
 """What an expert learned to read that was not trained at all."""
@@ -41,51 +51,92 @@ class Stage:
     """What a stage learns, and how."""
 
     optimisation: Optimisation
-    learned: Learned | None = None  # None: the vision tower, what is where on single pictures
+    learned: Learned | None = None  # None: what is on pictures
     asks_reasons: bool = True
-    is_balanced: bool = False  # of the data takes the balanced part alone
 
 
 _BACKBONE: tuple[Part, ...] = ("views", "language")
 """The vision tower is trained before, and looked through once."""
 
+_TOKENS = Learned(_BACKBONE, words=1.0, trajectory=1.0)
+_WHOLE = Learned((*_BACKBONE, "expert"), words=1.0, trajectory=1.0, flow=1.0, draws=2)
+"""The expert learns beside a backbone that it does not move, from the same pass; when that rests it learns alone."""
+
 _QUICK = Optimisation(steps=20, batch=8, learning_rate=3e-3, warmup_steps=2)
+
+
+def _small(steps: int, batch: int, learning_rate: float) -> Optimisation:
+    return Optimisation(
+        steps, batch, learning_rate, learning_rate / 50, warmup_steps=max(20, steps // 50), precision="bfloat16", save_every=200
+    )
+
 
 STAGES: Mapping[str, Mapping[StageName, Stage]] = {
     "debug": {
         "see": Stage(Optimisation(steps=20, batch=32, learning_rate=3e-3, warmup_steps=2)),
-        "inject": Stage(_QUICK, Learned(_BACKBONE, words=1.0, trajectory=1.0), asks_reasons=False),
-        "sft": Stage(_QUICK, Learned(_BACKBONE, words=1.0, trajectory=1.0)),
+        "gather": Stage(Optimisation(steps=20, batch=8, learning_rate=3e-3, warmup_steps=2)),
+        "inject": Stage(_QUICK, _TOKENS, asks_reasons=False),
+        "sft": Stage(_QUICK, _TOKENS),
         "expert": Stage(_QUICK, Learned(("expert",), flow=1.0, draws=4)),
+    },
+    "micro": {
+        "see": Stage(_small(1500, 64, 2e-3)),
+        "gather": Stage(_small(500, 64, 2e-3)),
+        "inject": Stage(_small(100, 16, 2e-3), _TOKENS, asks_reasons=False),
+        "sft": Stage(_small(600, 16, 2e-3), _WHOLE),
+        "expert": Stage(_small(200, 16, 1e-3), Learned(("expert",), flow=1.0, draws=4)),
+    },
+    "nano": {
+        "see": Stage(_small(9000, 64, 2e-3)),
+        "gather": Stage(_small(1200, 64, 2e-3)),
+        "inject": Stage(_small(400, 16, 2e-3), _TOKENS, asks_reasons=False),
+        "sft": Stage(_small(4000, 16, 1.5e-3), _WHOLE),
+        "expert": Stage(_small(1000, 16, 1e-3), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
 """By size. "debug" shows in seconds that everything runs; it learns nothing worth driving by."""
 
 
 def train_stage(
-    name: StageName, stage: Stage, scenes: Sequence[SceneSamples], begin: Path, out: Path, processes: Processes
+    name: StageName, stage: Stage, scenes: Scenes, begin: Path, out: Path, processes: Processes, shelf: Shelf | None = None
 ) -> Fitted:
     """Train one stage from the bundle `begin`, and leave its own in `out`/bundle, with the run beside it.
 
-    A run that was cut off goes on. Raises InvalidInput for a folder of another run, too little data, a loss that is not finite.
+    `shelf`: the scenes as the bundle's tower sees them, where somebody looked already. A run that was cut off goes on. Raises
+    InvalidInput for a folder of another run, too little data, a loss that is not finite.
     """
     if processes.count > 1:
         raise InvalidInput(f"a stage shares no shelf between processes yet: want 1, got {processes.count}")
     codec = open_codec(begin)
-    has_weights = (begin / WEIGHTS_FILE).exists()
-    model = trained_model(codec, begin) if has_weights else new_model(codec, stage.optimisation.seed)
+    model = begun_model(codec, begin, stage.optimisation.seed)
     run = Run(out, {"stage": name, "settings": stage, "begin": _begun(begin)}, writes=processes.is_first)
-    if stage.learned is None:
+    if name == "see":
         seer = Seer(model.vlm.model.visual, codec.config)
-        fitted = see(seer, shots_of(scenes), stage.optimisation, run, processes)
+        fitted = see(seer, shots_of(list(scenes())), stage.optimisation, run, processes)
     else:
-        shelf = shelve(scenes, model.vlm.model.visual, codec, asks_reasons=stage.asks_reasons)
-        shelf = shelf.balanced() if stage.is_balanced else shelf
-        fitted = fit(Student(model, stage.learned), _feed(shelf, stage.optimisation), stage.optimisation, run, processes)
+        shelf = shelve(scenes(), model.vlm.model.visual, codec) if shelf is None else shelf
+        fitted = _with_shelf(model, stage, shelf if stage.asks_reasons else shelf.without_reasons(codec), run, processes)
     if processes.is_first:
-        leave_bundle(model, begin, out / "bundle", trains_expert=stage.learned is not None and "expert" in stage.learned.parts)
+        settled = stage.learned is not None and not stage.learned.trains_backbone
+        leave_bundle(model, begin, out / "bundle", trains_expert=settled)
         run.write_tensorboard()
     return fitted
+
+
+def begun_model(codec: Codec, begin: Path, seed: int) -> Alpamayo:
+    """The network of a bundle: with its weights, or drawn ones where it has none yet."""
+    return trained_model(codec, begin) if (begin / WEIGHTS_FILE).exists() else new_model(codec, seed)
+
+
+def _with_shelf(model: Alpamayo, stage: Stage, shelf: Shelf, run: Run, processes: Processes) -> Fitted:
+    settings = stage.optimisation
+    if stage.learned is not None:
+        student = Student(model, stage.learned)
+        with adapted(student, settings.seed):
+            return fit(student, _feed(shelf, settings), settings, run, processes)
+    if not isinstance(model.views, Flex):
+        raise InvalidInput(f"only scene tokens of Flex can gather what was seen, this network has {type(model.views).__name__}")
+    return gather(Gatherer(model.views, len(shelf.lessons[0].rows)), shelf, settings, run, processes)
 
 
 def _feed(shelf: Shelf, settings: Optimisation) -> Feed:

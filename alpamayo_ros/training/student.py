@@ -15,7 +15,7 @@ from alpamayo_ros.model.flow import training_times
 from alpamayo_ros.model.language import Layer as LanguageLayer
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Layer as VisionLayer
-from alpamayo_ros.training.batch import Batch, read
+from alpamayo_ros.training.batch import Batch, before_actions, read
 from alpamayo_ros.training.losses import flow_loss, token_counts, token_loss
 from alpamayo_ros.training.settings import PARTS, Learned
 from alpamayo_ros.types import HORIZON
@@ -49,8 +49,9 @@ class Student(nn.Module):
 
     def forward(self, batch: Batch, noise: Noise) -> Losses:
         """Losses, not weighted."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.learned.trains_backbone):
-            seen = read(self.model, batch)
+        trains_backbone = self.learned.trains_backbone
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trains_backbone):
+            seen = read(self.model, batch if trains_backbone else before_actions(batch))
         nothing = seen.hidden.new_zeros(())
         words, trajectory, flow = nothing, nothing, nothing
         if self.learned.words or self.learned.trajectory:

@@ -473,6 +473,7 @@ def trace(words: list[str]) -> Any:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")  # lark, under rosidl_parser
 @pytest.mark.parametrize(
     "msg",

@@ -254,6 +254,7 @@ def published(air: Air, outputs: autoware.Autoware, plan: Plan) -> list[str]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_ours_are_on_the_air_before_autowares_are_made(
     air: Air, outputs: autoware.Autoware, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +275,7 @@ def test_ours_are_on_the_air_before_autowares_are_made(
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_plan_that_autowares_messages_cannot_hold_is_on_the_air_in_ours(
     air: Air, outputs: autoware.Autoware, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -422,6 +424,7 @@ def positions(message: Mapping[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_published_trajectory_is_ours_in_the_map_through_the_pose_at_t0(heard: Heard) -> None:
     message, plan = heard.autoware["output/trajectory"], trajectory_values(heard.ours)
     assert message["header"]["frame_id"] == "map"
@@ -447,6 +450,7 @@ def test_the_published_trajectory_is_ours_in_the_map_through_the_pose_at_t0(hear
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_published_candidates_carry_their_scores_and_who_made_them(heard: Heard) -> None:
     candidates = heard.autoware["output/trajectories"]
     scored = heard.autoware["output/scored_trajectories"]["scored_candidate_trajectories"]

@@ -171,6 +171,7 @@ def node() -> Iterator[Any]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_simulated_time_that_begins_is_no_jump_and_one_that_goes_back_is(node: Any, told: list[str]) -> None:
     watched = Clocks(node, told.append)
     assert watched.moment().ros_ns == 0
@@ -186,6 +187,7 @@ def test_simulated_time_that_begins_is_no_jump_and_one_that_goes_back_is(node: A
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_clock_message_of_the_same_time_is_heard(node: Any, told: list[str], machine: Time) -> None:
     watched = Clocks(node, told.append)
     publisher = node.create_publisher(Clock, "/clock", 10)

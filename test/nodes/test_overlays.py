@@ -203,6 +203,7 @@ def fit(image: np.ndarray, lens: Lens) -> Fit:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize("role", LENSES)
 def test_the_ribbon_has_its_edges_where_the_formula_of_the_lens_says(drawn: Drawn, role: str) -> None:
     lens, t0_ns = LENSES[role], T0 + list(LENSES).index(role) * STEP
@@ -217,6 +218,7 @@ def test_the_ribbon_has_its_edges_where_the_formula_of_the_lens_says(drawn: Draw
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize("role", LENSES)
 def test_a_camera_that_stands_or_sees_otherwise_does_not_fit(drawn: Drawn, role: str) -> None:
     lens, t0_ns = LENSES[role], T0 + (10 + list(LENSES).index(role)) * STEP
@@ -237,6 +239,7 @@ def test_a_camera_that_stands_or_sees_otherwise_does_not_fit(drawn: Drawn, role:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_frame_beside_t0_shows_the_path_from_where_the_vehicle_was_then(drawn: Drawn) -> None:
     # 50 ms before t0 the vehicle looked 0.1 rad further right: the path, straight ahead at t0, was to its left then.
     role, t0_ns = "front_wide", T0 + 30 * STEP
@@ -256,6 +259,7 @@ def test_a_frame_beside_t0_shows_the_path_from_where_the_vehicle_was_then(drawn:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_camera_whose_lens_nobody_tells_has_no_overlay_but_its_picture_in_the_strip(drawn: Drawn) -> None:
     t0_ns = T0 + 50 * STEP
     strip = drawn.picture(UNKNOWN, t0_ns, t0_ns, 5, shown="strip")
@@ -265,6 +269,7 @@ def test_a_camera_whose_lens_nobody_tells_has_no_overlay_but_its_picture_in_the_
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize("source", ["hold", "stop"])
 def test_pictures_with_a_hold_or_a_stop_have_an_edge_in_its_colour(drawn: Drawn, source: str) -> None:
     t0_ns = T0 + (60 if source == "hold" else 61) * STEP

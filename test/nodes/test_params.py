@@ -138,6 +138,7 @@ def test_the_ranges_of_a_request_are_those_of_the_engine_contract() -> None:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_parameters_are_declared_described_ranged_and_read_only(context: rclpy.Context) -> None:
     node = node_with(context, deadline_ms=250, use_sim_time=True)
     assert declare(node, PlannerParams) == PlannerParams(deadline_ms=250.0)
@@ -155,6 +156,7 @@ def test_parameters_are_declared_described_ranged_and_read_only(context: rclpy.C
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_nothing_is_declared_when_one_parameter_is_refused(context: rclpy.Context) -> None:
     node = node_with(context, deadline_ms=250.0, decode_treads=3)
     with pytest.raises(InvalidInput, match="did you mean 'decode_threads'"):
@@ -164,6 +166,7 @@ def test_nothing_is_declared_when_one_parameter_is_refused(context: rclpy.Contex
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -23,7 +23,7 @@ from alpamayo_ros.nodes.client import client_node
 from alpamayo_ros.nodes.messages import time_message
 from alpamayo_ros.types import EgoPose
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
 
 class Fault(NamedTuple):

@@ -10,7 +10,7 @@ from nodes.planner_harness import SPEED_MPS, driving
 from alpamayo_ros.bundle.identity import bundle_hash
 from alpamayo_ros.profile import shared_files
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
 
 WIDE = """

@@ -28,7 +28,7 @@ from nodes.ros_harness import refused
 from alpamayo_ros.nodes.messages import stamp_ns
 from alpamayo_ros.simulation.faults.station import engines_of
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
 PUPPET = "engine.own_engines:Driver"
 ENDS_WITHIN_S = 3.0

@@ -35,7 +35,7 @@ from alpamayo_ros.nodes.messages import pose_matrix, stamp_ns
 from alpamayo_ros.pipeline.decode import trajectory_values
 from alpamayo_ros.types import ROLES, EgoPose
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
 OTHER_DIAGNOSTICS = ("odometry", "inputs", "engine", "planner", "supervisor", "resources")
 

@@ -20,7 +20,7 @@ from alpamayo_ros.nodes.messages import stamp_ns
 from alpamayo_ros.simulation.faults.station import engines_of
 from alpamayo_ros.types import EgoPose
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
 MODEL, HOLD, STOP = (getattr(msg.UnicycleTrajectory, f"SOURCE_{source}") for source in ("MODEL", "HOLD", "STOP"))
 STOP_AFTER_NS = 500 * MS  # 5 periods at 10 Hz

@@ -16,7 +16,7 @@ from alpamayo_ros.nodes import planning
 from alpamayo_ros.nodes.planner_node import PlannerNode
 from alpamayo_ros.safety.supervisor import Supervisor
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def node() -> Iterator[Any]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_driver_who_acts_for_a_moment_has_acted(node: Any) -> None:
     acted: list[bool] = []
     inputs = Inputs(node, buffers(TWO_CAMERAS), Listeners(lambda: None, lambda: None, acted.append))

@@ -96,6 +96,7 @@ def playback(bag: Path) -> Playback:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_every_message_comes_out_as_it_was_recorded_and_the_exit_status_is_0(bag: Path, playback: Playback) -> None:
     assert playback.images == [record.cdr for record in read_bag(bag, ["/camera/image/compressed"])]
     assert playback.words == [f"word {i}" for i in range(6)]
@@ -104,24 +105,28 @@ def test_every_message_comes_out_as_it_was_recorded_and_the_exit_status_is_0(bag
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_clock_ticks_evenly_in_bag_time(playback: Playback) -> None:
     assert playback.clock_ns == [START + i * 20_000_000 for i in range(26)]
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_bag_is_not_played_faster_than_asked_for(playback: Playback) -> None:
     # 0.5 s of bag at twice the speed; a slow machine may take longer, and the first receipt may be late by its wakeup.
     assert playback.word_receipts_s[-1] - playback.word_receipts_s[0] > 0.25 - 0.02
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_plans_of_an_earlier_run_do_not_mix_with_those_of_a_planner_that_is_being_tested(playback: Playback) -> None:
     assert playback.plans == []
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_late_subscriber_gets_the_latched_transform_also_when_the_start_was_skipped(bag: Path, tmp_path: Path) -> None:
-    arguments = ("-p", f"bag:={bag}", "-p", "start_offset_s:=0.25", "-p", "rate:=0.3", "-p", "wait_for_subscribers_s:=0.0")
+    arguments = ("-p", f"bag:={bag}", "-p", "start_offset_s:=0.25", "-p", "rate:=0.15", "-p", "wait_for_subscribers_s:=0.0")
     with client_node("tester") as node, started("replay_node", tmp_path / "log", *arguments) as process:
         words = listen(node, String, "/word")
         assert spin_until(node, lambda: bool(words), 10)
@@ -133,6 +138,7 @@ def test_a_late_subscriber_gets_the_latched_transform_also_when_the_start_was_sk
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_on_a_loop_the_clock_jumps_back_and_everything_comes_again_until_interrupted(bag: Path, tmp_path: Path) -> None:
     with client_node("tester") as node:
         words, clocks = listen(node, String, "/word"), listen(node, Clock, "/clock")
@@ -154,6 +160,7 @@ def test_on_a_loop_the_clock_jumps_back_and_everything_comes_again_until_interru
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_type_that_is_not_installed_is_skipped_with_one_warning(tmp_path: Path) -> None:
     store = get_typestore(Stores.ROS2_KILTED)
     store.register(get_types_from_msg("uint8 x", "nowhere_msgs/msg/Thing"))
@@ -175,6 +182,7 @@ def test_a_type_that_is_not_installed_is_skipped_with_one_warning(tmp_path: Path
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

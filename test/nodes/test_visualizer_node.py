@@ -139,6 +139,7 @@ def made_node() -> Iterator[VisualizerNode]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_overlay_is_the_picture_of_t0_with_the_trajectory_and_no_other(shown: Shown) -> None:
     stamps = [T0 + i * STEP for i in range(3)]
     for i, stamp in enumerate(stamps):
@@ -159,6 +160,7 @@ def test_the_overlay_is_the_picture_of_t0_with_the_trajectory_and_no_other(shown
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_plan_that_comes_before_its_picture_is_drawn_when_the_picture_comes(shown: Shown) -> None:
     shown.overlays.clear()
     shown.plan(T0 + 10 * STEP, 2)
@@ -170,6 +172,7 @@ def test_a_plan_that_comes_before_its_picture_is_drawn_when_the_picture_comes(sh
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_picture_nearest_to_t0_is_taken_with_its_own_stamp(shown: Shown) -> None:
     t0 = T0 + 15 * STEP
     for after_ms in (-45, 30):
@@ -181,6 +184,7 @@ def test_the_picture_nearest_to_t0_is_taken_with_its_own_stamp(shown: Shown) -> 
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_strip_shows_the_cameras_and_the_trace_once_per_plan(shown: Shown) -> None:
     t0 = T0 + 20 * STEP
     shown.strips.clear()
@@ -200,6 +204,7 @@ def test_the_strip_shows_the_cameras_and_the_trace_once_per_plan(shown: Shown) -
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_the_text_shows_the_trace_of_the_same_plan_only(shown: Shown) -> None:
     shown.markers.clear()
     shown.plan(T0 + 25 * STEP, 5)
@@ -213,6 +218,7 @@ def test_the_text_shows_the_trace_of_the_same_plan_only(shown: Shown) -> None:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_candidates_are_shown_with_their_own_plan_whichever_comes_first(shown: Shown) -> None:
     early, t0 = T0 + 26 * STEP, T0 + 27 * STEP
     shown.plan(early, 6)
@@ -231,6 +237,7 @@ def test_candidates_are_shown_with_their_own_plan_whichever_comes_first(shown: S
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_another_plan_takes_everything_of_the_last_one_away_and_all_of_it_fades(shown: Shown) -> None:
     shown.markers.clear()
     shown.plan(T0 + 28 * STEP, 8, source="stop")
@@ -242,6 +249,7 @@ def test_another_plan_takes_everything_of_the_last_one_away_and_all_of_it_fades(
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_cycle_without_a_plan_takes_the_trajectory_away_and_says_why(shown: Shown) -> None:
     shown.plan(T0 + 30 * STEP, 9)
     shown.spin(lambda: False, 0.2)
@@ -262,6 +270,7 @@ def alphas(shown: Shown) -> set[float]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_shadow_plan_says_shadow_in_its_text_and_is_paler_everywhere(shown: Shown) -> None:
     driven, t0 = T0 + 42 * STEP, T0 + 44 * STEP
     differences = []
@@ -281,6 +290,7 @@ def test_a_shadow_plan_says_shadow_in_its_text_and_is_paler_everywhere(shown: Sh
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 @pytest.mark.parametrize("state", ["degraded", "stopping"])
 def test_a_rejected_plan_leaves_the_hold_of_the_one_before_and_says_check_value_and_limit(shown: Shown, state: str) -> None:
     t0 = T0 + 50 * STEP
@@ -312,6 +322,7 @@ def of(stamp_ns: int, messages: list[CompressedImage]) -> list[np.ndarray]:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_cycle_without_a_plan_shows_what_the_cameras_see_without_a_path(shown: Shown) -> None:
     planned, t0 = T0 + 33 * STEP, T0 + 34 * STEP
     for stamp in (planned, t0, t0 + STEP):
@@ -326,6 +337,7 @@ def test_a_cycle_without_a_plan_shows_what_the_cameras_see_without_a_path(shown:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_pictures_go_on_when_the_planner_is_heard_no_more(shown: Shown) -> None:
     shown.plan(T0 + 36 * STEP, 12)
     newest = T0 + 38 * STEP
@@ -337,6 +349,7 @@ def test_pictures_go_on_when_the_planner_is_heard_no_more(shown: Shown) -> None:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_strip_none_of_whose_pictures_can_be_decoded_is_not_tried_again(made_node: VisualizerNode) -> None:
     """Every tick of 50 ms would decode all of them again."""
     camera = made_node._rig.cameras["front_wide"]
@@ -350,6 +363,7 @@ def test_a_strip_none_of_whose_pictures_can_be_decoded_is_not_tried_again(made_n
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_picture_that_cannot_be_one_is_refused_and_the_next_is_shown(shown: Shown) -> None:
     message = CompressedImage(format="jpeg", data=b"\xff\xd8\xff no picture")
     message.header.stamp = time_message(T0 + 40 * STEP)
@@ -361,6 +375,7 @@ def test_a_picture_that_cannot_be_one_is_refused_and_the_next_is_shown(shown: Sh
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_plan_at_whose_pictures_nobody_looks_is_drawn_already(made_node: VisualizerNode) -> None:
     """Otherwise every frame and every tick would look for what is still to be drawn."""
     made_node._take_plan(plan_message(), is_shadow=False)
@@ -369,6 +384,7 @@ def test_a_plan_at_whose_pictures_nobody_looks_is_drawn_already(made_node: Visua
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_role_the_rig_lacks_is_refused() -> None:
     status, line = refused("visualizer_node", "-p", "overlay_roles:=[front_wide, roof]")
     assert status == 1

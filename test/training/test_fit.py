@@ -44,13 +44,11 @@ def test_every_loss_falls(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole, _, there = trained(tmp_path / "whole")
-    trained(tmp_path / "cut", replace(SETTINGS, steps=6))  # its last checkpoint is that of step 6
-    assert [path.name for path in checkpoints(tmp_path / "cut" / "checkpoints")] == ["step-0000004", "step-0000006"]
     # The cosine knows how long it will be: the first six steps of both are those of the longer one only with the same rates.
     flat = replace(SETTINGS, least_learning_rate=SETTINGS.learning_rate)
     whole, _, there = trained(tmp_path / "flat", flat)
-    trained(tmp_path / "flat_cut", replace(flat, steps=6))
+    trained(tmp_path / "flat_cut", replace(flat, steps=6))  # its last checkpoint is that of step 6
+    assert [path.name for path in checkpoints(tmp_path / "flat_cut" / "checkpoints")] == ["step-0000004", "step-0000006"]
     again, _, gone_on = trained(tmp_path / "flat_cut", flat)
     assert gone_on.history("loss") == there.history("loss")
     for name, value in whole.state_dict().items():

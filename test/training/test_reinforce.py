@@ -147,6 +147,7 @@ def test_fewer_tasks_than_the_pool_wants_are_refused(tmp_path: Path) -> None:
         ({"beta": 0.0}, "beta > 0"),
         ({"random_share": 1.5}, "random_share 0 .. 1"),
         ({"updates": 0}, "updates >= 1"),
+        ({"side_by_side": 0}, "side_by_side >= 1"),
         ({"parts": ("language", "expert")}, "does not write"),
         ({"parts": ()}, "parts of the backbone"),
         ({"optimisation": replace(SETTINGS.optimisation, accumulate=2)}, "want 1"),
@@ -155,3 +156,10 @@ def test_fewer_tasks_than_the_pool_wants_are_refused(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_are_refused(changes: Mapping[str, object], why: str) -> None:
     with pytest.raises(InvalidInput, match=why):
         replace(SETTINGS, **changes)
+
+
+def test_how_many_are_rolled_out_side_by_side_changes_nothing(tmp_path: Path) -> None:
+    _, alone = reinforced(tmp_path / "alone", replace(steps(3), side_by_side=1), *[begins_with_a_letter] * 4)
+    _, together = reinforced(tmp_path / "together", replace(steps(3), side_by_side=3), *[begins_with_a_letter] * 4)
+    assert together.history("reward") == alone.history("reward")
+    assert together.history("loss") == pytest.approx(alone.history("loss"), rel=1e-3, abs=1e-5)

@@ -19,11 +19,11 @@ from alpamayo_ros.training.batch import batch_of, read
 from alpamayo_ros.training.encoding import with_answer
 from alpamayo_ros.training.fit import fit
 from alpamayo_ros.training.processes import ALONE
-from alpamayo_ros.training.rollouts import Group, log_probs_of, question_of, roll_out
+from alpamayo_ros.training.rollouts import Group, log_probs_of, question_of, roll_out, roll_out_all
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Learned, Optimisation
 from alpamayo_ros.training.student import Student
-from alpamayo_ros.types import InvalidInput, Request
+from alpamayo_ros.types import InvalidInput, Navigation, Request
 
 CONFIG = debug_codec().config
 START, BINS = CONFIG.token_ids["future_start"], range(CONFIG.traj_token_start, CONFIG.traj_token_start + 1000)
@@ -141,3 +141,19 @@ def test_the_gradient_reaches_prompt_and_images() -> None:
 def test_an_example_without_words_asks_nothing() -> None:
     with pytest.raises(InvalidInput, match="not labelled"):
         question_of(replace(examples()[0], reasoning=None), debug_codec())
+
+
+def test_questions_side_by_side_are_answered_as_each_alone() -> None:
+    """Their prompts are of different lengths: one has a route."""
+    plain = examples()[0]
+    led = replace(plain, observation=replace(plain.observation, navigation=Navigation("turn_left", 40.0, "", 2**62)))
+    unled = replace(plain, observation=replace(plain.observation, navigation=None))
+    asked = [question_of(example, debug_codec()) for example in (led, unled, led)]
+    assert asked[0].encoded.prompt_length != asked[1].encoded.prompt_length
+    together = roll_out_all(schooled(), asked, DRAWN, [3, 4, 5], debug_codec().tokenizer)
+    for question, seed, group in zip(asked, (3, 4, 5), together, strict=True):
+        alone = roll_out(schooled(), question, replace(DRAWN, seed=seed), debug_codec().tokenizer)
+        assert ids_of(group) == ids_of(alone)
+        assert group.token_ids.shape == alone.token_ids.shape, "as wide as its own longest"
+        torch.testing.assert_close(group.log_probs[group.written], alone.log_probs[alone.written], rtol=0, atol=1e-4)
+    assert ids_of(together[0]) != ids_of(together[2])

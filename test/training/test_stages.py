@@ -1,76 +1,110 @@
-"""All stages one after another at the size that runs in seconds, and the bundle that comes out of them."""
+"""`alpamayo train debug`, as somebody would type it: all stages one after another, and the bundle that comes out of them."""
 
-from dataclasses import replace
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from model.nano import BUNDLE as NANO
 from training.lessons import examples, scene
+from typed import typed
 
 from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, read_bundle, read_metadata
 from alpamayo_ros.engine.eager import EagerEngine
+from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.training.export import read_exported
-from alpamayo_ros.training.fit import Fitted
 from alpamayo_ros.training.processes import ALONE
-from alpamayo_ros.training.sizes import SIZES, begin_bundle, open_codec, trained_model
-from alpamayo_ros.training.stages import ORDER, STAGES, StageName, train_stage
+from alpamayo_ros.training.sizes import open_codec, trained_model
+from alpamayo_ros.training.stages import ORDER, STAGES, train_stage
 from alpamayo_ros.types import InvalidInput, Request
 
+ALPAMAYO = Path(sys.executable).with_name("alpamayo")
 STAGES_OF = STAGES["debug"]
 
 
+def there_is() -> list[SceneSamples]:
+    return [scene()]
+
+
+class Trained(NamedTuple):
+    """What the command left and said."""
+
+    out: Path
+    figures: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[StageName, Fitted]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("chain")
-    begin_bundle(folder / "begin", NANO, SIZES["debug"])
-    begin, fitted = folder / "begin", {}
-    for name in ORDER:
-        fitted[name] = train_stage(name, STAGES_OF[name], [scene()], begin, folder / name, ALONE)
-        begin = folder / name / "bundle"
-    return folder, fitted
+    out = tmp_path_factory.mktemp("train") / "run"
+    command = [ALPAMAYO, "train", "debug", "--out", out, "--base", NANO]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Trained(out, json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_every_stage_s_loss_falls(trained: tuple[Path, dict[StageName, Fitted]]) -> None:
-    for name, fitted in trained[1].items():
-        assert fitted.loss_last < fitted.loss_first, name
+def test_every_stage_s_loss_falls(trained: Trained) -> None:
+    figures = trained.figures["stages"]
+    for name in (*ORDER, "expert again"):
+        assert figures[name]["loss_last"] < figures[name]["loss_first"], name
+    assert figures["reinforce"]["steps"] == 2
 
 
-def test_the_last_bundle_is_opened_by_the_reference_engine(trained: tuple[Path, dict[StageName, Fitted]]) -> None:
-    bundle = trained[0] / "expert" / "bundle"
+def test_what_comes_out_is_a_trained_bundle_with_a_card(trained: Trained) -> None:
+    (bundle,) = map(Path, trained.figures["files"])
+    assert bundle == trained.out / "bundle"
+    assert read_bundle(bundle).weights == "trained"
+    assert "| expert again | steps 20" in (bundle / "README.md").read_text()
+
+
+@pytest.mark.parametrize("left", [".", "expert"])
+def test_a_bundle_whose_expert_was_trained_last_is_opened_by_the_reference_engine(trained: Trained, left: str) -> None:
+    bundle = trained.out / left / "bundle"
     engine = EagerEngine(bundle)
     assert read_bundle(bundle).weights == engine.weights == "trained"
     assert engine.infer(examples()[0].observation, Request(reasoning="none")).complete == (True,)
 
 
-def test_an_expert_that_has_not_learned_to_read_the_backbone_is_refused(
-    trained: tuple[Path, dict[StageName, Fitted]],
+def test_what_is_done_is_not_done_again(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ORDER[:-1]:
-        with pytest.raises(InvalidInput, match="train it again on this one"):
-            EagerEngine(trained[0] / name / "bundle")
+    """The second time in this process."""
+    before = {path: path.stat().st_mtime_ns for path in trained.out.rglob("step-*/*")}
+    of_stages = {path.relative_to(trained.out).parts[0] for path in before}
+    assert of_stages == {*ORDER, "reinforce", "expert_again"}, "every stage has its checkpoints"
+    said = typed(monkeypatch, capsys, "train", "debug", "--out", trained.out, "--base", NANO)
+    assert said.status == 0, said.err
+    assert json.loads(said.out.splitlines()[-1]) == trained.figures
+    assert before == {path: path.stat().st_mtime_ns for path in trained.out.rglob("step-*/*")}
 
 
-def test_a_backbone_that_is_trained_again_needs_its_expert_trained_again(
-    trained: tuple[Path, dict[StageName, Fitted]], tmp_path: Path
-) -> None:
-    bundle = trained[0] / "expert" / "bundle"
-    train_stage("sft", STAGES_OF["sft"], [scene()], bundle, tmp_path / "again", ALONE)
+@pytest.mark.parametrize("stage", ORDER[:-1])
+def test_an_expert_that_has_not_learned_to_read_the_backbone_is_refused(trained: Trained, stage: str) -> None:
+    with pytest.raises(InvalidInput, match="train it again on this one"):
+        EagerEngine(trained.out / stage / "bundle")
+
+
+def test_a_backbone_that_is_trained_again_needs_its_expert_trained_again(trained: Trained, tmp_path: Path) -> None:
+    bundle = trained.out / "expert" / "bundle"
+    train_stage("sft", STAGES_OF["sft"], there_is, bundle, tmp_path / "again", ALONE)
     left = tmp_path / "again" / "bundle"
     assert read_metadata(left / WEIGHTS_FILE)[EXPERT_KEY] == read_metadata(bundle / WEIGHTS_FILE)[EXPERT_KEY]
     with pytest.raises(InvalidInput, match="train it again on this one"):
         EagerEngine(left)
-    train_stage("expert", STAGES_OF["expert"], [scene()], left, tmp_path / "expert", ALONE)
+    train_stage("expert", STAGES_OF["expert"], there_is, left, tmp_path / "expert", ALONE)
     assert read_exported(tmp_path / "expert" / "bundle") is not None
 
 
-def test_each_stage_trains_its_own_part_alone(trained: tuple[Path, dict[StageName, Fitted]]) -> None:
-    folder, _ = trained
-    codec = open_codec(folder / "see" / "bundle")
-    states = {name: trained_model(codec, folder / name / "bundle").state_dict() for name in ORDER}
+def test_each_stage_trains_its_own_part_alone(trained: Trained) -> None:
+    codec = open_codec(trained.out / "see" / "bundle")
+    states = {name: trained_model(codec, trained.out / name / "bundle").state_dict() for name in ORDER}
     for before, after, parts in (
-        ("see", "inject", ("views.", "vlm.model.language_model.", "vlm.lm_head.")),
+        ("see", "gather", ("views.",)),
+        ("gather", "inject", ("views.", "vlm.model.language_model.", "vlm.lm_head.")),
         ("sft", "expert", ("expert.", "action_in_proj.", "action_out_proj.")),
     ):
         changed = {name for name, value in states[after].items() if not torch.equal(value, states[before][name])}
@@ -78,16 +112,13 @@ def test_each_stage_trains_its_own_part_alone(trained: tuple[Path, dict[StageNam
         assert all(name.startswith(parts) for name in changed), (before, after)
 
 
-def test_a_stage_that_was_trained_already_is_not_paid_twice(
-    trained: tuple[Path, dict[StageName, Fitted]],
-) -> None:
-    folder, fitted = trained
-    again = train_stage("sft", STAGES_OF["sft"], [scene()], folder / "inject" / "bundle", folder / "sft", ALONE)
-    assert again == fitted["sft"]
+def test_a_stage_that_was_trained_already_is_not_paid_twice(trained: Trained) -> None:
+    begin = trained.out / "inject" / "bundle"
+    again = train_stage("sft", STAGES_OF["sft"], there_is, begin, trained.out / "sft", ALONE)
+    assert asdict(again) == trained.figures["stages"]["sft"]
 
 
-def test_a_run_of_other_settings_is_refused(trained: tuple[Path, dict[StageName, Fitted]]) -> None:
-    folder, _ = trained
-    other = replace(STAGES_OF["sft"], is_balanced=True)
+def test_a_run_of_other_settings_is_refused(trained: Trained) -> None:
+    other = replace(STAGES_OF["sft"], asks_reasons=False)
     with pytest.raises(InvalidInput, match="told something else"):
-        train_stage("sft", other, [scene()], folder / "inject" / "bundle", folder / "sft", ALONE)
+        train_stage("sft", other, there_is, trained.out / "inject" / "bundle", trained.out / "sft", ALONE)

@@ -13,7 +13,7 @@ from alpamayo_ros.simulation.results.tables import LISTED, PER_FAMILY, distance,
 
 
 class Film(NamedTuple):
-    """A film of a drive that ended badly."""
+    """A film of a drive, and how that ended."""
 
     path: Path
     title: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,27 +12,27 @@ from typing import Any
 
 import pytest
 from evaluation.openloop.made import BUNDLE, made_evaluation
+from typed import typed
 
-from alpamayo_ros import cli
 from alpamayo_ros.evaluation.openloop import evaluate as evaluating
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, Evaluation, Setup
 from alpamayo_ros.evaluation.openloop.storage import EvaluationFile, TimingFile, read_file
 from alpamayo_ros.evaluation.openloop.summary import grouped
+from alpamayo_ros.evaluation.report import page
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import Request
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str, dict[str, Any]]:
     """Exit status, what was printed, and the figures of the last line."""
-    monkeypatch.setattr(sys, "argv", ["alpamayo", "evaluate", *map(str, words)])
-    status = 0
-    try:
-        cli.main()
-    except SystemExit as done:
-        status = int(done.code or 0)
-    said = capsys.readouterr()
-    lines = said.out.splitlines()
-    return status, said.out + said.err, json.loads(lines[-1]) if status < 2 else {}
+    said = typed(monkeypatch, capsys, "evaluate", *words)
+    return said.status, said.out + said.err, json.loads(said.out.splitlines()[-1]) if said.status < 2 else {}
+
+
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their plots, which take two seconds to draw: evaluation/report/test_plots.py looks at those."""
+    monkeypatch.setattr(page, "plots", lambda *_: ())
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +77,7 @@ def test_a_bag_becomes_files_figures_and_a_table(
     assert "#" not in text, "an example has its numbers"
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_another_run_writes_the_same_evaluation_wherever_it_writes_it(
     asked: list[object], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +85,7 @@ def test_another_run_writes_the_same_evaluation_wherever_it_writes_it(
     assert (tmp_path / "evaluation.json").read_bytes() == (out / "evaluation.json").read_bytes()
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_the_gate_ends_with_status_1_and_the_figures_are_the_last_line_all_the_same(
     asked: list[object], out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_the_gate_ends_with_status_1_and_the_figures_are_the_last_line_all_the_s
     assert "--against wants --fail-on" in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_what_was_not_measured_fails_after_everything_is_written(
     asked: list[object], out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +117,7 @@ def test_what_was_not_measured_fails_after_everything_is_written(
     assert (out / "timing.json").stat().st_size
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_broken_bag_fails_where_a_condition_was_asked(
     bag: Path,
     asked: list[object],
@@ -131,6 +134,7 @@ def test_a_broken_bag_fails_where_a_condition_was_asked(
     assert "FAILED bags: 1 of 2 could not be evaluated" in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_golden_plans_pass_until_something_differs(
     asked: list[object], out: Path, golden: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +183,7 @@ def printed(
     return capsys.readouterr().out, figures
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_names_are_not_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     made = made_evaluation(1, 3)
     (bag,) = made.bags
@@ -198,6 +203,7 @@ def test_names_are_not_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "ar1[best] has UNTRAINED WEIGHTS" in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_what_was_not_observed_is_an_example_in_two_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +220,7 @@ def test_what_was_not_observed_is_an_example_in_two_lines(
     assert "#" not in text
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_untrained_weights_and_broken_bags_are_said_loudly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

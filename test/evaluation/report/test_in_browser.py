@@ -45,8 +45,9 @@ def test_the_page_is_drawn_without_a_complaint_or_a_request(evaluation: Evaluati
     assert picture.shape == (HEIGHT, WIDTH, 3)
     assert not said
     assert not asked
+    colours = picture.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)  # numbers are sorted faster than rows of three
     for top in range(0, 4800, 800):
-        assert len(np.unique(picture[top : top + 800].reshape(-1, 3), axis=0)) > 20, f"nothing at {top} px"
+        assert len(np.unique(colours[top : top + 800])) > 20, f"nothing at {top} px"
     assert (picture[:, :100] == 255).all(), "the margin is white: nothing runs out of the page"
     assert (picture[:, -100:] == 255).all()
 

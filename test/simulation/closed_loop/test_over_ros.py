@@ -29,6 +29,7 @@ def driven(episode: Episode) -> object:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_over_dds_is_driven_what_is_driven_in_process(tmp_path: Path) -> None:
     """To the bit: pictures, motion, navigation and seeds decide the engine's plans. The clock jumps between the drives."""
     profile = small_profile(tmp_path, ego_signals=["speed", "acceleration", "steering_angle", "turn_indicator"])
@@ -46,6 +47,7 @@ def test_over_dds_is_driven_what_is_driven_in_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_over_dds_holds_and_stops_are_driven_as_they_are_in_process(tmp_path: Path) -> None:
     """Plans that are rejected: the course before goes on, then a stop is followed, from a pose of its own every time."""
     profile = small_profile(tmp_path, ego_signals=["speed", "acceleration", "steering_angle", "turn_indicator"])
@@ -63,6 +65,7 @@ def test_over_dds_holds_and_stops_are_driven_as_they_are_in_process(tmp_path: Pa
 
 
 @pytest.mark.ros
+@pytest.mark.patient
 def test_a_node_that_refuses_its_start_is_an_invalid_input_with_its_words(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"the planner node ended with status 1; .*no such weights"):
         NodePolicy("engine.own_engines:dies_opening", RIG, small_profile(tmp_path), QUICK)
