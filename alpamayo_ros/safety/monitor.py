@@ -8,7 +8,7 @@ What it cannot judge: what is in the pictures, the words of a trace, and whether
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -33,6 +33,11 @@ STOPPING_PERIODS, STOPPING_NS = 100, 10_000_000_000
 STATUS_PERIODS, STATUS_NS = 20, 2_000_000_000
 """While every input is healthy: no trajectory at all, stops only, and frames without any status, for longer than this."""
 
+_STRANGER: Mapping[str, str] = {
+    "model": "a model's stamp that no frame of the anchor camera has",
+    "hold": "a hold whose stamp, points and pose are those of no plan that was published",
+    "stop": "a stop's stamp that no odometry has",
+}
 _PART = {"model": "plan", "hold": "plan", "stop": "stop"}
 
 
@@ -54,6 +59,7 @@ class _Waiting(NamedTuple):
 
     published: Published
     now: At
+    memory: int  # the number of the oldest memory that it may be of
 
 
 class Monitor:
@@ -97,14 +103,15 @@ class Monitor:
 
     def clock(self, now: At) -> None:
         """What time it is: of /clock, or of the system clock."""
-        before = self.inputs.now
         if self.inputs.clock(now):
-            self._judge_waiting(before)
+            self._judge_waiting()
             self._forget_plans()
             self._epoch_at_jump = self._newest.epoch if self._newest else None
             self._driving = False
             self._ended_ns = None if self._ended_ns is None else now.steady_ns
             self._since_ns = self._plan_ns = self._status_ns = self._odometry_sick_ns = now.steady_ns
+        for pose in self.inputs.caught_up(now):
+            self._pose(pose, now)
 
     def frame(self, role: str, stamp_ns: int, now: At) -> None:
         """A camera's message came, exposed at the stamp."""
@@ -114,8 +121,7 @@ class Monitor:
     def odometry(self, pose: Odometer, now: At) -> None:
         """An odometry message came."""
         self.clock(now)
-        if self.inputs.odometry(pose, now):
-            self._forget_plans()  # what waits is judged in its time: it may be of this pose, which came here later than there
+        self._pose(pose, now)
 
     def lost(self, now: At) -> None:
         """DDS lost a message of an input on its way here: for a while, stamps that nothing has are not judged."""
@@ -127,7 +133,7 @@ class Monitor:
         """The planner's process begins or is gone, or it was activated or deactivated."""
         self.clock(now)
         if life in ("starts", "gone"):
-            self._judge_waiting(self.inputs.now)
+            self._judge_waiting()
             self._begin(now)
         self._alive, self._driving = life == "active", False
         self._ended_ns = now.steady_ns if life in ("inactive", "gone") else None
@@ -151,20 +157,20 @@ class Monitor:
         self._say(self._epoch_or_age(published, now))
         self._say(self._after_the_end(f"a {published.source}", now))
         if len(published.t_ns) and not not_finite(published):
-            self._waiting.append(_Waiting(published, now))
+            self._waiting.append(_Waiting(published, now, self.inputs.number_before(now)))
         self._note(published, now)
 
     def tick(self, now: At) -> tuple[Breach, ...]:
         """Time goes on: what was found since the last tick. Call it several times a period."""
         self.clock(now)
         while self._waiting and now.steady_ns - self._waiting[0].now.steady_ns > OVERTAKEN_NS:
-            self._judge(self._waiting.popleft(), self.inputs.now)
+            self._judge(self._waiting.popleft())
         self._say(self._liveness(now))
         return self._drain()
 
     def finish(self) -> tuple[Breach, ...]:
         """Nothing more comes: what was found since the last tick, and of what still waited."""
-        self._judge_waiting(self.inputs.now)
+        self._judge_waiting()
         return self._drain()
 
     def _drain(self) -> tuple[Breach, ...]:
@@ -174,10 +180,14 @@ class Monitor:
     def _say(self, breaches: Iterator[Breach] | tuple[Breach, ...]) -> None:
         self._found += breaches
 
-    def _judge_waiting(self, memory: Memory) -> None:
-        """Judge what waits by what was seen until now, or until a jump that the inputs know of already."""
+    def _judge_waiting(self) -> None:
+        """Judge what waits by what was seen until now."""
         while self._waiting:
-            self._judge(self._waiting.popleft(), memory)
+            self._judge(self._waiting.popleft())
+
+    def _pose(self, pose: Odometer, now: At) -> None:
+        if self.inputs.odometry(pose, now):
+            self._forget_plans()  # what waits is judged in its time: it may be of this pose, which came here later than there
 
     def _forget_plans(self) -> None:
         self._plans_before = (*self._plans_before, *self._plans)[-64:]
@@ -238,41 +248,49 @@ class Monitor:
 
     # What needs the inputs.
 
-    def _judge(self, waiting: _Waiting, memory: Memory) -> None:
-        published, now = waiting
-        known = [memory]
-        if memory is self.inputs.now and now.steady_ns - memory.jump_ns <= OVERTAKEN_NS:
-            known += self.inputs.past  # it may have been on its way when the jump came
+    def _judge(self, waiting: _Waiting) -> None:
+        published, now, number = waiting
+        known = self.inputs.since(number)
         strangers = tuple(self._from_inputs(published, known))
-        if strangers and published.source != "hold" and self.inputs.may_have_missed(now):
+        if strangers and self._may_have_missed(published, now):
             self.unjudged += 1
             return
         self._say(strangers)
         for each in known:
             if measured := each.pose_at(published.stamp_ns):
                 self._say(wrong_place(published, measured))
-                self._say(beyond_ceilings(published, measured, self._ceilings))
+                speeds = (measured, *each.poses_before(published.stamp_ns))  # the planner may have had the newest one later
+                self._say(min((tuple(beyond_ceilings(published, one, self._ceilings)) for one in speeds), key=len))
                 self._say(self._restamped(published, measured))
                 return
         self.unjudged += 1
 
-    def _from_inputs(self, published: Published, known: list[Memory]) -> Iterator[Breach]:
+    def _may_have_missed(self, published: Published, now: At) -> bool:
+        """Whether the input of a publication may have been sent, and not have come here."""
+        if published.source == "hold":
+            return False  # its plan was published: outputs are reliable
+        return self.inputs.may_have_missed(now) or self.inputs.is_before_all(published.source == "stop", published.stamp_ns)
+
+    def _from_inputs(self, published: Published, known: Sequence[Memory]) -> Iterator[Breach]:
         """I2, I9: the stamp is of an input that was seen, since the last jump."""
         if published.source == "hold":
             plans = (*self._plans, *self._plans_before) if len(known) > 1 else tuple(self._plans)
             seen, old = is_rest_of(published, plans), is_rest_of(published, self._plans_before)
-            what = "a hold whose stamp, points and pose are those of no plan that was published"
+            stamps: Iterator[int] = (plan.stamp_ns for plan in plans)
         elif published.source == "model":
             seen = any(published.stamp_ns in memory.frames for memory in known)
             old = any(published.stamp_ns in memory.frames for memory in self.inputs.past)
-            what = "a model's stamp that no frame of the anchor camera has"
+            stamps = (stamp_ns for memory in known for stamp_ns in memory.frames)
         else:
             seen = any(memory.has_pose_of(published.stamp_ns) for memory in known)
             old = any(memory.has_pose_of(published.stamp_ns) for memory in self.inputs.past)
-            what = "a stop's stamp that no odometry has"
+            stamps = (pose.stamp_ns for memory in known for pose in memory.poses)
         if not seen:
             invariant: Invariant = "I9" if old else "I2"
-            yield Breach(invariant, f"{what}{f' since {known[0].why}' if old else ''}: {published.stamp_ns}")
+            since = f" since {known[0].why}" if old else ""
+            nearest_ns = min((ns - published.stamp_ns for ns in stamps), key=abs, default=None)
+            nearest = "none came" if nearest_ns is None else f"the nearest is {nearest_ns / 1e6:+.3f} ms away"
+            yield Breach(invariant, f"{_STRANGER[published.source]}{since}: {published.stamp_ns}, {nearest}")
 
     def _restamped(self, published: Published, measured: Odometer) -> Iterator[Breach]:
         """I2: the same points again under another t0, while the vehicle went at another speed."""

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,11 @@ class Memory:
         at = bisect_left(self.poses, stamp_ns, key=_stamp)
         return at < len(self.poses) and self.poses[at].stamp_ns == stamp_ns
 
+    def poses_before(self, stamp_ns: int) -> tuple[Odometer, ...]:
+        """Those from which a pose at an instant may be told when nothing newer has come."""
+        first, end = (bisect_left(self.poses, ns, key=_stamp) for ns in (stamp_ns - MAX_PAST_NS, stamp_ns))
+        return tuple(islice(self.poses, first, end))
+
     def pose_at(self, stamp_ns: int) -> Odometer | None:
         """Straight between the poses around an instant, or along the newest one's twist; None where no pose is near."""
         at = bisect_right(self.poses, stamp_ns, key=_stamp)
@@ -113,6 +119,10 @@ class Inputs:
         self._odometry_silence_ns = odometry_silence_ns
         self._simulated = simulated
         self._clock: At | None = None
+        self._first_frame_ns: int | None = None  # stamps
+        self._first_pose_ns: int | None = None
+        self._ahead: deque[Odometer] = deque(maxlen=KEPT)  # of no time yet
+        self._ahead_of_ns = 0  # the ROS time when they came
         self._arrived_ns: dict[str, int] = {}  # role -> steady time of its newest frame
         self._odometry_ns = -odometry_silence_ns - 1  # steady time of the newest good pose
         self._sick_ns: int | None = None  # steady time when an input was last missing
@@ -129,18 +139,25 @@ class Inputs:
             return False
         self._arrived_ns.clear()  # times of another clock
         self._odometry_ns = now.steady_ns - self._odometry_silence_ns - 1
+        for memory in (self.now, *self.past) if self._simulated else ():
+            memory.jump_ns += stepped_ns  # how long ago it began is as before
         return self._jumped(f"the clock jumped by {stepped_ns / 1e9:+.3f} s", now)
 
     def frame(self, role: str, stamp_ns: int, now: At) -> None:
         """A camera's message came."""
         self._arrived_ns[role] = now.steady_ns
         if role == self._anchor:
+            self._first_frame_ns = stamp_ns if self._first_frame_ns is None else self._first_frame_ns
             self.now.frames.append(stamp_ns)
 
     def odometry(self, pose: Odometer, now: At) -> bool:
         """An odometry message came; whether it jumped. One that can be no pose is passed over, as is one that
-        came before."""
-        if not pose.is_good or pose.stamp_ns - now.ros_ns > MAX_FUTURE_NS:
+        came before. One of a time to come waits for what the clock says next: see `caught_up`."""
+        if not pose.is_good:
+            return False
+        if pose.stamp_ns - now.ros_ns > MAX_FUTURE_NS:
+            self._ahead.append(pose)
+            self._ahead_of_ns = now.ros_ns
             return False
         why = _jump(self.now.poses, pose) if self.now.poses else ""
         if why:
@@ -150,9 +167,39 @@ class Inputs:
         if len(self.now.poses) == KEPT:
             self.now.poses.popleft()  # insort finds no room in a deque that is full
         insort(self.now.poses, pose, key=_stamp)
+        self._first_pose_ns = pose.stamp_ns if self._first_pose_ns is None else self._first_pose_ns
         if now.ros_ns - pose.stamp_ns <= self._odometry_silence_ns:
             self._odometry_ns = now.steady_ns
         return bool(why)
+
+    def caught_up(self, now: At) -> tuple[Odometer, ...]:
+        """Poses that came just before the /clock that they are of: the planner may have heard that first. Others of a time to
+        come are forgotten when the clock moves on."""
+        if now.ros_ns == self._ahead_of_ns:
+            return ()
+        poses = tuple(pose for pose in self._ahead if pose.stamp_ns - now.ros_ns <= MAX_FUTURE_NS)
+        self._ahead.clear()
+        return poses
+
+    def is_before_all(self, of_odometry: bool, stamp_ns: int) -> bool:
+        """Whether a stamp, of odometry or of the anchor camera, is older than the first that came since this began to listen.
+
+        Not once time or place has jumped: what is older than all then is of the time before."""
+        first_ns = self._first_pose_ns if of_odometry else self._first_frame_ns
+        return not self.jumps and first_ns is not None and stamp_ns < first_ns
+
+    def number_before(self, now: At) -> int:
+        """Of the memory before those whose jumps what is sent now may not have heard of. Memories are counted by `jumps`."""
+        number = self.jumps
+        for memory in (self.now, *self.past):
+            if now.steady_ns - memory.jump_ns > OVERTAKEN_NS:
+                break
+            number -= 1
+        return number
+
+    def since(self, number: int) -> tuple[Memory, ...]:
+        """Memories from the one of a number on, the newest first, as far as they are kept."""
+        return (self.now, *self.past)[: self.jumps - number + 1]
 
     def lost(self, now: At) -> None:
         """A message of an input was sent, and did not come here: the planner may know what is not known here."""

@@ -22,7 +22,7 @@ from alpamayo_ros.simulation.faults.domains import in_domain, own_domain
 from alpamayo_ros.simulation.faults.rows import Fault
 from alpamayo_ros.simulation.faults.running import drive, refuse
 from alpamayo_ros.simulation.faults.station import Clock, Station, station
-from alpamayo_ros.simulation.faults.tables import figures, markdown
+from alpamayo_ros.simulation.faults.tables import figures, markdown, noteworthy
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
 LATE_MS, REPEATS = 50.0, 2
@@ -74,7 +74,10 @@ def ends_on_sigterm() -> Iterator[None]:
 
 
 def merge(paths: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Files of shards -> the figures of all, also as `out`/figures.json and faults.md. Raises InvalidInput for no runs."""
+    """Files of shards -> the figures of all, also as `out`/figures.json and faults.md. Raises InvalidInput for no runs.
+
+    What is not to be overlooked is said on stderr, the worst last: a log of the end alone tells what was unsafe.
+    """
     lines = list({line["key"]: line for path in paths for line in read_lines(path)}.values())
     if not lines:
         raise InvalidInput(f"no runs in {', '.join(map(str, paths))}")
@@ -82,6 +85,9 @@ def merge(paths: Sequence[Path], out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     (out / "figures.json").write_text(json.dumps(found, indent=1) + "\n")
     (out / "faults.md").write_text(markdown(lines))
+    console = Console(stderr=True)
+    for sentence in noteworthy(lines):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return found
 
 

@@ -15,6 +15,9 @@ Line = Mapping[str, Any]
 
 TITLES = ("row", "fault", "runs", "as expected", "detected p50 / max ms", "published", "nominal again p50 / max s", "unsafe")
 
+MOST_UNEXPECTED, MOST_UNSAFE = 6, 10
+"""So many are said one by one at the end of a campaign; a CI may show its last two dozen lines only."""
+
 
 def figures(lines: Sequence[Line]) -> dict[str, Any]:
     """What the command's last line says. Times of nothing are None."""
@@ -96,6 +99,26 @@ def _unexpected(lines: Sequence[Line]) -> Iterator[str]:
     )
     if found:
         yield from ("Not as expected:", "", *(f"- {plain(said)} ({count} times)" for said, count in sorted(found.items())), "")
+
+
+def noteworthy(lines: Sequence[Line]) -> Iterator[str]:
+    """Sentences of what is not to be overlooked, the worst last: runs not as expected, then those with something unsafe.
+
+    Not more of each than the end of a CI's log shows.
+    """
+    unexpected = [line for line in lines if not line["as_expected"] and not line["unsafe"]]
+    unsafe = [line for line in lines if line["unsafe"]]
+    yield from _first("not as expected", unexpected, "complaints", MOST_UNEXPECTED)
+    yield from _first("unsafe", unsafe, "breaches", MOST_UNSAFE)
+
+
+def _first(what: str, lines: Sequence[Line], why: str, most: int) -> Iterator[str]:
+    if len(lines) > most:
+        yield f"{len(lines) - most} more {what}, in the lines of runs-I-of-N.jsonl"
+    for line in lines[:most]:
+        count = f" ({line['unsafe']} breaches)" if line["unsafe"] else ""
+        late = f"; the vehicle was {line['late_ms']:g} ms late" if line.get("late_ms") is not None else ""
+        yield f"{what}{count}: {line['key']}: {'; '.join(line[why])}{late}"
 
 
 def _skipped() -> Iterator[str]:

@@ -13,7 +13,7 @@ from alpamayo_ros.simulation.faults.campaign import merge, read_lines, run_campa
 from alpamayo_ros.simulation.faults.catalogue import CLEAN, FAULTS, SKIPPED, runs
 from alpamayo_ros.simulation.faults.rows import Case, Fault
 from alpamayo_ros.simulation.faults.station import small_rig
-from alpamayo_ros.simulation.faults.tables import figures, markdown, percentile
+from alpamayo_ros.simulation.faults.tables import figures, markdown, noteworthy, percentile
 from alpamayo_ros.types import InvalidInput
 
 
@@ -114,6 +114,38 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_shard_that_does_not_exist_is_refused(tmp_path: Path, shard: tuple[int, int], seeds: int) -> None:
     with pytest.raises(InvalidInput, match="want a shard"):
         run_campaign(tmp_path, "ci", shard, seeds=seeds)
+
+
+def test_what_was_unsafe_is_the_last_that_a_merge_says(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A CI that shows the end of its log only shows which run it was and what the monitor recorded."""
+    breach = "I2: a model's stamp that no frame of the anchor camera has: 1700000000100000000"
+    runs_of = [
+        line("F11/bag loop/2 s/cruise/0", unsafe=2, breaches=[breach, "L1: late"], late_ms=27.8),
+        *(line(f"F02/y/all/cruise/{seed}", as_expected=False, complaints=[f"none came {seed}"]) for seed in range(50)),
+        line("F01/x/one/cruise/0"),
+    ]
+    (tmp_path / "runs-1-of-1.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs_of))
+    merge([tmp_path / "runs-1-of-1.jsonl"], tmp_path)
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == f"unsafe (2 breaches): F11/bag loop/2 s/cruise/0: {breach}; L1: late; the vehicle was 27.8 ms late"
+    assert said[-2] == "not as expected: F02/y/all/cruise/5: none came 5"
+    assert said[0] == "44 more not as expected, in the lines of runs-I-of-N.jsonl"
+    assert len(said) == 8
+
+
+def test_however_much_went_wrong_the_end_of_a_log_has_all_of_it_by_number() -> None:
+    unsafe = [line(f"F01/x/one/cruise/{seed}", unsafe=1, breaches=["I1: not finite"]) for seed in range(100)]
+    unexpected = [line(f"F02/y/all/cruise/{seed}", as_expected=False, complaints=["none came"]) for seed in range(100)]
+    said = list(noteworthy([*unsafe, *unexpected]))
+    assert len(said) == 18
+    assert [text for text in said if " more " in text] == [
+        "94 more not as expected, in the lines of runs-I-of-N.jsonl",
+        "90 more unsafe, in the lines of runs-I-of-N.jsonl",
+    ]
+
+
+def test_of_a_clean_campaign_nothing_is_said() -> None:
+    assert list(noteworthy([line()])) == []
 
 
 def test_merging_nothing_is_refused(tmp_path: Path) -> None:
