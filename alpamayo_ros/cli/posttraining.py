@@ -1,0 +1,89 @@
+"""Commands of post-training: examples of recorded drives, and a bundle that learns from them, also under torchrun."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from alpamayo_ros.cli.app import Figures, Rig, app
+
+Profile = Annotated[str, arg(metavar="NAME|FILE", help="of the bundle that is to learn from them: BUNDLE/profile.yaml")]
+
+TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+"""What torchrun says of a process, and what is so without it."""
+
+
+@app.command(name="add-drives")
+def add_drives(
+    out: Positional[Annotated[Path, arg(metavar="DATA", help="shards and index.json; drives that it has are kept")]],
+    bag: Positional[Annotated[tuple[Path, ...], arg(metavar="BAG", help="rosbag2 folders or files")]],
+    profile: Profile,
+    rig: Rig = "seven_camera",
+    physical_ai_av: Annotated[
+        Path | None, arg(metavar="DIR", help="folder in the layout of PhysicalAI-AV: all of its clips")
+    ] = None,
+    rate_hz: Annotated[float, arg(help="examples per second of a drive")] = 2.0,
+    workers: Annotated[int, arg(help="processes that read drives")] = 1,
+) -> Figures:
+    """Make examples of recorded drives, or add drives to a data set: what the planner would have seen, and was driven then."""
+    from alpamayo_ros.profile import read_profile, read_rig
+    from alpamayo_ros.training.dataset.adding import BagDrive, Drive, Recipe, av_drives
+    from alpamayo_ros.training.dataset.adding import add_drives as add
+
+    vehicle = read_rig(rig)
+    drives: list[Drive] = [BagDrive(path, vehicle) for path in bag]
+    if physical_ai_av is not None:
+        drives += av_drives(physical_ai_av)
+    return add(out, Recipe(read_profile(profile), rate_hz), drives, workers)
+
+
+@app.command(name="post-train")
+def post_train(
+    stage: Positional[Annotated[Literal["sft", "expert"], arg(metavar="STAGE", help="the backbone, or the expert on it")]],
+    bundle: Positional[Annotated[Path, arg(metavar="BUNDLE", help="folder of a model with weights")]],
+    data: Annotated[
+        UseAppendAction[tuple[Path, ...]],
+        arg(metavar="DIR", help="of alpamayo add-drives or make-dataset: of its split train (repeatable)"),
+    ],
+    out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
+    steps: Annotated[int, arg(help="updates")],
+    batch: Annotated[int, arg(help="examples of an update, all processes and passes together")],
+    labels: Annotated[
+        UseAppendAction[tuple[Path, ...]],
+        arg(metavar="FILE", help="of alpamayo label (repeatable); what has no reasoning is learned as a trajectory at once"),
+    ] = (),
+    parts: Annotated[
+        tuple[Literal["vision", "views", "language"], ...],
+        arg(help="sft: what is trained; none named is views and language, before a frozen vision tower"),
+    ] = (),
+    lora_rank: Annotated[int | None, arg(metavar="INT", help="sft: the language model learns through adapters")] = None,
+    learning_rate: Annotated[float | None, arg(metavar="FLOAT", help="none is 1e-5 for sft, 1e-4 for expert")] = None,
+    accumulate: Annotated[int, arg(help="passes of an update")] = 1,
+    bfloat16: Annotated[bool, arg(help="matrix products in bfloat16, weights stay in float32")] = False,
+    recompute: Annotated[bool, arg(help="activations once more in the backward pass: less memory, a third more time")] = False,
+    save_every: Annotated[int, arg(help="updates between checkpoints")] = 500,
+    seed: int = 0,
+) -> Figures:
+    """Post-train a bundle on drives, in one process or in those that torchrun started: docs/training_at_scale.md."""
+    from alpamayo_ros.training.posttraining import RATES, PostTraining, learned_of, scheduled
+    from alpamayo_ros.training.posttraining import post_train as train
+    from alpamayo_ros.training.processes import joined
+    from alpamayo_ros.training.settings import Optimisation
+
+    settings = Optimisation(
+        steps=steps,
+        batch=batch,
+        learning_rate=RATES[stage] if learning_rate is None else learning_rate,
+        accumulate=accumulate,
+        precision="bfloat16" if bfloat16 else "float32",
+        recompute=recompute,
+        seed=seed,
+        save_every=save_every,
+    )
+    asked = PostTraining(bundle, data, labels, out, learned_of(stage, parts, lora_rank), scheduled(settings))
+    rank, count, local_rank = (int(os.getenv(name, alone)) for name, alone in TORCHRUN.items())
+    with joined(rank, count, local_rank) as processes:
+        return train(asked, processes)

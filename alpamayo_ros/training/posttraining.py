@@ -1,0 +1,190 @@
+"""Post-training: a bundle that has weights learns from drives, in one process or in several that share the work.
+
+`sft` teaches the backbone what follows an observation as tokens (Chain of Causation and meta-actions where an example has
+them, action tokens always), `expert` flow matching on the keys and values of the backbone, which is frozen. After `sft` the
+bundle's expert reads a backbone that is no longer its own: engines refuse the bundle until `expert` was run on it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from alpamayo_ros.bundle.config import check_profile
+from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, read_metadata
+from alpamayo_ros.evaluation.openloop.provenance import described_sha256, file_sha256
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.training.dataset.adding import INDEX
+from alpamayo_ros.training.dataset.labels import read_labels
+from alpamayo_ros.training.dataset.reading import ids, open_dataset
+from alpamayo_ros.training.encoding import Codec
+from alpamayo_ros.training.fit import Fitted, fit
+from alpamayo_ros.training.lora import adapted, put_adapters
+from alpamayo_ros.training.processes import Processes, shard
+from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.settings import Learned, Optimisation, Part
+from alpamayo_ros.training.sizes import open_codec, trained_model
+from alpamayo_ros.training.stages import leave_bundle
+from alpamayo_ros.training.streaming import SPLIT, Material, broken_in, feed_of
+from alpamayo_ros.training.student import Student
+from alpamayo_ros.types import InvalidInput
+
+PostStage = Literal["sft", "expert"]
+PARTS: tuple[Part, ...] = ("views", "language")
+"""What `sft` trains where nothing else is said: a network without views has none of those."""
+
+RATES: dict[PostStage, float] = {"sft": 1e-5, "expert": 1e-4}
+VISION_FACTOR = 0.1
+"""Learning rates of NVlabs/alpamayo-recipes, and the part of it for the vision tower."""
+
+WARMUP_STEPS = 500  # of the same recipe, for runs of 5,000 updates and more
+DRAWS = 8  # noise and times of the flow per example
+
+SEEN_BY = (
+    "cameras",
+    "frame_offsets_ms",
+    "image_height",
+    "image_width",
+    "history_steps",
+    "horizon_steps",
+    "ego_signals",
+    "navigation",
+)
+"""What of a profile decides an example; the rest is of the network."""
+
+BACKBONE_FILE = "backbone.json"
+"""What released bundles have besides, unchanged by training."""
+
+
+@dataclass(frozen=True)
+class PostTraining:
+    """What is asked for."""
+
+    bundle: Path  # with weights
+    data: tuple[Path, ...]  # data sets of recorded drives, or of the driving world
+    labels: tuple[Path, ...]  # reasoning for examples that have none
+    out: Path  # a folder that all processes see
+    learned: Learned
+    optimisation: Optimisation
+
+
+def learned_of(stage: PostStage, parts: tuple[Part, ...], lora_rank: int | None) -> Learned:
+    """What a stage learns; `parts` of the backbone are for `sft`, none: PARTS. Raises InvalidInput."""
+    if stage == "sft":
+        return Learned(parts or PARTS, words=1.0, trajectory=1.0, lora_rank=lora_rank)
+    if parts or lora_rank is not None:
+        raise InvalidInput("expert trains the expert, whole and alone: parts and a LoRA rank are for sft")
+    return Learned(("expert",), flow=1.0, draws=DRAWS)
+
+
+def scheduled(settings: Optimisation) -> Optimisation:
+    """The same with the recipe's warm-up, and a cosine down to a tenth of the rate."""
+    warmup_steps = min(WARMUP_STEPS, settings.steps // 10)
+    least = settings.learning_rate / 10
+    return replace(settings, least_learning_rate=least, warmup_steps=warmup_steps, vision_factor=VISION_FACTOR)
+
+
+def post_train(asked: PostTraining, processes: Processes) -> dict[str, Any]:
+    """Train from where the run in `out` stands, and leave `out`/bundle; figures of the run.
+
+    All processes call this alike. Raises InvalidInput for a bundle without weights, data of another profile or with too few
+    examples, labels of none of them, a folder of another run, and a loss that is not finite.
+    """
+    codec = _opened_codec(asked.bundle)
+    material = opened(asked, codec)
+    settings = asked.optimisation
+    feed = feed_of(material, settings, processes, asked.out / "broken")
+    run = Run(asked.out, _told(asked, codec), writes=processes.is_first)
+    student = _begun(asked, codec)
+    shard(student, processes, bfloat16=settings.precision == "bfloat16")
+    if processes.count == 1:
+        student.to(processes.device)  # shards lie on their devices already
+    fitted = fit(student, feed, settings, run, processes)
+    _leave(student, codec, asked, processes)
+    if processes.is_first:
+        run.write_tensorboard()
+    return _figures(asked, material, fitted)
+
+
+def opened(asked: PostTraining, codec: Codec) -> Material:
+    """The data with its labels. Raises InvalidInput for data of another profile, and for labels of none of the examples."""
+    data = open_dataset(*asked.data)
+    check_data(data.profile, codec.profile, asked.bundle)
+    labels = read_labels(asked.labels)
+    learned = replace(data, shards=data.of(SPLIT))
+    if asked.labels and not any(known in labels.reasoning for known in ids(learned)):
+        files = ", ".join(map(str, asked.labels))
+        raise InvalidInput(f"{files}: none of {len(labels.reasoning)} labels is of an example of the data")
+    return Material(learned, labels, codec)
+
+
+def check_data(made_for: InputProfile, profile: InputProfile, bundle: Path) -> None:
+    """Raise InvalidInput, with both sides, for examples of a profile that a bundle of another one cannot see."""
+    sides = {name: (getattr(made_for, name), getattr(profile, name)) for name in SEEN_BY}
+    if other := [f"{name} {data} and {own}" for name, (data, own) in sides.items() if data != own]:
+        raise InvalidInput(
+            f"the data were made for profile {made_for.name}, {bundle} has profile {profile.name}: {'; '.join(other)}: "
+            f"make them with --profile {bundle / 'profile.yaml'}"
+        )
+
+
+def _opened_codec(bundle: Path) -> Codec:
+    codec = open_codec(bundle)
+    check_profile(codec.profile, codec.config)
+    if not any((bundle / name).exists() for name in (WEIGHTS_FILE, INDEX_FILE)):
+        fetch = f"alpamayo fetch {bundle} brings released ones"
+        raise InvalidInput(f"{bundle} has no weights to go on from: {fetch}, alpamayo train makes small ones")
+    return codec
+
+
+def _begun(asked: PostTraining, codec: Codec) -> Student:
+    student = Student(trained_model(codec, asked.bundle), asked.learned)
+    if asked.learned.lora_rank is not None:
+        put_adapters(student, asked.learned.lora_rank, asked.optimisation.seed)
+    return student
+
+
+def _told(asked: PostTraining, codec: Codec) -> dict[str, Any]:
+    """What a run must be told again to go on."""
+    weights = asked.bundle / WEIGHTS_FILE
+    return {
+        "learned": asked.learned,
+        "settings": asked.optimisation,
+        "data": " ".join(file_sha256(folder / INDEX) for folder in asked.data),
+        "labels": " ".join(map(file_sha256, asked.labels)),
+        "weights": str(read_metadata(weights)) if weights.exists() else file_sha256(asked.bundle / INDEX_FILE),
+        "config": sha256(repr(codec.config).encode()).hexdigest(),
+        "profile": described_sha256(codec.profile),
+        "tokenizer": file_sha256(asked.bundle / "tokenizer.json"),
+    }
+
+
+def _leave(student: Student, codec: Codec, asked: PostTraining, processes: Processes) -> None:
+    """Gather the weights, which takes all processes, and write the bundle, which the first one does."""
+    weights = get_model_state_dict(student, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if not processes.is_first:
+        return
+    with torch.device("meta"):
+        whole = Student(Alpamayo(codec.config), asked.learned)
+    with adapted(whole, asked.optimisation.seed):
+        whole.load_state_dict(weights, assign=True)
+    out = asked.out / "bundle"
+    leave_bundle(whole.model, asked.bundle, out, trains_expert=not asked.learned.trains_backbone)
+    if (asked.bundle / BACKBONE_FILE).exists():
+        shutil.copy(asked.bundle / BACKBONE_FILE, out)
+
+
+def _figures(asked: PostTraining, material: Material, fitted: Fitted) -> dict[str, Any]:
+    return {
+        **asdict(fitted),
+        "examples": sum(shard.examples for shard in material.data.shards),
+        "broken": broken_in(asked.out / "broken"),
+        "files": [str(asked.out / "bundle")],
+    }
