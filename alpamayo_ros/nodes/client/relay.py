@@ -5,9 +5,11 @@ For trials of the monitor only. The planner stays as it is under its own name; t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import TransitionEvent
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
@@ -49,7 +51,9 @@ class Relay:
         self, node: Node, rig: Rig, between: Between, planner: str = "/alpamayo_planner", target: str = "/broken_planner"
     ) -> None:
         self.between = between
+        self.judged = 0  # trajectories, by what a monitor of the target last said of itself
         self._node = node
+        self._target = target
         trajectory = msg.UnicycleTrajectory
         self._status = node.create_publisher(msg.PlanStatus, f"{target}/status", RELIABLE)
         self._trajectory = {
@@ -61,6 +65,7 @@ class Relay:
         for place in ("", "shadow/"):
             node.create_subscription(trajectory, f"{planner}/{place}trajectory", self._taking(published_of), RELIABLE)
         node.create_subscription(TransitionEvent, f"{planner}/transition_event", self._take_transition, RELIABLE)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._take_diagnostics, RELIABLE)
         node.create_subscription(Odometry, rig.odometry.topic, self._take_odometry, SENSORS)
         node.create_timer(IDLE_S, lambda: self.publish(self.between.idle()), clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -90,3 +95,9 @@ class Relay:
 
     def _take_odometry(self, message: Odometry) -> None:
         self.between.odometry(odometer_of(message))
+
+    def _take_diagnostics(self, message: DiagnosticArray) -> None:
+        for said in message.status:
+            values = {each.key: each.value for each in said.values}
+            if said.hardware_id == self._target and "publications" in values:
+                self.judged = sum(json.loads(values["publications"]).values())

@@ -68,9 +68,12 @@ def _breaches(good: Station, relay: Relay, variant: Variant, folder: Path, name:
     out = folder / f"{name}.jsonl"
     relay.between = Saboteur()
     good.get_ready()
+    if not good.watch(lambda: not relay.is_heard, READY_S):  # or it would be taken for the one that is still to come
+        raise EngineFailure(f"{name}: the monitor before this one still listens after {READY_S:g} s")
     given = {"planner": TARGET, "out": out, "rig": folder / "rig.yaml", "use_sim_time": True}
     with node_process("monitor_node", given, folder / f"{name}.log"):
-        if not good.watch(lambda: out.exists() and relay.is_heard, READY_S):
+        relay.judged = 0
+        if not good.watch(lambda: out.exists() and relay.is_heard and relay.judged > 0, READY_S):
             raise EngineFailure(f"{name}: the monitor does not listen after {READY_S:g} s")
         good.watch(lambda: False, LISTENS_S)
         relay.between = variant.make()
