@@ -20,6 +20,7 @@ from alpamayo_ros.training.coc.label import at_keyframes, label_moments
 from alpamayo_ros.training.coc.review import write_review
 from alpamayo_ros.training.coc.schema import Moment, read_records
 from alpamayo_ros.training.coc.teacher import labelled, source
+from alpamayo_ros.training.dataset.adding import BagDrive
 from alpamayo_ros.training.dataset.reading import open_dataset, verify
 from alpamayo_ros.training.dataset.recordings import bag_examples
 from alpamayo_ros.training.dataset.skipped import Skipped
@@ -97,7 +98,7 @@ def label_drives(drives: Drives, endpoint: Endpoint, cache: Path, out: Path, rev
 def _examples(drives: Drives, skipped: Skipped) -> Iterator[Example]:
     rig, profile = read_rig(drives.rig), read_profile(drives.profile)
     for bag in drives.bags:
-        yield from bag_examples(bag.name, bag, rig, profile, 1.0 / drives.period_s, skipped)
+        yield from bag_examples(BagDrive(bag, rig).clip, bag, rig, profile, 1.0 / drives.period_s, skipped)
 
 
 def _pairs(moments: Sequence[Moment], out: Path) -> list[tuple[Moment, Any]]:

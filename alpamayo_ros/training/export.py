@@ -17,6 +17,8 @@ from alpamayo_ros.training.sizes import open_codec, trained_model
 from alpamayo_ros.types import InvalidInput
 
 LAYOUT = ("profile.yaml", "config.json", "tokenizer.json")
+BACKBONE_FILE = "backbone.json"
+"""What released bundles have besides, unchanged by training."""
 CARD = "README.md"
 
 
@@ -42,6 +44,8 @@ def copy_layout(base: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in LAYOUT:
         shutil.copy(base / name, out)
+    if (base / BACKBONE_FILE).exists():
+        shutil.copy(base / BACKBONE_FILE, out)
 
 
 def read_exported(folder: Path) -> Alpamayo:

@@ -7,7 +7,6 @@ bundle's expert reads a backbone that is no longer its own: engines refuse the b
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -58,9 +57,6 @@ SEEN_BY = (
     "navigation",
 )
 """What of a profile decides an example; the rest is of the network."""
-
-BACKBONE_FILE = "backbone.json"
-"""What released bundles have besides, unchanged by training."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +171,7 @@ def _leave(student: Student, codec: Codec, asked: PostTraining, processes: Proce
         whole = Student(Alpamayo(codec.config), asked.learned)
     with adapted(whole, asked.optimisation.seed):
         whole.load_state_dict(weights, assign=True)
-    out = asked.out / "bundle"
-    leave_bundle(whole.model, asked.bundle, out, trains_expert=not asked.learned.trains_backbone)
-    if (asked.bundle / BACKBONE_FILE).exists():
-        shutil.copy(asked.bundle / BACKBONE_FILE, out)
+    leave_bundle(whole.model, asked.bundle, asked.out / "bundle", trains_expert=not asked.learned.trains_backbone)
 
 
 def _figures(asked: PostTraining, material: Material, fitted: Fitted) -> dict[str, Any]:

@@ -87,8 +87,8 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
         "expert": Stage(_small(200, 16, 1e-3), Learned(("expert",), flow=1.0, draws=4)),
     },
     "nano": {
-        "see": Stage(_small(9000, 64, 2e-3)),
-        "gather": Stage(_small(1200, 64, 2e-3)),
+        "see": Stage(_small(16000, 64, 2e-3)),
+        "gather": Stage(_small(1600, 64, 2e-3)),
         "inject": Stage(_small(400, 16, 2e-3), _TOKENS, asks_reasons=False),
         "sft": Stage(_small(4000, 16, 1.5e-3), _WHOLE),
         "expert": Stage(_small(1000, 16, 1e-3), Learned(("expert",), flow=1.0, draws=6)),

@@ -291,8 +291,8 @@ def test_publishers_that_cannot_be_heard_are_named_as_long_as_they_are_there(veh
 def test_a_camera_with_two_publishers_is_named(vehicle: Vehicle, stranger: Node) -> None:
     topic = vehicle.rig.cameras["rear_left"].topic
     stranger.create_publisher(CompressedImage, topic, qos_profile_sensor_data)
-    said = vehicle.diagnostic("inputs", f"{topic} publishers: ")
-    assert "stranger" in said
+    said = vehicle.diagnostic("inputs", "stranger")  # a publisher may be known before its node's name is
+    assert f"{topic} publishers: " in said
     assert vehicle.plans.diagnostics["alpamayo_planner: inputs"].level == b"\1"
 
 

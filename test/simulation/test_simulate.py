@@ -77,7 +77,7 @@ def test_what_cannot_drive_is_refused_before_anything_is_written(
 
 
 def test_unknown_suites_and_families_are_named_with_what_there_is() -> None:
-    with pytest.raises(InvalidInput, match=r"unknown suite 'typo', want one of smoke, test"):
+    with pytest.raises(InvalidInput, match=r"unknown suite 'typo', want one of demo, smoke, test"):
         chosen("typo")
     with pytest.raises(InvalidInput, match=r"unknown family 'typo', want one of .*red_light"):
         chosen("smoke", ("typo",))

@@ -47,5 +47,5 @@ def test_sizes() -> None:
 
 
 def test_an_unknown_suite_is_refused_with_what_there_is() -> None:
-    with pytest.raises(InvalidInput, match="unknown suite 'moon', want one of smoke, test"):
+    with pytest.raises(InvalidInput, match="unknown suite 'moon', want one of demo, smoke, test"):
         suite("moon")
