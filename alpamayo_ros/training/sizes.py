@@ -40,7 +40,7 @@ SizeName = Literal["debug", "micro", "nano"]
 
 SIZES: Mapping[SizeName, Size] = {
     "debug": Size(vision=(32, 1), views=1, language=(64, 128, 2), expert=(32, 64), scene_tokens=8),
-    "micro": Size(vision=(96, 2), views=1, language=(128, 256, 3), expert=(64, 192), scene_tokens=32),
+    "micro": Size(vision=(64, 2), views=1, language=(128, 256, 3), expert=(64, 192), scene_tokens=32),
     "nano": Size(vision=(128, 2), views=1, language=(192, 512, 3), expert=(192, 384), scene_tokens=48),
 }
 """debug learns nothing, but runs in seconds; micro is for experiments of minutes; nano is `ar1_nano`."""

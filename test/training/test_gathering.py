@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model.nano import BUNDLE as NANO
 from training.lessons import debug_codec, debug_model, scene
 
 from alpamayo_ros.model.views.flex import Flex
@@ -15,6 +16,7 @@ from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, blinded, shelve
+from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, new_model, open_codec
 
 SETTINGS = Optimisation(steps=40, batch=8, learning_rate=3e-3, warmup_steps=4)
 
@@ -63,3 +65,9 @@ def test_the_blind_see_the_same_on_every_picture() -> None:
     assert torch.equal(shelf.features, shelf.features[:1].expand_as(shelf.features))
     assert np.unique(blinded(scene()).pictures).tolist() == [127]
     assert len({tuple(lesson.encoded.token_ids.tolist()) for lesson in shelf.lessons}) > 1, "all else differs"
+
+
+@pytest.mark.parametrize(("size", "most"), [("debug", 1_000_000), ("micro", 2_000_000), ("nano", 7_000_000)])
+def test_a_size_has_no_more_parameters_than_it_may(size: SizeName, most: int, tmp_path: Path) -> None:
+    begin_bundle(tmp_path / "begin", NANO, SIZES[size])
+    assert sum(each.numel() for each in new_model(open_codec(tmp_path / "begin"), 0).parameters()) <= most

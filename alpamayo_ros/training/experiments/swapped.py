@@ -34,12 +34,12 @@ from alpamayo_ros.training.rewards import WORLD, reward, truth_of
 from alpamayo_ros.training.run import Run, provenance
 from alpamayo_ros.training.settings import PARTS, Learned, Optimisation
 from alpamayo_ros.training.shelf import Lesson, Shelf, shelve
-from alpamayo_ros.training.sizes import Size, begin_bundle, new_model, open_codec, trained_model
+from alpamayo_ros.training.sizes import SIZES, begin_bundle, new_model, open_codec, trained_model
 from alpamayo_ros.training.stages import Scenes
 from alpamayo_ros.training.student import Student
 from alpamayo_ros.types import InvalidInput, Request
 
-SIZE = Size(vision=(96, 2), views=1, language=(128, 256, 2), expert=(64, 192), scene_tokens=32)
+SIZE = SIZES["micro"]
 """1.9 million parameters: "micro" with a layer less."""
 
 
