@@ -1,6 +1,7 @@
 """A debug network, and one scene's examples for it."""
 
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -15,7 +16,12 @@ from alpamayo_ros.training.batch import Batch, batch_of
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec, Encoded, encoded
 from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.fit import fit
+from alpamayo_ros.training.processes import ALONE
+from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.settings import Learned, Optimisation
 from alpamayo_ros.training.sizes import SIZES, begin_bundle, new_model, open_codec
+from alpamayo_ros.training.student import Student
 
 
 @cache
@@ -53,3 +59,13 @@ def lessons() -> tuple[Encoded, ...]:
 
 def batch(*which: int) -> Batch:
     return batch_of([lessons()[i] for i in which], debug_codec().config.token_ids["future_start"])
+
+
+@cache
+def schooled() -> Alpamayo:
+    """A network that has learned a few sentences, so that it asks for trajectories."""
+    student = Student(debug_model(), Learned(("language",), words=1.0, trajectory=1.0))
+    settings = Optimisation(steps=50, batch=1, learning_rate=1e-2, save_every=50)
+    run = Run(Path(mkdtemp(prefix="alpamayo_schooled_")) / "run", {"stage": "test"})
+    fit(student, lambda begin: (batch(i % 2) for i in count(begin)), settings, run, ALONE)
+    return student.model

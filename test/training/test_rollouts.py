@@ -1,43 +1,23 @@
 """Rollouts: as likely when they are written as when they are read, drawn by the seed, driven by the actions written in them."""
 
 from dataclasses import replace
-from functools import cache
-from itertools import count
-from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from training.lessons import batch, debug_codec, debug_model, examples
+from training.lessons import debug_codec, debug_model, examples, schooled
 
-from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.sample import sample
 from alpamayo_ros.training.batch import batch_of, read
 from alpamayo_ros.training.encoding import with_answer
-from alpamayo_ros.training.fit import fit
-from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.rollouts import Group, log_probs_of, question_of, roll_out, roll_out_all
-from alpamayo_ros.training.run import Run
-from alpamayo_ros.training.settings import Learned, Optimisation
-from alpamayo_ros.training.student import Student
 from alpamayo_ros.types import InvalidInput, Navigation, Request
 
 CONFIG = debug_codec().config
 START, BINS = CONFIG.token_ids["future_start"], range(CONFIG.traj_token_start, CONFIG.traj_token_start + 1000)
 DRAWN = Request(samples=6, greedy=False, temperature=1.0, top_p=1.0, seed=3, max_tokens=64)
-
-
-@cache
-def schooled() -> Alpamayo:
-    """A network that has learned a few sentences, so that it asks for trajectories."""
-    student = Student(debug_model(), Learned(("language",), words=1.0, trajectory=1.0))
-    settings = Optimisation(steps=50, batch=1, learning_rate=1e-2, save_every=50)
-    run = Run(Path(mkdtemp(prefix="alpamayo_schooled_")) / "run", {"stage": "test"})
-    fit(student, lambda begin: (batch(i % 2) for i in count(begin)), settings, run, ALONE)
-    return student.model
 
 
 def rolled(request: Request = DRAWN, which: int = 0) -> Group:

@@ -4,19 +4,16 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 import torch
 from model.nano import BUNDLE as NANO
-from training.lessons import batch, debug_codec, debug_model, examples, scene
+from training.lessons import debug_codec, debug_model, examples, scene, schooled
 
 from alpamayo_ros.bundle.folder import WEIGHTS_FILE, WEIGHTS_KEY
 from alpamayo_ros.engine.weights import save_weights
-from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.sample import sample
 from alpamayo_ros.profile import read_rig
@@ -27,14 +24,10 @@ from alpamayo_ros.training.experiments import swapped as experiment
 from alpamayo_ros.training.experiments.held_out import evenly, expert_ways, measured
 from alpamayo_ros.training.experiments.swapped import RECIPE, changes, swap_and_reinforce, swapped
 from alpamayo_ros.training.export import copy_layout
-from alpamayo_ros.training.fit import fit
-from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.rollouts import question_of, roll_out
-from alpamayo_ros.training.run import Run
-from alpamayo_ros.training.settings import Learned, Optimisation
+from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Lesson, Shelf, shelve
 from alpamayo_ros.training.sizes import SIZES, begin_bundle
-from alpamayo_ros.training.student import Student
 from alpamayo_ros.types import InvalidInput, Request
 
 TELLING = Request(samples=2, greedy=False, temperature=1.0, top_p=1.0, max_tokens=64)
@@ -49,16 +42,6 @@ def scenes() -> list[SceneSamples]:
 @cache
 def shelf() -> Shelf:
     return shelve(scenes(), debug_model().vlm.model.visual, debug_codec())
-
-
-@cache
-def schooled() -> Alpamayo:
-    """A network that has learned a few sentences, so that it asks for trajectories."""
-    student = Student(debug_model(), Learned(("language",), words=1.0, trajectory=1.0))
-    settings = Optimisation(steps=50, batch=1, learning_rate=1e-2, save_every=50)
-    run = Run(Path(mkdtemp(prefix="alpamayo_schooled_")) / "run", {"stage": "test"})
-    fit(student, lambda begin: (batch(i % 2) for i in count(begin)), settings, run, ALONE)
-    return student.model
 
 
 def text_of(lesson: Lesson) -> str:
