@@ -39,7 +39,7 @@ def train_command(
     torch.set_num_threads(1)  # two cores gain nothing on networks this small
     match stage:
         case "debug" | "micro" | "nano":
-            scenes = _scenes_of(data, read_profile(str(base / "profile.yaml")))
+            scenes = _scenes_of(stage, data, read_profile(str(base / "profile.yaml")))
             return train_all(stage, scenes, base, out, ALONE, blind=blind)
         case _ if blind:
             raise InvalidInput(f"a control is trained blind from the beginning: train {size} --blind")
@@ -56,11 +56,14 @@ def _begun(size: SizeName, base: Path, out: Path) -> Path:
 
 
 def _train_one(stage: StageName, size: SizeName, data: Sequence[Path], begin: Path, out: Path) -> dict[str, Any]:
-    fitted = train_stage(stage, STAGES[size][stage], _scenes_of(data, open_codec(begin).profile), begin, out, ALONE)
+    fitted = train_stage(stage, STAGES[size][stage], _scenes_of(size, data, open_codec(begin).profile), begin, out, ALONE)
     return {**asdict(fitted), "files": [str(out / "bundle")]}
 
 
-def _scenes_of(data: Sequence[Path], profile: InputProfile) -> Scenes:
+def _scenes_of(size: SizeName, data: Sequence[Path], profile: InputProfile) -> Scenes:
+    """Raises InvalidInput where nothing is named to learn from; two short drives are enough for "debug" alone."""
+    if not data and size != "debug":
+        raise InvalidInput(f"size {size} learns from data sets of alpamayo make-dataset: name one or more with --data")
     return partial(scenes_in, data) if data else partial(debug_scenes, profile)
 
 

@@ -47,7 +47,6 @@ class Lesson:
     example: Example
     encoded: Encoded  # its images are names without patches
     rows: NDArray[np.int64]  # (images,) of the shelf's features, in the order of its images
-    is_balanced: bool
 
 
 class Summary(NamedTuple):
@@ -74,10 +73,6 @@ class Shelf:
         """(n, T, D) float32 of the images of some lessons, one after another."""
         rows = np.concatenate([self.lessons[index].rows for index in which])
         return self.features[torch.from_numpy(rows)].float()
-
-    def balanced(self) -> Shelf:
-        """Its balanced part (`label.KEPT_SHARES`)."""
-        return replace(self, lessons=tuple(lesson for lesson in self.lessons if lesson.is_balanced))
 
     def without_reasons(self, codec: Codec) -> Shelf:
         """The same lessons for a trajectory at once."""
@@ -160,7 +155,7 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
         seen = encoded(example, codec, seen=images)
         unseen = replace(example, observation=replace(example.observation, frames={}, sync_error_ms={}))
-        yield Lesson(unseen, seen, np.array(rows), window.is_balanced)
+        yield Lesson(unseen, seen, np.array(rows))
 
 
 def _without_reasons(lesson: Lesson, codec: Codec) -> Lesson:

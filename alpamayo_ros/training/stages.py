@@ -87,11 +87,11 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
         "expert": Stage(_small(200, 16, 1e-3), Learned(("expert",), flow=1.0, draws=4)),
     },
     "nano": {
-        "see": Stage(_small(16000, 64, 2e-3)),
-        "gather": Stage(_small(1600, 64, 2e-3)),
-        "inject": Stage(_small(400, 16, 2e-3), _TOKENS, asks_reasons=False),
-        "sft": Stage(_small(4000, 16, 1.5e-3), _WHOLE),
-        "expert": Stage(_small(1000, 16, 1e-3), Learned(("expert",), flow=1.0, draws=6)),
+        "see": Stage(_small(9000, 64, 2e-3)),
+        "gather": Stage(_small(800, 64, 2e-3)),
+        "inject": Stage(_small(200, 16, 2e-3), _TOKENS, asks_reasons=False),
+        "sft": Stage(_small(3000, 16, 1.5e-3), _WHOLE),
+        "expert": Stage(_small(600, 16, 1e-3), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
 """By size. "debug" shows in seconds that everything runs; it learns nothing worth driving by."""

@@ -49,3 +49,12 @@ def test_the_world_labels_its_own_scenes_once(
     assert figures["samples"] == len(read_records(out).records) == figures["passed"] > 10
     again = json.loads(typed(monkeypatch, capsys, *words).out.splitlines()[-1])
     assert again["already_there"] == figures["samples"] == len(read_records(out).records)
+
+
+def test_a_size_that_is_to_learn_something_wants_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = typed(monkeypatch, capsys, "train", "nano", "--out", tmp_path / "out", "--base", NANO)
+    assert said.status != 0
+    assert "name one or more with --data" in said.err
+    assert not (tmp_path / "out" / "see").exists()

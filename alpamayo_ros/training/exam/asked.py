@@ -16,12 +16,11 @@ from alpamayo_ros.simulation.expert.intention import CauseKind
 from alpamayo_ros.simulation.expert.label import Label
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.shelf import GREY
 from alpamayo_ros.types import U8, Maneuver
 
 TURNED_RAD = np.pi / 6
 """A heading that ended further to a side has turned to it."""
-
-GREY = 127
 
 KINDS: Mapping[str, frozenset[CauseKind]] = {
     "red light": frozenset({"red_light"}),
