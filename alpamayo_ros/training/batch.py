@@ -15,6 +15,16 @@ from alpamayo_ros.model.vision import Images, Scene
 from alpamayo_ros.training.encoding import Encoded
 from alpamayo_ros.types import HORIZON, InvalidInput
 
+THIRDS = 3
+"""Left, middle and right of a picture."""
+
+
+class Shown(NamedTuple):
+    """What is in the thirds of pictures."""
+
+    kinds: Tensor  # (B, pictures, THIRDS, KINDS) 0 or 1
+    nearest_m: Tensor  # (B, pictures, THIRDS)
+
 
 class Batch(NamedTuple):
     """B examples, padded behind their ends to L tokens."""
@@ -27,14 +37,19 @@ class Batch(NamedTuple):
     lengths: Tensor  # (B,)
     starts: Tensor  # (B,) place of <|traj_future_start|>
     actions: Tensor  # (B, 64, 2) float32
+    shown: Shown | None = None  # on the newest picture of every camera, where somebody knows
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(
-            self.images._replace(patches=self.images.patches.to(device)),
-            None if self.features is None else self.features.to(device),
-            *(tensor.to(device) for tensor in self[2:]),
+        return self._replace(
+            images=self.images._replace(patches=self.images.patches.to(device)),
+            features=None if self.features is None else self.features.to(device),
+            shown=None if self.shown is None else Shown(*(tensor.to(device) for tensor in self.shown)),
+            **{name: getattr(self, name).to(device) for name in TENSORS},
         )
+
+
+TENSORS = ("token_ids", "positions", "prompt_lengths", "lengths", "starts", "actions")
 
 
 class Pass(NamedTuple):

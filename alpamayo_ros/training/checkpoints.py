@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
@@ -21,6 +20,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.training.optimizers import Optimizers
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.settings import PARTS
 from alpamayo_ros.types import InvalidInput
@@ -29,28 +29,28 @@ KEPT = 2
 """Checkpoints; a crash while the newest one is written leaves the one before it."""
 
 
-def save(folder: Path, step: int, student: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> None:
+def save(folder: Path, step: int, student: nn.Module, taking: Optimizers, processes: Processes) -> None:
     """Write the checkpoint of a step, whole or not at all, and delete old ones."""
     written = folder / f"step-{step:07d}.part"
     with _one_process_is_meant():
-        save_shards(_state(student, optimizer), checkpoint_id=written, no_dist=processes.count == 1)
+        save_shards(_state(student, taking), checkpoint_id=written, no_dist=processes.count == 1)
     if processes.is_first:
         written.rename(written.with_suffix(""))
         for old in checkpoints(folder)[:-KEPT]:
             shutil.rmtree(old)
 
 
-def restore(folder: Path, student: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> int:
+def restore(folder: Path, student: nn.Module, taking: Optimizers, processes: Processes) -> int:
     """Take up the newest checkpoint; its step, 0 without one. Raises InvalidInput for one of another network."""
     if not (found := checkpoints(folder)):
         return 0
-    state = _state(student, optimizer)
+    state = _state(student, taking)
     try:
         with _one_process_is_meant():
             load_shards(state, checkpoint_id=found[-1], no_dist=processes.count == 1)
     except (CheckpointException, RuntimeError, ValueError) as error:
         raise InvalidInput(f"{found[-1]}: not a checkpoint of this network: {' '.join(str(error).split())[:400]}") from error
-    set_state_dict(student, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    set_state_dict(student, taking, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
     return int(found[-1].name.removeprefix("step-"))
 
 
@@ -67,8 +67,8 @@ def _one_process_is_meant() -> Iterator[None]:
         yield
 
 
-def _state(student: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    weights, moments = get_state_dict(student, optimizer)
+def _state(student: nn.Module, taking: Optimizers) -> dict[str, Any]:
+    weights, moments = get_state_dict(student, taking)
     return {"model": weights, "optimizer": moments}
 
 

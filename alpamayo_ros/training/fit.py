@@ -16,6 +16,7 @@ from torch import nn
 
 from alpamayo_ros.training.batch import Batch
 from alpamayo_ros.training.checkpoints import restore, save
+from alpamayo_ros.training.optimizers import Optimizers, forget_gradients, optimizers, take_step, warm_to
 from alpamayo_ros.training.processes import Processes, clip
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
@@ -37,18 +38,18 @@ class Fitted:
 
 def fit(student: Student, feed: Feed, settings: Optimisation, run: Run, processes: Processes) -> Fitted:
     """Train, from the last checkpoint of the run on where there is one. Raises InvalidInput for a loss that is not finite."""
-    optimizer = adam(student, settings)
-    began = restore(run.checkpoints, student, optimizer, processes)
+    taking = optimizers(student, settings)
+    began = restore(run.checkpoints, student, taking, processes)
     batches = feed(began * settings.accumulate)
     student.train()
     for step in run.steps(began, settings.steps):
         rate = settings.rate_at(step)
-        warm_to(optimizer, rate)
+        warm_to(taking, rate)
         with recomputing(student) if settings.recompute else nullcontext():
-            losses = _update(student, optimizer, batches, settings, step, processes)
+            losses = _update(student, taking, batches, settings, step, processes)
         run.note(step, {**losses, "learning_rate": rate})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            save(run.checkpoints, step + 1, student, optimizer, processes)
+            save(run.checkpoints, step + 1, student, taking, processes)
     student.eval()
     return fitted(run)
 
@@ -65,13 +66,7 @@ def ends(history: Sequence[float]) -> tuple[float, float]:
     return sum(history[:tenth]) / tenth, sum(history[-tenth:]) / tenth
 
 
-def warm_to(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate; a group has its own part of it."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["factor"]
-
-
-def learn(network: nn.Module, optimizer: torch.optim.Optimizer, loss: float, settings: Optimisation, step: int) -> float:
+def learn(network: nn.Module, taking: Optimizers, loss: float, settings: Optimisation, step: int) -> float:
     """Take the step that the gradients ask for; their norm before it was cut.
 
     Raises InvalidInput for a loss that is not finite.
@@ -79,28 +74,14 @@ def learn(network: nn.Module, optimizer: torch.optim.Optimizer, loss: float, set
     if not math.isfinite(loss):
         raise InvalidInput(f"step {step}: the loss is {loss}; a lower learning rate than {settings.learning_rate} may help")
     norm = clip(network, settings.clip_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    take_step(taking)
+    forget_gradients(taking)
     return norm
-
-
-def adam(student: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """AdamW over what is trained: no decay for vectors (norms, biases), another rate for the vision tower."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in student.named_parameters():
-        if parameter.requires_grad:
-            factor = settings.vision_factor if ".visual." in name else 1.0
-            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((factor, decay), []).append(parameter)
-    if not groups:
-        raise InvalidInput("nothing of this network is trained")
-    said = [{"params": own, "factor": factor, "weight_decay": decay} for (factor, decay), own in groups.items()]
-    return torch.optim.AdamW(said, lr=settings.learning_rate, betas=settings.betas)
 
 
 def _update(
     student: Student,
-    optimizer: torch.optim.Optimizer,
+    taking: Optimizers,
     batches: Iterator[Batch],
     settings: Optimisation,
     step: int,
@@ -124,7 +105,7 @@ def _update(
         (total * processes.count).backward()  # gradients become means over the processes
         sums += torch.stack([*parts, total]).detach()
     told = dict(zip((*Losses._fields, "loss"), processes.sum(sums).tolist(), strict=True))
-    return {**told, "gradient": learn(student, optimizer, told["loss"], settings, step)}
+    return {**told, "gradient": learn(student, taking, told["loss"], settings, step)}
 
 
 def shares(student: Student, passes: Sequence[Batch], processes: Processes) -> list[tuple[float, ...]]:

@@ -15,7 +15,18 @@ from torch import Tensor
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model import flow
 from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.simulation.data.sights import NOTHING_M
 from alpamayo_ros.training.batch import Batch, Pass, velocity
+
+RARE = 4.0
+"""Weight of a place where something is, against one where nothing is: most are empty."""
+
+
+class SightLoss(NamedTuple):
+    """How wrong it is what was told of pictures."""
+
+    kinds: Tensor  # binary cross-entropy, nats per place and kind, weighted
+    distance: Tensor  # of the logarithm, where there is something
 
 
 class TokenLoss(NamedTuple):
@@ -58,3 +69,11 @@ def flow_loss(model: Alpamayo, read: Pass, batch: Batch, noise: Tensor, t: Tenso
     """Of the expert, at noise (n B, 64, 2) and t (n B,): n draws of every example."""
     actions = batch.actions.repeat(len(noise) // len(batch.actions), 1, 1)
     return flow.loss(velocity(model, read, batch, flow.noisy(actions, noise, t), t), actions, noise)
+
+
+def told_wrong(logits: Tensor, log_distance: Tensor, kinds: Tensor, nearest_m: Tensor) -> SightLoss:
+    """How far what is told of places (..., KINDS) and (...) is from the truth."""
+    near = nearest_m < NOTHING_M
+    off = F.smooth_l1_loss(log_distance[near], nearest_m[near].clamp(min=1.0).log()) if near.any() else log_distance.sum() * 0
+    weight = torch.full((logits.shape[-1],), RARE, device=logits.device)
+    return SightLoss(F.binary_cross_entropy_with_logits(logits, kinds.float(), pos_weight=weight), off)

@@ -22,8 +22,9 @@ from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.tokens import Tokenizer
 from alpamayo_ros.training.checkpoints import restore, save
 from alpamayo_ros.training.curation import RANDOM_SHARE, disagreement, select
-from alpamayo_ros.training.fit import adam, precision, seed_of, warm_to
+from alpamayo_ros.training.fit import precision, seed_of
 from alpamayo_ros.training.objectives import Loss, Objective, TokenLogProbs
+from alpamayo_ros.training.optimizers import Optimizers, forget_gradients, optimizers, take_step, warm_to
 from alpamayo_ros.training.processes import Processes, clip
 from alpamayo_ros.training.rewards import Reward, Rollout
 from alpamayo_ros.training.rollouts import Group, Question, log_probs_of, roll_out_all
@@ -104,18 +105,18 @@ def reinforce(
         raise InvalidInput(f"want {settings.pool} tasks and 1 process, got {len(tasks)} and {processes.count}")
     reference = deepcopy(model)
     student = Student(model, Learned(settings.parts, words=1.0, trajectory=1.0))
-    optimizer = adam(student, asked)
-    for step in run.steps(restore(run.checkpoints, student, optimizer, processes), asked.steps):
+    taking = optimizers(student, asked)
+    for step in run.steps(restore(run.checkpoints, student, taking, processes), asked.steps):
         rate = asked.rate_at(step)
-        warm_to(optimizer, rate)
+        warm_to(taking, rate)
         pool = rolled_out(model, tasks, settings, tokenizer, step)
         values = np.array([graded.disagreement(settings.beta) for graded in pool])
         chosen = select(values, asked.batch, seed_of(asked.seed, step, 1), settings.random_share)
         with recomputing(student) if asked.recompute else nullcontext():
-            told = learn(model, reference, optimizer, [pool[i] for i in chosen.indices], settings)
+            told = learn(model, reference, taking, [pool[i] for i in chosen.indices], settings)
         run.note(step, {**measured(pool), "disagreement": float(values.mean()), **told, "learning_rate": rate})
         if (step + 1) % asked.save_every == 0 or step + 1 == asked.steps:
-            save(run.checkpoints, step + 1, student, optimizer, processes)
+            save(run.checkpoints, step + 1, student, taking, processes)
 
 
 def rolled_out(
@@ -134,7 +135,7 @@ def rolled_out(
 
 
 def learn(
-    model: Alpamayo, reference: Alpamayo, optimizer: torch.optim.Optimizer, batch: Sequence[Graded], settings: Reinforcement
+    model: Alpamayo, reference: Alpamayo, taking: Optimizers, batch: Sequence[Graded], settings: Reinforcement
 ) -> dict[str, float]:
     """Update the model from graded rollouts; loss, KL in nats per token and gradient, means over the updates.
 
@@ -143,18 +144,18 @@ def learn(
     """
     with torch.no_grad():
         references = [log_probs_of(reference, each.question, each.group.token_ids) for each in batch]
-    told = [_update(model, optimizer, batch, references, settings) for _ in range(settings.updates)]
+    told = [_update(model, taking, batch, references, settings) for _ in range(settings.updates)]
     return {name: sum(each[name] for each in told) / len(told) for name in told[0]}
 
 
 def _update(
     model: Alpamayo,
-    optimizer: torch.optim.Optimizer,
+    taking: Optimizers,
     batch: Sequence[Graded],
     references: Sequence[Tensor],
     settings: Reinforcement,
 ) -> dict[str, float]:
-    """One step of the optimizer, over all samples."""
+    """One step, over all samples."""
     losses = []
     for graded, reference in zip(batch, references, strict=True):
         with precision(settings.optimisation, model.device):
@@ -170,8 +171,8 @@ def _update(
         gradient.div_(count)
     told["gradient"] = clip(model, settings.optimisation.clip_norm)
     if any(graded.teaches for graded in batch):
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+        take_step(taking)
+    forget_gradients(taking)
     return told
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -20,16 +19,15 @@ from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.vision import Vision
 from alpamayo_ros.simulation.data.samples import SceneSamples
-from alpamayo_ros.simulation.data.sights import KINDS, NOTHING_M
+from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.checkpoints import restore, save
-from alpamayo_ros.training.fit import Fitted, adam, fitted, learn, precision, warm_to
+from alpamayo_ros.training.fit import Fitted, fitted, learn, precision
+from alpamayo_ros.training.losses import SightLoss, told_wrong
+from alpamayo_ros.training.optimizers import optimizers, warm_to
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.types import F32, F64, U8
-
-RARE = 4.0
-"""Weight of a cell where something is, against one where nothing is: most are empty."""
 
 
 class Shots(NamedTuple):
@@ -42,13 +40,6 @@ class Shots(NamedTuple):
     def at(self, which: NDArray[np.int64]) -> Shots:
         """Some of them."""
         return Shots(self.pictures[which], self.kinds[which], self.nearest_m[which])
-
-
-class SightLoss(NamedTuple):
-    """Of a batch of shots."""
-
-    kinds: Tensor  # binary cross-entropy, nats per cell and kind, weighted
-    distance: Tensor  # of the logarithm, where there is something
 
 
 class Seer(nn.Module):
@@ -74,16 +65,7 @@ class Seer(nn.Module):
 def sight_loss(seer: Seer, shots: Shots) -> SightLoss:
     """How wrong it is about every cell."""
     logits, log_distance = seer(shots)
-    return told_wrong(logits, log_distance, shots.kinds, shots.nearest_m)
-
-
-def told_wrong(logits: Tensor, log_distance: Tensor, kinds: U8, nearest_m: F32) -> SightLoss:
-    """How far what is told of places (..., KINDS) and (...) is from the truth."""
-    there, true_m = torch.from_numpy(kinds).float(), torch.from_numpy(nearest_m)
-    near = true_m < NOTHING_M
-    off = F.smooth_l1_loss(log_distance[near], true_m[near].clamp(min=1.0).log()) if near.any() else log_distance.sum() * 0
-    weight = torch.full((len(KINDS),), RARE)
-    return SightLoss(F.binary_cross_entropy_with_logits(logits, there, pos_weight=weight), off)
+    return told_wrong(logits, log_distance, torch.from_numpy(shots.kinds), torch.from_numpy(shots.nearest_m))
 
 
 def see(seer: Seer, shots: Shots, settings: Optimisation, run: Run, processes: Processes) -> Fitted:
@@ -104,18 +86,18 @@ def fit_sight(
     processes: Processes,
 ) -> Fitted:
     """Train what tells what is seen; each step's batch is drawn with numbers of its own."""
-    optimizer = adam(network, settings)
+    taking = optimizers(network, settings)
     network.train()
-    for step in run.steps(restore(run.checkpoints, network, optimizer, processes), settings.steps):
-        warm_to(optimizer, settings.rate_at(step))
+    for step in run.steps(restore(run.checkpoints, network, taking, processes), settings.steps):
+        warm_to(taking, settings.rate_at(step))
         with precision(settings, processes.device):
             losses = losses_of(np.random.default_rng([settings.seed, step]))
         (losses.kinds + losses.distance).backward()
         kinds, distance = losses.kinds.item(), losses.distance.item()
-        norm = learn(network, optimizer, kinds + distance, settings, step)
+        norm = learn(network, taking, kinds + distance, settings, step)
         run.note(step, {"loss": kinds + distance, "kinds": kinds, "distance": distance, "gradient": norm})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-            save(run.checkpoints, step + 1, network, optimizer, processes)
+            save(run.checkpoints, step + 1, network, taking, processes)
     network.eval()
     return fitted(run)
 

@@ -27,11 +27,13 @@ class Learned:
     words: float = 0.0  # cross-entropy of words, and of what stands between them
     trajectory: float = 0.0  # cross-entropy of action tokens
     flow: float = 0.0  # flow matching of the expert
+    sights: float = 0.0  # what is on the newest pictures, told by the language model at the end of the prompt
     draws: int = 1  # noise and times of the flow per example: the expert is small beside what it looks at
     lora_rank: int | None = None  # of adapters through which the language model learns; None: it learns itself
 
     def __post_init__(self) -> None:
-        if not self.parts or min(self.words, self.trajectory, self.flow) < 0 or self.words + self.trajectory + self.flow <= 0:
+        weights = self.words, self.trajectory, self.flow, self.sights
+        if not self.parts or min(weights) < 0 or sum(weights) <= 0:
             raise InvalidInput(f"want one part or more and a loss with a weight above 0, got {self}")
         if not 1 <= self.draws <= 64:
             raise InvalidInput(f"draws {self.draws}, want 1..64")
@@ -48,7 +50,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Optimisation:
-    """AdamW with a warm-up and a cosine down to the least learning rate."""
+    """Steps with a warm-up and a cosine down to the least learning rate."""
 
     steps: int  # updates
     batch: int  # examples of an update, all processes together
@@ -58,6 +60,8 @@ class Optimisation:
     vision_factor: float = 1.0  # of the learning rate, for the vision tower
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.95)
+    matrices: Literal["adam", "muon"] = "adam"  # what moves the matrices of layers; all else is AdamW's
+    muon_factor: float = 5.0  # of the learning rate, where Muon takes the step
     clip_norm: float = 1.0
     accumulate: int = 1  # passes of an update
     precision: Literal["float32", "bfloat16"] = "float32"

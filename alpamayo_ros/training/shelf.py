@@ -21,7 +21,7 @@ from alpamayo_ros.model.vision import Images, Vision
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS
-from alpamayo_ros.training.batch import Batch, batch_of
+from alpamayo_ros.training.batch import THIRDS, Batch, Shown, batch_of
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec, Encoded, encoded
 from alpamayo_ros.training.example import Example
@@ -29,9 +29,6 @@ from alpamayo_ros.types import F32, U8, InvalidInput, role_index
 
 LOOKED_AT = 256
 """Pictures that the tower sees at a time."""
-
-THIRDS = 3
-"""Left, middle and right of a picture."""
 
 GREY = 127
 """What closed eyes see."""
@@ -67,7 +64,14 @@ class Shelf:
 
     def batch(self, which: Sequence[int]) -> Batch:
         """Some lessons as a batch."""
-        return batch_of([self.lessons[index].encoded for index in which], self.future_start, self.features_of(which))
+        lessons = [self.lessons[index] for index in which]
+        newest = [lesson.rows[np.equal(steps, max(steps))] for lesson in lessons for steps in [lesson.encoded.images.steps]]
+        made = batch_of([lesson.encoded for lesson in lessons], self.future_start, self.features_of(which))
+        return made._replace(shown=self.shown(np.stack(newest)))
+
+    def shown(self, rows: NDArray[np.int64]) -> Shown:
+        """What is on pictures (..., any)."""
+        return Shown(torch.from_numpy(self.summary.kinds[rows]), torch.from_numpy(self.summary.nearest_m[rows]))
 
     def features_of(self, which: Sequence[int]) -> Tensor:
         """(n, T, D) float32 of the images of some lessons, one after another."""

@@ -47,6 +47,13 @@ SIZES: Mapping[SizeName, Size] = {
 
 HEAD = 32  # width of a head, of everything
 
+SLOWEST = 0.02
+"""The other end of the frequencies, from 1 on, at which the expert is told an action. The released 1 to 100 say where it lies
+within one standard deviation and not in which: a small network spends its first thousand updates on finding out."""
+
+WAVES_PER_AXIS = 2.0 ** torch.arange(-2.0, 7.5, 0.5)
+"""From a quarter to 128 periods along all bins of a number."""
+
 
 def begin_bundle(folder: Path, base: Path, size: Size) -> None:
     """Write a bundle without weights: profile, config and tokenizer of another one, `ar1_nano`, at a size.
@@ -75,7 +82,7 @@ def resized(stored: Mapping[str, Any], size: Size) -> dict[str, Any]:
     vision |= {"num_heads": vision_width // HEAD, "out_hidden_size": width}
     expert = {"hidden_size": expert_width, "intermediate_size": expert_inside}
     return dict(stored) | {
-        "action_in_proj_cfg": stored["action_in_proj_cfg"] | {"hidden_size": expert_width},
+        "action_in_proj_cfg": stored["action_in_proj_cfg"] | {"hidden_size": expert_width, "max_freq": SLOWEST},
         "expert_cfg": expert | {"num_attention_heads": max(key_value_heads, expert_width // HEAD)},
         "views": stored["views"] | {"scene_tokens": size.scene_tokens, "layers": size.views, "heads": heads},
         "vlm_config": backbone
@@ -93,10 +100,30 @@ def open_codec(folder: Path) -> Codec:
 
 
 def new_model(codec: Codec, seed: int) -> Alpamayo:
-    """A network with drawn weights, in float32."""
+    """A network with drawn weights, in float32, in which tokens of neighbouring bins begin alike (`ordered_bins`)."""
     model = _without_weights(codec)
     draw_weights(model, seed, "cpu", torch.float32)
+    ordered_bins(model, seed)
     return model
+
+
+@torch.no_grad()
+def ordered_bins(model: Alpamayo, seed: int) -> None:
+    """Give the tokens of a bin's numbers embeddings and logits that vary smoothly along the bins, as wide as they were.
+
+    Drawn one by one, a thousand bins are a thousand words that each have to be learned by themselves, most of them from a
+    handful of examples. Mixtures of waves (as of NeRF's positions, arXiv 2003.08934) say where on the axis a number lies.
+    """
+    config = model.config
+    generator = torch.Generator().manual_seed(seed)
+    first = config.traj_token_start
+    for bins in (config.future_bins.num_bins, config.history_bins.num_bins):
+        phases = torch.pi * torch.linspace(-1.0, 1.0, bins)[:, None] * WAVES_PER_AXIS
+        waves = torch.cat([phases.sin(), phases.cos()], dim=1)
+        for weight in (model.vlm.model.language_model.embed_tokens.weight, model.vlm.lm_head.weight):
+            mixed = waves @ torch.randn(waves.shape[1], weight.shape[1], generator=generator)
+            weight[first : first + bins] = mixed / mixed.std() * weight[first : first + bins].std()
+        first += bins
 
 
 def trained_model(codec: Codec, folder: Path) -> Alpamayo:

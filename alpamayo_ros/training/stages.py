@@ -9,7 +9,7 @@ action tokens, and `expert` flow matching on the keys and values of the backbone
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,8 +58,8 @@ class Stage:
 _BACKBONE: tuple[Part, ...] = ("views", "language")
 """The vision tower is trained before, and looked through once."""
 
-_TOKENS = Learned(_BACKBONE, words=1.0, trajectory=1.0)
-_WHOLE = Learned((*_BACKBONE, "expert"), words=1.0, trajectory=1.0, flow=1.0, draws=2)
+_TOKENS = Learned(_BACKBONE, words=1.0, trajectory=1.0, sights=1.0)
+_WHOLE = Learned((*_BACKBONE, "expert"), words=1.0, trajectory=1.0, flow=1.0, sights=1.0, draws=2)
 """The expert learns beside a backbone that it does not move, from the same pass; when that rests it learns alone."""
 
 _QUICK = Optimisation(steps=20, batch=8, learning_rate=3e-3, warmup_steps=2)
@@ -69,6 +69,10 @@ def _small(steps: int, batch: int, learning_rate: float) -> Optimisation:
     return Optimisation(
         steps, batch, learning_rate, learning_rate / 50, warmup_steps=max(20, steps // 50), precision="bfloat16", save_every=200
     )
+
+
+def _driving(steps: int, batch: int = 16) -> Optimisation:
+    return replace(_small(steps, batch, 4e-3), matrices="muon")
 
 
 STAGES: Mapping[str, Mapping[StageName, Stage]] = {
@@ -81,17 +85,17 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
     },
     "micro": {
         "see": Stage(_small(1500, 64, 2e-3)),
-        "gather": Stage(_small(500, 64, 2e-3)),
-        "inject": Stage(_small(100, 16, 2e-3), _TOKENS, asks_reasons=False),
-        "sft": Stage(_small(600, 16, 2e-3), _WHOLE),
-        "expert": Stage(_small(200, 16, 1e-3), Learned(("expert",), flow=1.0, draws=4)),
+        "gather": Stage(_driving(300, batch=64)),
+        "inject": Stage(_driving(100), _TOKENS, asks_reasons=False),
+        "sft": Stage(_driving(600), _WHOLE),
+        "expert": Stage(_driving(200), Learned(("expert",), flow=1.0, draws=4)),
     },
     "nano": {
         "see": Stage(_small(9000, 64, 2e-3)),
-        "gather": Stage(_small(800, 64, 2e-3)),
-        "inject": Stage(_small(200, 16, 2e-3), _TOKENS, asks_reasons=False),
-        "sft": Stage(_small(3000, 16, 1.5e-3), _WHOLE),
-        "expert": Stage(_small(600, 16, 1e-3), Learned(("expert",), flow=1.0, draws=6)),
+        "gather": Stage(_driving(400, batch=64)),
+        "inject": Stage(_driving(200), _TOKENS, asks_reasons=False),
+        "sft": Stage(_driving(2400), _WHOLE),
+        "expert": Stage(_driving(500), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
 """By size. "debug" shows in seconds that everything runs; it learns nothing worth driving by."""

@@ -15,10 +15,11 @@ from alpamayo_ros.model.flow import training_times
 from alpamayo_ros.model.language import Layer as LanguageLayer
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Layer as VisionLayer
-from alpamayo_ros.training.batch import Batch, before_actions, read
-from alpamayo_ros.training.losses import flow_loss, token_counts, token_loss
+from alpamayo_ros.simulation.data.sights import KINDS
+from alpamayo_ros.training.batch import THIRDS, Batch, Pass, before_actions, read
+from alpamayo_ros.training.losses import SightLoss, flow_loss, token_counts, token_loss, told_wrong
 from alpamayo_ros.training.settings import PARTS, Learned
-from alpamayo_ros.types import HORIZON
+from alpamayo_ros.types import HORIZON, ROLES, InvalidInput
 
 
 class Noise(NamedTuple):
@@ -34,6 +35,47 @@ class Losses(NamedTuple):
     words: Tensor
     trajectory: Tensor
     flow: Tensor
+    sights: Tensor
+
+
+class Counts(NamedTuple):
+    """How many words, action tokens and examples the losses of a batch are means of."""
+
+    words: int
+    trajectory: int
+    flow: int
+    sights: int
+
+
+class Told(nn.Module):
+    """What is on the newest pictures, told by the language model where the prompt ends and its answer begins.
+
+    Words that name a cause reach the cameras through everything else of the network, which knows its own motion and its route
+    from plain words; a small one learns to write by those alone and looks no further. This loss makes it look. The head is
+    thrown away.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        outputs = len(ROLES) * THIRDS * (len(KINDS) + 1)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, outputs))
+
+    def forward(self, seen: Pass, batch: Batch) -> SightLoss:
+        """Raises InvalidInput for a batch of which nobody knows what it shows."""
+        if batch.shown is None:
+            raise InvalidInput("sights are to be learned, and what is on these pictures is not known: sights must be 0")
+        ends = seen.hidden[torch.arange(len(seen.hidden), device=seen.hidden.device), batch.prompt_lengths - 1]
+        told = self.head(ends).unflatten(1, (len(ROLES), THIRDS, len(KINDS) + 1)).float()
+        cameras, steps = batch.images.cameras, batch.images.steps
+        newest = [camera for camera, step in zip(cameras, steps, strict=True) if step == max(steps)]
+        return told_wrong(told[:, newest, :, :-1], told[:, newest, :, -1], *batch.shown)
+
+
+def _told(model: Alpamayo) -> Told:
+    """Always the same one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Told(model.config.text.hidden_size).to(model.device)
 
 
 class Student(nn.Module):
@@ -46,28 +88,33 @@ class Student(nn.Module):
         names = tuple(name for part in learned.parts for name in PARTS[part])
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(names))
+        self.told = _told(model) if learned.sights else None
 
     def forward(self, batch: Batch, noise: Noise) -> Losses:
-        """Losses, not weighted."""
+        """Losses, not weighted. Raises InvalidInput where sights are to be learned and nobody knows them."""
         trains_backbone = self.learned.trains_backbone
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains_backbone):
             seen = read(self.model, batch if trains_backbone else before_actions(batch))
         nothing = seen.hidden.new_zeros(())
-        words, trajectory, flow = nothing, nothing, nothing
+        words, trajectory, flow, sights = nothing, nothing, nothing, nothing
         if self.learned.words or self.learned.trajectory:
             trajectory, words = token_loss(self.model, seen, batch)
         if self.learned.flow:
             flow = flow_loss(self.model, seen, batch, *noise)
-        return Losses(words, trajectory, flow)
+        if self.told is not None:
+            sights = sum(self.told(seen, batch))
+        return Losses(words, trajectory, flow, sights)
 
-    def counts(self, batch: Batch) -> tuple[int, int, int]:
-        """How many words, action tokens and examples the losses of a batch are means of."""
+    def counts(self, batch: Batch) -> Counts:
+        """Of a batch."""
         trajectory, words = token_counts(batch, self.model.config)
-        return words, trajectory, len(batch.actions)
+        return Counts(words, trajectory, len(batch.actions), len(batch.actions))
 
     def weighted(self, losses: Losses) -> Tensor:
         """What is made small."""
-        return self.learned.words * losses.words + self.learned.trajectory * losses.trajectory + self.learned.flow * losses.flow
+        told = self.learned
+        tokens = told.words * losses.words + told.trajectory * losses.trajectory
+        return tokens + told.flow * losses.flow + told.sights * losses.sights
 
 
 def draw_noise(seeds: Sequence[int], learned: Learned) -> Noise:

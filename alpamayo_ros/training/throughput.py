@@ -22,7 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alpamayo_ros.training.batch import Batch
 from alpamayo_ros.training.chain import debug_scenes
-from alpamayo_ros.training.fit import adam, precision
+from alpamayo_ros.training.fit import precision
+from alpamayo_ros.training.optimizers import Optimizers, forget_gradients, optimizers, take_step
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, shelve
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, new_model, open_codec
@@ -78,11 +79,11 @@ def measure(
 ) -> Throughput:
     """Median over updates, after two that warm up; the first of them is counted."""
     settings = replace(settings, batch=min(settings.batch, len(shelf.lessons)))
-    batches, optimizer = shelf.shuffled(settings.batch, 0, 0), adam(student, settings)
+    batches, taking = shelf.shuffled(settings.batch, 0, 0), optimizers(student, settings)
     batch = next(batches).to(device)
     with FlopCounterMode(display=False) as counter:
-        _update(student, optimizer, batch, settings, device)
-    took_s = [_update(student, optimizer, batch, settings, device) for _ in range(updates + 1)][1:]
+        _update(student, taking, batch, settings, device)
+    took_s = [_update(student, taking, batch, settings, device) for _ in range(updates + 1)][1:]
     samples_per_s = settings.batch / float(np.median(took_s))
     gflop = counter.get_total_flops() / settings.batch / 1e9
     peak = next((tflops for part, tflops in PEAK_TFLOPS.items() if part in _named(device)), None)
@@ -99,9 +100,7 @@ def measure(
     )
 
 
-def _update(
-    student: Student, optimizer: torch.optim.Optimizer, batch: Batch, settings: Optimisation, device: torch.device
-) -> float:
+def _update(student: Student, taking: Optimizers, batch: Batch, settings: Optimisation, device: torch.device) -> float:
     """Seconds that an update takes, until the device is done."""
     noise = draw_noise(range(len(batch.actions)), student.learned)
     noise = type(noise)(*(drawn.to(device) for drawn in noise))
@@ -109,8 +108,8 @@ def _update(
     with precision(settings, device):
         losses = student(batch, noise)
     student.weighted(losses).backward()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    take_step(taking)
+    forget_gradients(taking)
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began_s

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -43,9 +44,10 @@ def test_every_loss_falls(tmp_path: Path) -> None:
         assert sum(losses[-5:]) < sum(losses[:5]), name
 
 
-def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("matrices", ["adam", "muon"])
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path, matrices: Literal["adam", "muon"]) -> None:
     # The cosine knows how long it will be: the first six steps of both are those of the longer one only with the same rates.
-    flat = replace(SETTINGS, least_learning_rate=SETTINGS.learning_rate)
+    flat = replace(SETTINGS, least_learning_rate=SETTINGS.learning_rate, matrices=matrices)
     whole, _, there = trained(tmp_path / "flat", flat)
     trained(tmp_path / "flat_cut", replace(flat, steps=6))  # its last checkpoint is that of step 6
     assert [path.name for path in checkpoints(tmp_path / "flat_cut" / "checkpoints")] == ["step-0000004", "step-0000006"]
