@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, read_metadata
 from alpamayo_ros.engine.weights import save_weights
 from alpamayo_ros.model.network import Alpamayo
@@ -151,8 +153,11 @@ def _feed(shelf: Shelf, settings: Optimisation) -> Feed:
 
 
 def leave_bundle(model: Alpamayo, begin: Path, out: Path, *, trains_expert: bool) -> None:
-    """Write what a stage leaves; an engine opens it once the expert has learned to read this very backbone."""
-    backbone = backbone_sha256(model)
+    """Write what a stage leaves, in bfloat16 as released weights are, so that the next stage begins with what would be shipped.
+
+    An engine opens it once the expert has learned to read this very backbone. The model is rounded, too.
+    """
+    backbone = backbone_sha256(model.to(torch.bfloat16))
     copy_layout(begin, out)
     reads = backbone if trains_expert else _expert_of(begin)
     save_weights(model, out / WEIGHTS_FILE, {WEIGHTS_KEY: "trained", BACKBONE_KEY: backbone, EXPERT_KEY: reads})

@@ -16,7 +16,8 @@ from alpamayo_ros.types import InvalidInput, Request
 
 
 def exported(out: Path, model: Alpamayo) -> Path:
-    export(model, debug_bundle(), out, backbone_sha256(model), model_card("debug", {"seed": "0"}, {"loss": "1.0"}))
+    rounded = model.to(torch.bfloat16)
+    export(rounded, debug_bundle(), out, backbone_sha256(rounded), model_card("debug", {"seed": "0"}, {"loss": "1.0"}))
     return out
 
 
@@ -25,7 +26,8 @@ def test_what_leaves_comes_back_to_the_bit_and_says_that_it_was_trained(tmp_path
     folder = exported(tmp_path / "out", model)
     again = read_exported(folder).state_dict()
     assert again.keys() == model.state_dict().keys()
-    assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
+    assert all(torch.equal(again[name], value.float()) for name, value in model.state_dict().items())
+    assert {value.dtype for value in load_file(folder / WEIGHTS_FILE).values()} == {torch.bfloat16}, "as released"
     assert read_bundle(folder).weights == "trained"
     assert "| seed | 0 |" in (folder / "README.md").read_text()
 
@@ -39,13 +41,20 @@ def test_the_reference_engine_opens_it(tmp_path: Path) -> None:
 
 
 def test_an_expert_of_another_backbone_does_not_leave(tmp_path: Path) -> None:
-    model = debug_model(3)
+    model = debug_model(3).to(torch.bfloat16)
     trained_on = backbone_sha256(model)
     with torch.no_grad():
         model.vlm.lm_head.weight[0, 0] += 1.0
     with pytest.raises(InvalidInput, match=f"trained on backbone {trained_on}, this is {backbone_sha256(model)}"):
         export(model, debug_bundle(), tmp_path / "out", trained_on, "")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_expert_that_learned_to_read_finer_numbers_than_are_stored_does_not_leave(tmp_path: Path) -> None:
+    model = debug_model(3)
+    trained_on = backbone_sha256(model)
+    with pytest.raises(InvalidInput, match=f"trained on backbone {trained_on}"):
+        export(model, debug_bundle(), tmp_path / "out", trained_on, "")
 
 
 def test_the_expert_s_own_weights_are_not_the_backbone_s() -> None:

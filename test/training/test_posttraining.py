@@ -47,7 +47,7 @@ UNLABELLED = Labels({}, Skipped())
 @pytest.fixture(scope="module")
 def begin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with weights and an expert that fits them."""
-    out, model = tmp_path_factory.mktemp("begin") / "bundle", debug_model()
+    out, model = tmp_path_factory.mktemp("begin") / "bundle", debug_model().to(torch.bfloat16)
     export(model, debug_bundle(), out, backbone_sha256(model), "# made up\n")
     return out
 
