@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ KINDS: Mapping[str, frozenset[CauseKind]] = {
 """Windows for which cameras matter, by what the expert decided for: any of its causes at t0. A window may be of several."""
 
 MIRRORED: Mapping[Maneuver, Maneuver] = {"turn_left": "turn_right", "turn_right": "turn_left"}
+
+T = TypeVar("T")
 
 
 class Sitting(NamedTuple):
@@ -60,7 +62,7 @@ def sittings(scenes: Iterable[SceneSamples], profile: InputProfile) -> Iterator[
             yield Sitting(taken.scene.id.family, example, sample.label)
 
 
-def evenly(asked: Sequence[Sitting], most: int) -> list[Sitting]:
+def evenly(asked: Sequence[T], most: int) -> list[T]:
     """At most so many, from the whole of them."""
     places = np.unique(np.linspace(0, len(asked) - 1, min(most, len(asked))).round().astype(int))
     return [asked[place] for place in places]

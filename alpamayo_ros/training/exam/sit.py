@@ -22,11 +22,14 @@ from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.suites import SceneId, Split, scenes
 from alpamayo_ros.training.exam.answered import Answer, Paper, answered, led
 from alpamayo_ros.training.exam.asked import Sitting, both_of, evenly, sittings
+from alpamayo_ros.training.exam.pictures import draw_answers
 from alpamayo_ros.training.exam.report import Answered, figures, markdown, parts
 from alpamayo_ros.types import InvalidInput, Request
 
 AS_ON_THE_VEHICLE = Request()
 SIX = Request(samples=6, greedy=False)
+PICTURED = 12
+"""Windows that are drawn."""
 SEEDS_PER_PAIR = 2
 """Scenes that are tried for a pair, at most."""
 
@@ -48,7 +51,7 @@ class Exam:
 
 
 def sit(exam: Exam, taken: Iterable[SceneSamples], split: Split, out: Path) -> dict[str, Any]:
-    """Ask about windows of scenes, and about pairs of the same split; write exam.json and exam.md into a folder.
+    """Ask about windows of scenes, and about pairs of the same split; write exam.json, exam.md and exam.png into a folder.
 
     Returns what a script wants to know. Raises InvalidInput.
     """
@@ -73,13 +76,15 @@ def sit(exam: Exam, taken: Iterable[SceneSamples], split: Split, out: Path) -> d
     out.mkdir(parents=True, exist_ok=True)
     (out / "exam.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     (out / "exam.md").write_text(markdown(found))
+    pictured = evenly(range(len(asked)), PICTURED)
+    draw_answers([(given.model[place], given.kinematic[place]) for place in pictured], out / "exam.png")
     goals = [figure for figure in scored if figure.goal is not None]
     return {
         "windows": len(asked),
         "goals": len(goals),
         "goals_met": sum(figure.told()["met"] for figure in goals),
         "figures": {figure.name: None if figure.got is None else figure.got.mean for figure in scored},
-        "files": [str(out / "exam.json"), str(out / "exam.md")],
+        "files": [str(out / name) for name in ("exam.json", "exam.md", "exam.png")],
     }
 
 
