@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from training.exam.examinees import windows
@@ -90,7 +91,10 @@ def test_what_is_written_says_the_same(sat: tuple[dict, Path]) -> None:
     assert {each["name"]: each["mean"] for each in told["figures"]} == figures["figures"]
     assert "1 kept" in told["about"]["light pairs"]
     assert "split validation" in (out / "exam.md").read_text()
-    assert figures["files"] == [str(out / "exam.json"), str(out / "exam.md")]
+    assert figures["files"] == [str(out / name) for name in ("exam.json", "exam.md", "exam.png")]
+    drawn = cv2.imread(str(out / "exam.png"))
+    assert drawn is not None
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 1000, "pictures, not only lines"
 
 
 def test_no_exam_without_windows() -> None:
