@@ -102,7 +102,8 @@ def weights(run: Path) -> dict[str, Tensor]:
 def assert_close(left: dict[str, Tensor], right: dict[str, Tensor], atol: float) -> None:
     assert left.keys() == right.keys()
     for name, value in left.items():
-        torch.testing.assert_close(right[name], value, rtol=0, atol=atol, msg=name)
+        # Stored in bfloat16: a difference of any size may end on the other side of a rounding.
+        torch.testing.assert_close(right[name], value, rtol=2.0**-7 if atol else 0.0, atol=atol, msg=name)
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
@@ -158,9 +159,12 @@ def together(begin: Path, drives: Path, world: Path, tmp_path_factory: pytest.Te
         line("expert", begin, (drives, world), folder / "expert", *SHORT, "--accumulate", 2),
     ]
     environment = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, *TORCHRUN, posttogether.__file__, json.dumps(commands)]
-    done = subprocess.run(command, env=environment, cwd=folder, timeout=LIMIT_S, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    for words in commands:
+        command = [sys.executable, *TORCHRUN, posttogether.__file__, *words]
+        done = subprocess.run(
+            command, env=environment, cwd=folder, timeout=LIMIT_S, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
 
