@@ -70,6 +70,7 @@ def make_dataset(
         UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="only these; none named is all that the split may have")
     ] = (),
     skip: Annotated[int, arg(help="so many seeds of the split")] = 0,
+    straying: Annotated[float, arg(help="share of drives that leave the way once, to show the way back")] = 0.0,
     rig: Rig = "seven_camera",
     profile: Annotated[str, arg(metavar="NAME|FILE", help="whose pictures and history")] = "ar1_nano",
     workers: Annotated[int, arg(help="processes that drive and draw")] = 1,
@@ -80,7 +81,7 @@ def make_dataset(
     from alpamayo_ros.simulation.data.dataset import make_dataset as make
     from alpamayo_ros.simulation.suites import families_of
 
-    recipe = Recipe(split, read_rig(rig), read_profile(profile), family or families_of(split), skip)
+    recipe = Recipe(split, read_rig(rig), read_profile(profile), family or families_of(split), skip, straying=straying)
     return make(out, recipe, samples, workers)
 
 

@@ -7,6 +7,7 @@ shards that are missing. What is written can be deleted and made again anywhere.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -28,6 +30,8 @@ from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.evaluation.openloop.provenance import file_sha256, files_sha256
 from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
+from alpamayo_ros.simulation.closed_loop.straying import Driver, StrayingExpert
 from alpamayo_ros.simulation.data.samples import Scene, scene_samples
 from alpamayo_ros.simulation.data.shards import read_scenes, write_shard
 from alpamayo_ros.simulation.expert.label import figures
@@ -54,9 +58,12 @@ class Recipe:
     families: tuple[str, ...] = TRAINED  # scenes are taken from one after the other
     skip: int = 0  # so many seeds of the split
     duration_s: float | None = None  # of a drive; None is the family's own
+    straying: float = 0.0  # share of the drives in which the vehicle leaves the expert's way once
 
     def __post_init__(self) -> None:
         self.rig.check_covers(self.profile)
+        if not 0 <= self.straying <= 1:
+            raise InvalidInput(f"straying {self.straying}, want a share of 0 to 1")
         if self.split not in SPLITS:
             raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
         if not 0 <= self.skip < len(SPLITS[self.split]):
@@ -72,12 +79,18 @@ class Recipe:
             "families": list(self.families),
             "skip": self.skip,
             "duration_s": self.duration_s,
+            "straying": self.straying,
             "rig": self.rig.model_dump(mode="json"),
             "profile": self.profile.model_dump(mode="json"),
             "scenes_per_shard": SCENES_PER_SHARD,
             "code": files_sha256(_PACKAGE, _PACKAGE.glob("**/*.py")),
             "versions": {name: version(name) for name in ("alpamayo_ros", *LIBRARIES)},
         }
+
+    def driver_of(self, scene: SceneId) -> Driver:
+        """Who drives a scene: the same whatever else is in the data set."""
+        drawn = np.random.default_rng([zlib.crc32(b"driver"), zlib.crc32(scene.family.encode()), scene.seed]).random()
+        return StrayingExpert if drawn < self.straying else ExpertPolicy
 
     def scenes(self) -> Iterator[SceneId]:
         """Every scene: all families with the first seed, then with the next one."""
@@ -170,7 +183,9 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
     """Write a shard unless it is there; how many samples it has."""
     if path.exists():
         return sum(len(scene.windows) for scene in read_scenes(path))
-    written = write_shard(path, (scene_samples(scene, recipe.rig, recipe.profile, recipe.duration_s) for scene in part))
+    rig, profile = recipe.rig, recipe.profile
+    driven = (scene_samples(scene, rig, profile, recipe.duration_s, recipe.driver_of(scene)) for scene in part)
+    written = write_shard(path, driven)
     return sum(len(scene.windows) for scene in written)
 
 

@@ -19,6 +19,7 @@ from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
+from alpamayo_ros.simulation.closed_loop.straying import Driver, has_strayed
 from alpamayo_ros.simulation.data.sights import KINDS, sights
 from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.expert.intention import Cause
@@ -51,6 +52,7 @@ CELL_PX = 16
 """Side of a cell of `sights`: a patch of the vision tower."""
 
 _STEP_MS = round(STEP_S * 1000)
+_HORIZON_S = HORIZON * STEP_S
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,11 @@ class SceneSamples:
         return tuple(_sample(self.scene, *each) for each in zip(self.scene.windows, self.scene.labels, strict=True))
 
 
-def scene_samples(scene: SceneId, rig: Rig, profile: InputProfile, duration_s: float | None = None) -> SceneSamples:
+def scene_samples(
+    scene: SceneId, rig: Rig, profile: InputProfile, duration_s: float | None = None, driver: Driver = ExpertPolicy
+) -> SceneSamples:
     """Let the expert drive a scene, and label it. Raises InvalidInput as `samples_of` does, and for an unknown scene."""
-    return samples_of(run_episode(make_scenario(scene.family, scene.seed, duration_s), ExpertPolicy()), rig, profile)
+    return samples_of(run_episode(make_scenario(scene.family, scene.seed, duration_s), driver()), rig, profile)
 
 
 def samples_of(episode: Episode, rig: Rig, profile: InputProfile) -> SceneSamples:
@@ -203,9 +207,11 @@ def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Count
     whole = [planned for planned in episode.planned if back <= tick_of(planned.t0_s) < len(episode.snapshots) - HORIZON]
     if ended := episode.failure or (episode.incident and episode.incident.kind):
         return [], Counter({ended: len(whole)})
-    found = [label(episode, planned, words_rng(episode.scenario, planned)) for planned in whole]
+    strayed_s = [planned.t0_s for planned in episode.planned if has_strayed(planned)]
+    asked = [planned for planned in whole if not any(planned.t0_s <= t_s < planned.t0_s + _HORIZON_S for t_s in strayed_s)]
+    found = [label(episode, planned, words_rng(episode.scenario, planned)) for planned in asked]
     labels = [each for each in found if each is not None]
-    return labels, Counter({"surprise": len(found) - len(labels)})
+    return labels, +Counter({"surprise": len(found) - len(labels), "strayed": len(whole) - len(asked)})
 
 
 def words_rng(scenario: Scenario, planned: Planned) -> np.random.Generator:
