@@ -15,11 +15,11 @@ from torch import Tensor
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model import flow
 from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.simulation.data.sights import NOTHING_M
+from alpamayo_ros.simulation.data.sights import KINDS, NOTHING_M
 from alpamayo_ros.training.batch import Batch, Pass, velocity
 
-RARE = 4.0
-"""Weight of a place where something is, against one where nothing is: most are empty."""
+PRESENT = torch.tensor([2.0 if kind == "vehicle" else 8.0 for kind in KINDS])
+"""Weights of a place where something is, against one where nothing is: most are empty, and one in three has a vehicle."""
 
 
 class SightLoss(NamedTuple):
@@ -75,5 +75,5 @@ def told_wrong(logits: Tensor, log_distance: Tensor, kinds: Tensor, nearest_m: T
     """How far what is told of places (..., KINDS) and (...) is from the truth."""
     near = nearest_m < NOTHING_M
     off = F.smooth_l1_loss(log_distance[near], nearest_m[near].clamp(min=1.0).log()) if near.any() else log_distance.sum() * 0
-    weight = torch.full((logits.shape[-1],), RARE, device=logits.device)
+    weight = PRESENT.to(logits.device)
     return SightLoss(F.binary_cross_entropy_with_logits(logits, kinds.float(), pos_weight=weight), off)

@@ -5,6 +5,7 @@ Pictures are looked at once, not once per epoch and window: most of the time of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -33,6 +34,9 @@ LOOKED_AT = 256
 GREY = 127
 """What closed eyes see."""
 
+USUAL = 1 / 3
+"""How many of the lessons that say what most lessons say an epoch has: more of them teach little."""
+
 POOL = 16
 """Batches whose lessons are put in the order of their lengths."""
 
@@ -44,6 +48,7 @@ class Lesson:
     example: Example
     encoded: Encoded  # its images are names without patches
     rows: NDArray[np.int64]  # (images,) of the shelf's features, in the order of its images
+    is_balanced: bool  # in a part of the data in which no decision is much more frequent than others
 
 
 class Summary(NamedTuple):
@@ -83,22 +88,28 @@ class Shelf:
         return replace(self, lessons=tuple(_without_reasons(lesson, codec) for lesson in self.lessons))
 
     def shuffled(self, size: int, seed: int, begin: int) -> Iterator[Batch]:
-        """Batches without end from a number on: every epoch has every lesson once, in an order of its own.
+        """Batches without end from a number on, those of an epoch in an order of its own.
+
+        An epoch has every balanced lesson, and of the usual ones as many as USUAL allows, other ones each time.
 
         Raises InvalidInput for less lessons than a batch.
         """
-        per_epoch = len(self.lessons) // size
+        usual = np.array([index for index, lesson in enumerate(self.lessons) if not lesson.is_balanced], np.int64)
+        balanced = np.setdiff1d(np.arange(len(self.lessons)), usual)
+        asked = math.ceil(USUAL * len(usual))
+        per_epoch = (len(balanced) + asked) // size
         if per_epoch < 1:
-            raise InvalidInput(f"{len(self.lessons)} lessons, a batch wants {size}")
+            raise InvalidInput(f"{len(balanced)} lessons and {asked} of {len(usual)} usual ones, a batch wants {size}")
         epoch, place = divmod(begin, per_epoch)
         for number in count(epoch):
-            for which in self._epoch(size, np.random.default_rng([seed, number]))[place:]:
+            rng = np.random.default_rng([seed, number])
+            taken = np.concatenate([balanced, rng.choice(usual, asked, replace=False)])
+            for which in self._epoch(rng.permutation(taken)[: per_epoch * size], size, rng)[place:]:
                 yield self.batch(which.tolist())
             place = 0
 
-    def _epoch(self, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Lessons (batches, size) of an epoch; those of a batch are of about a length, for what is padded is paid for."""
-        order = rng.permutation(len(self.lessons))[: len(self.lessons) // size * size]
+    def _epoch(self, order: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Lessons (batches, size) in another order; those of a batch are of about a length, for what is padded is paid for."""
         lengths = np.array([len(lesson.encoded.token_ids) for lesson in self.lessons])
         pools = np.split(order, range(size * POOL, len(order), size * POOL))
         alike = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
@@ -159,7 +170,7 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
         seen = encoded(example, codec, seen=images)
         unseen = replace(example, observation=replace(example.observation, frames={}, sync_error_ms={}))
-        yield Lesson(unseen, seen, np.array(rows))
+        yield Lesson(unseen, seen, np.array(rows), window.is_balanced)
 
 
 def _without_reasons(lesson: Lesson, codec: Codec) -> Lesson:

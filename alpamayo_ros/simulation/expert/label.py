@@ -11,7 +11,7 @@ import numpy as np
 from alpamayo_ros.evaluation.metrics import ade_m
 from alpamayo_ros.reasoning import consistent, meta_actions, parse_trace, shuffled_consistency
 from alpamayo_ros.simulation.episode import Episode, Planned
-from alpamayo_ros.simulation.expert.intention import Cause
+from alpamayo_ros.simulation.expert.intention import Cause, Intention
 from alpamayo_ros.simulation.expert.wording import words
 from alpamayo_ros.simulation.state import Ego
 from alpamayo_ros.types import (
@@ -20,6 +20,7 @@ from alpamayo_ros.types import (
     Consistency,
     CriticalComponent,
     Decision,
+    InvalidInput,
     Lateral,
     Longitudinal,
     MetaAction,
@@ -53,6 +54,7 @@ with most other motions, too: strangers agree 0.63 in all windows, 0.37 in the 0
 its clips by scenario. The measure on which the shares were chosen is `shuffled_consistency`, and that no decision is rare.
 """
 
+_WORDINGS = 24
 _EGO_HZ = 100
 _STEP_TICKS = round(STEP_S * _EGO_HZ)
 _MOVED_M = 1e-3  # in a step; who moves less turns by nothing that could be measured
@@ -107,6 +109,20 @@ def any_label(episode: Episode, planned: Planned, rng: np.random.Generator) -> L
         surprise_m=ade_m(trajectory.xyz, intention.trajectory.xyz),
         is_balanced=is_kept(intention.decision, rng),
     )
+
+
+def plainly(label: Label) -> str:
+    """The shortest of some sentences for a label: the same one for all labels that mean the same.
+
+    Half of what there is to learn in a sentence of the world is which of its wordings chance took. Where what was driven has no
+    words for what was decided (the two differ a little) the label's own are the answer.
+    """
+    intention = Intention(label.trajectory, label.decision, label.causes, "off")
+    try:
+        said = [words(intention, np.random.default_rng(seed)) for seed in range(_WORDINGS)]
+    except InvalidInput:
+        return label.text
+    return min(said, key=lambda text: (len(text), text))
 
 
 def is_kept(decision: Decision, rng: np.random.Generator) -> bool:

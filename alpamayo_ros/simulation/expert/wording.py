@@ -51,8 +51,8 @@ class _Part:
 def words(intention: Intention, rng: np.random.Generator) -> str:
     """One sentence that names the decision and at most two causes; another one for every state of `rng`.
 
-    Raises InvalidInput for a decision that names nothing, a lateral one without a direction (lane keeping has none), and a
-    first cause that no axis' decision can be made for: see `phrases_effects`.
+    Raises InvalidInput for a decision that names nothing, a lateral one without a direction (lane keeping has none), a first
+    cause that no axis' decision can be made for, and a motion that it cannot mean: see `phrases_effects`.
     """
     decision, motion = _checked(intention), motion_of(intention.trajectory)
     causes = _sayable(intention)
@@ -172,6 +172,8 @@ def _effect(part: _Part, decision: Decision, motion: Motion, rng: np.random.Gene
     """What is done, in words, and the cause that they name."""
     alone = decision.lateral in (None, "lane_keeping", "turn")
     bare, objects = (_possible(effects, part.kind, motion, alone) for effects in (part.bare, part.with_noun))
+    if not bare:
+        raise InvalidInput(f"no words for {decision} because of {part.kind} in the motion {motion!r}")
     said = _said(part.cause, decision) if part.cause else None
     side = {"dir": decision.direction or "", "side": _side(part.cause, decision)}
     if said and said.nouns and objects and rng.random() < 0.65:

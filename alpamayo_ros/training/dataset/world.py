@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.reasoning import parse_trace
 from alpamayo_ros.simulation.data.samples import Sample, Scene, SceneSamples, Window
+from alpamayo_ros.simulation.expert.label import plainly
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.example import Example, Reasoning
 from alpamayo_ros.types import STEP_S, CameraFrame, EgoPose, EgoSignals, Observation
@@ -32,7 +34,7 @@ def t0_ns_of(scene: Scene, window: Window) -> int:
 
 
 def scene_examples(taken: SceneSamples, profile: InputProfile) -> Iterator[Example]:
-    """The windows of a scene that was made for a profile, in the order of their t0.
+    """The windows of a scene that was made for a profile, in the order of their t0, in plain words (`label.plainly`).
 
     Frames are views of the scene's pictures, one object for all windows that see it: an example keeps them in memory.
     """
@@ -51,7 +53,7 @@ def scene_examples(taken: SceneSamples, profile: InputProfile) -> Iterator[Examp
             observation=_observation(sample, seen, ego_t0, profile),
             future=label.trajectory,
             meta_actions=label.meta_actions,
-            reasoning=Reasoning(label.decision, label.components, label.text),
+            reasoning=Reasoning(label.decision, parse_trace(said := plainly(label), 0, complete=True).components, said),
         )
 
 

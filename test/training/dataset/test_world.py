@@ -10,7 +10,9 @@ import pytest
 from evaluation.small_vehicle import small_rig_of
 
 from alpamayo_ros.profile import InputProfile, read_profile
+from alpamayo_ros.reasoning import parse_trace
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
+from alpamayo_ros.simulation.expert.label import plainly
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.dataset.recordings import check_example
 from alpamayo_ros.training.dataset.world import scene_examples
@@ -45,8 +47,8 @@ def test_a_window_is_an_example_with_its_label(taken: SceneSamples, made: list[E
         assert example.future is label.trajectory
         assert (example.meta_actions, observation.navigation) == (label.meta_actions, sample.navigation)
         assert example.reasoning is not None
-        assert (example.reasoning.decision, example.reasoning.text) == (label.decision, label.text)
-        assert example.reasoning.components == label.components
+        assert (example.reasoning.decision, example.reasoning.text) == (label.decision, plainly(label))
+        assert example.reasoning.components == parse_trace(plainly(label), 0, complete=True).components
 
 
 def test_it_sees_the_pictures_of_its_instants(taken: SceneSamples, made: list[Example], profile: InputProfile) -> None:
