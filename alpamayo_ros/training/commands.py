@@ -68,13 +68,13 @@ def _scenes_of(size: SizeName, data: Sequence[Path], profile: InputProfile) -> S
 
 
 def scenes_in(data: Sequence[Path]) -> Iterator[SceneSamples]:
-    """Of data sets of the driving world. Raises InvalidInput for damaged ones."""
+    """Of data sets of the driving world, those that have samples: a drive that ended early has none. Raises InvalidInput."""
     opened = open_dataset(*data)
     verify(opened)
     for shard in opened.shards:
         if shard.ids is not None:
             raise InvalidInput(f"{shard.path}: of recorded drives; these stages learn from the driving world's scenes")
-        yield from read_shard(shard.path)
+        yield from (taken for taken in read_shard(shard.path) if taken.scene.windows)
 
 
 @dataclass(frozen=True)
