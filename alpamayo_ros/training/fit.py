@@ -90,7 +90,8 @@ def _update(
     """One step over the passes it accumulates; its losses, means over all that is learned in it.
 
     However an update is split into passes and processes, it is the same: a pass counts as much as it has tokens, for the mean
-    of means is not the mean of all, and an example's noise comes from its place in the update.
+    of means is not the mean of all, and an example's noise comes from its place in the update. (Distances of
+    `sights` are the exception: means over what is near, and examples differ in how much is.)
     """
     passes = [next(batches) for _ in range(settings.accumulate)]
     sums = torch.zeros(len(Losses._fields) + 1, device=processes.device)

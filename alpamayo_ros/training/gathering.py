@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from alpamayo_ros.model.language import RMSNorm
 from alpamayo_ros.model.views.flex import Flex
-from alpamayo_ros.model.vision import Images
+from alpamayo_ros.model.vision import NORM_EPS, Images
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.batch import THIRDS
 from alpamayo_ros.training.fit import Fitted
@@ -27,8 +27,6 @@ from alpamayo_ros.training.seeing import fit_sight
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf
 from alpamayo_ros.training.sizes import HEAD
-
-NORM_EPS = 1e-6
 
 
 class Gatherer(nn.Module):

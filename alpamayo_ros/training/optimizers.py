@@ -1,7 +1,7 @@
 """What takes the steps: AdamW, and where it is asked for Muon for the matrices inside layers.
 
 Muon makes the update of a matrix orthogonal, so that it learns in all directions and not in the few that most gradients share.
-Measured on `ar1_nano`: docs/training.md. Source: Jordan et al., Muon (2024), as torch has it; the rate is AdamW's by matching
+Measured on `ar1_nano`: docs/log.md. Source: Jordan et al., Muon (2024), as torch has it; the rate is AdamW's by matching
 the size of updates (Moonshot, arXiv 2502.16982).
 """
 

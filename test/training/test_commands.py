@@ -6,10 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from evaluation.small_vehicle import small_rig_of
 from model.nano import BUNDLE as NANO
 from typed import typed
 
+from alpamayo_ros.profile import read_profile
+from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
+from alpamayo_ros.simulation.data.shards import read_scenes
 from alpamayo_ros.training.coc.schema import read_records
+from alpamayo_ros.training.commands import scenes_in
+from alpamayo_ros.training.seeing import shots_of
 
 ALPAMAYO = Path(sys.executable).with_name("alpamayo")
 
@@ -58,3 +64,15 @@ def test_a_size_that_is_to_learn_something_wants_data(
     assert said.status != 0
     assert "name one or more with --data" in said.err
     assert not (tmp_path / "out" / "see").exists()
+
+
+def test_drives_without_samples_are_passed_over(tmp_path: Path) -> None:
+    """Of half of these short drives, which stray, no window is left, and so no picture."""
+    profile = read_profile(str(NANO / "profile.yaml")).model_copy(update={"image_height": 32, "image_width": 48})
+    recipe = Recipe("train", small_rig_of(160, 96), profile, ("free_road",), duration_s=9.0, straying=0.5)
+    make_dataset(tmp_path / "data", recipe, samples=1)
+    all_of_them = [scene for shard in (tmp_path / "data").glob("*.tar") for scene in read_scenes(shard)]
+    learned_from = list(scenes_in([tmp_path / "data"]))
+    assert 0 < len(learned_from) < len(all_of_them) == 16
+    assert all(taken.scene.windows for taken in learned_from)
+    assert len(shots_of(learned_from).pictures) > 0
