@@ -7,10 +7,11 @@ arguments, the seed among them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpamayo_ros.types import F64, InvalidInput
 
@@ -19,6 +20,10 @@ RESAMPLES = 2_000
 
 FLIPS = 10_000
 """Of signs, drawn when there are more than that many ways to flip them (14 clips or more); below, all ways are taken."""
+
+
+Places = NDArray[np.int64]
+"""Windows by number; one that was drawn twice is there twice."""
 
 
 class Estimate(NamedTuple):
@@ -67,6 +72,22 @@ def estimate(
     low, high = _interval(sums, seed, level, resamples)
     windows = int(sums.counts.sum())
     return Estimate(float(sums.totals.sum() / windows), low, high, len(sums.counts), windows)
+
+
+def estimate_of(worth: Callable[[Places], float], clips: Sequence[Hashable], seed: int = 0) -> Estimate:
+    """Any worth of windows, a ratio of sums for one, with its 95 % interval over clips drawn as in `estimate`.
+
+    Draws for which it is not defined (NaN) are left out.
+    """
+    order = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
+    of_clip = np.array([order[clip] for clip in clips])
+    windows = [np.flatnonzero(of_clip == number) for number in range(len(order))]
+    whole = worth(np.arange(len(clips)))
+    if len(order) == 1:
+        return Estimate(whole, None, None, 1, len(clips))
+    drawn = np.random.default_rng(seed).integers(len(order), size=(RESAMPLES, len(order)))
+    low, high = np.nanquantile([worth(np.concatenate([windows[k] for k in row])) for row in drawn], [0.025, 0.975])
+    return Estimate(whole, float(low), float(high), len(order), len(clips))
 
 
 def paired_difference(

@@ -23,6 +23,7 @@ from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.batch import THIRDS, Batch, Shown, batch_of
+from alpamayo_ros.training.dataset.sequences import drop_navigation
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec, Encoded, encoded
 from alpamayo_ros.training.example import Example
@@ -36,6 +37,9 @@ GREY = 127
 
 USUAL = 1 / 3
 """How many of the lessons that say what most lessons say an epoch has: more of them teach little."""
+
+UNTOLD = 0.05
+"""How many lessons do not know the route: guidance needs to know what would be driven without."""
 
 POOL = 16
 """Batches whose lessons are put in the order of their lengths."""
@@ -166,8 +170,9 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
     place = {role: index for index, role in enumerate(scene.roles)}
     roles = [role for role in profile.cameras if role in place]
     images = named_images(roles, profile, codec.config)
-    for window, example in zip(scene.windows, scene_examples(taken, profile), strict=True):
+    for window, told in zip(scene.windows, scene_examples(taken, profile), strict=True):
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
+        example = drop_navigation(told, UNTOLD, seed=0, epoch=0)
         seen = encoded(example, codec, seen=images)
         unseen = replace(example, observation=replace(example.observation, frames={}, sync_error_ms={}))
         yield Lesson(unseen, seen, np.array(rows), window.is_balanced)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from alpamayo_ros.evaluation.statistics import estimate, paired_difference
+from alpamayo_ros.evaluation.statistics import estimate, estimate_of, paired_difference
 from alpamayo_ros.types import InvalidInput
 
 CLIPS = ["a", "a", "a", "b", "b", "c", "d", "e", "f"]
@@ -146,3 +146,9 @@ def test_what_cannot_be_paired_or_has_no_level_is_refused() -> None:
         paired_difference([1.0, 2.0], [1.0], ["a", "b"])
     with pytest.raises(InvalidInput, match=r"0 < level < 1 and resamples >= 1, got 95 and 2000"):
         estimate([1.0], ["a"], level=95)
+
+
+def test_the_interval_of_any_worth_is_that_of_a_mean_for_a_mean() -> None:
+    values = np.random.default_rng(3).normal(2.0, 1.0, 40)
+    clips = [f"scene {k // 4}" for k in range(40)]
+    assert estimate_of(lambda places: float(np.mean(values[places])), clips) == pytest.approx(estimate(values.tolist(), clips))

@@ -90,3 +90,14 @@ def test_lessons_that_mean_the_same_say_the_same(shelf: Shelf) -> None:
 def test_a_batch_larger_than_the_shelf_is_refused(shelf: Shelf) -> None:
     with pytest.raises(InvalidInput, match="usual ones, a batch wants 1000"):
         next(shelf.shuffled(1000, seed=0, begin=0))
+
+
+def test_some_lessons_do_not_know_the_route_and_are_shorter_for_it(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
+    monkeypatch.setattr("alpamayo_ros.training.shelf.UNTOLD", 0.5)
+    some = shelve([scene()], debug_model().vlm.model.visual, debug_codec())
+    both = list(zip(some.lessons, shelf.lessons, strict=True))
+    told = [lesson.example.observation.navigation is not None for lesson, _ in both]
+    assert any(told)
+    assert not all(told)
+    lengths = [(lesson.encoded.prompt_length, full.encoded.prompt_length) for lesson, full in both]
+    assert all((own == full) == knows for (own, full), knows in zip(lengths, told, strict=True))

@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alpamayo_ros.evaluation.statistics import RESAMPLES, Estimate, estimate
+from alpamayo_ros.evaluation.statistics import Estimate, Places, estimate, estimate_of
 from alpamayo_ros.reasoning import consistent
 from alpamayo_ros.training.exam.answered import Answer
 from alpamayo_ros.training.exam.asked import MIRRORED, TURNED_RAD
@@ -19,8 +18,6 @@ from alpamayo_ros.types import F64
 
 Values = Sequence[float | None]
 """One per window; None where it has none."""
-
-Places = NDArray[np.int64]
 
 
 def ade_1_m(given: Sequence[Answer]) -> Values:
@@ -106,20 +103,7 @@ def _ratio(parts: Sequence[tuple[float, float, Hashable]]) -> Estimate | None:
         return None
     tops, bottoms, clips = zip(*parts, strict=True)
     top, bottom = np.array(tops, np.float64), np.array(bottoms, np.float64)
-    return over_scenes(lambda places: float(top[places].sum() / bottom[places].sum()), clips)
-
-
-def over_scenes(worth: Callable[[Places], float], clips: Sequence[Hashable], seed: int = 0) -> Estimate:
-    """Any worth of windows, with the 95 % percentile interval over as many scenes drawn with replacement, as `estimate`."""
-    order = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
-    of_clip = np.array([order[clip] for clip in clips])
-    windows = [np.flatnonzero(of_clip == number) for number in range(len(order))]
-    whole = worth(np.arange(len(clips)))
-    if len(order) == 1:
-        return Estimate(whole, None, None, 1, len(clips))
-    drawn = np.random.default_rng(seed).integers(len(order), size=(RESAMPLES, len(order)))
-    low, high = np.nanquantile([worth(np.concatenate([windows[k] for k in row])) for row in drawn], [0.025, 0.975])
-    return Estimate(whole, float(low), float(high), len(order), len(clips))
+    return estimate_of(lambda places: float(top[places].sum() / bottom[places].sum()), clips)
 
 
 def shuffled_consistency(given: Sequence[Answer]) -> Estimate | None:
@@ -134,7 +118,7 @@ def shuffled_consistency(given: Sequence[Answer]) -> Estimate | None:
         pairs = times.sum() ** 2 - (times**2).sum()
         return float(times @ agree @ times / pairs) if pairs else float("nan")
 
-    return over_scenes(worth, clips_of(named))
+    return estimate_of(worth, clips_of(named))
 
 
 def _agreement(named: Sequence[Answer]) -> F64:

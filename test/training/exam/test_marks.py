@@ -7,7 +7,6 @@ import pytest
 from training.exam.examinees import kinematic, known, unknown
 from training.exam.test_asked import told
 
-from alpamayo_ros.evaluation.statistics import estimate
 from alpamayo_ros.reasoning import shuffled_consistency
 from alpamayo_ros.training.exam import marks
 from alpamayo_ros.training.exam.answered import Answer
@@ -70,13 +69,6 @@ def test_less_by_is_of_the_means_over_the_windows_that_both_have() -> None:
     assert less.low <= less.mean <= less.high
     assert less.low == pytest.approx(0.5), "two of three scenes are halved, the third is less by more"
     assert marks.less_by([None], [1.0], ["a"]) is None
-
-
-def test_the_interval_of_a_ratio_to_one_is_that_of_a_mean() -> None:
-    values = np.random.default_rng(3).normal(2.0, 1.0, 40).tolist()
-    clips = [f"scene {k // 4}" for k in range(40)]
-    ratio = marks.over_scenes(lambda places: float(np.mean(np.array(values)[places])), clips)
-    assert ratio == pytest.approx(estimate(values, clips))
 
 
 def test_one_scene_tells_of_no_other() -> None:
