@@ -40,13 +40,13 @@ class EagerEngine:
         """Actions and words for one observation. Raises EngineFailure, InvalidInput."""
         mode: Mode = "act" if request.reasoning == "none" else "reason"
         prompt = encode(observation, self._profile, self._tokenizer, self._config, mode)
-        with _out_of_memory_told(f"{request.samples} samples"):
+        with out_of_memory_told(f"{request.samples} samples"):
             return sample(self._model, self._tokenizer, prompt, request)
 
     def ask(self, observation: Observation, question: str, request: Request) -> str:
         """The model's answer to a question about an observation. Raises EngineFailure, InvalidInput."""
         prompt = encode(observation, self._profile, self._tokenizer, self._config, "ask", question)
-        with _out_of_memory_told("a question"):
+        with out_of_memory_told("a question"):
             return answer(self._model, self._tokenizer, prompt, request)
 
     def reset(self, epoch: int) -> None:
@@ -58,7 +58,7 @@ class EagerEngine:
 
 
 @contextmanager
-def _out_of_memory_told(wanted: str) -> Iterator[None]:
+def out_of_memory_told(wanted: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:

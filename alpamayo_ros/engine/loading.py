@@ -4,6 +4,7 @@
 `package.module:callable`    your own engine: a callable without arguments that returns one (see contract.py), found on
                              the import path of the engine's interpreter
 a folder                     a model bundle: profile.yaml, config.json, model.safetensors or source.yaml, tokenizer.json
+`folder@engine`              the same, run by one of ENGINES
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, type[KinematicEngine]] = {"kinematic": KinematicEngine}
 
+ENGINES = ("eager", "graphed")
+"""What runs a bundle. All of these say the same of the same observation, token for token; the first one is the reference."""
+
 BUNDLE_FILES = "profile.yaml, config.json, model.safetensors or source.yaml, tokenizer.json"
 
 
@@ -33,21 +37,37 @@ def open_engine(bundle: str) -> Engine:
     folder = bundle_folder(bundle)
     if folder is None:
         return _own_engine(bundle)()
-    from alpamayo_ros.engine.eager import EagerEngine  # torch takes a second to import, and only this engine needs it
+    if bundle_engine(bundle) == "eager":
+        from alpamayo_ros.engine.eager import EagerEngine  # torch takes a second to import, and only these engines need it
 
-    return EagerEngine(folder)
+        return EagerEngine(folder)
+    from alpamayo_ros.engine.graphed.engine import GraphedEngine
+
+    return GraphedEngine(folder)
 
 
 def bundle_folder(bundle: str) -> Path | None:
     """The folder that a name stands for, None for a built-in engine or one of your own. Raises InvalidInput for neither."""
     if bundle in BUILT_IN or ":" in bundle:
         return None
-    if not Path(bundle).is_dir():
+    bundle_engine(bundle)
+    folder = Path(bundle.partition("@")[0])
+    if not folder.is_dir():
         raise InvalidInput(
             f"no engine {bundle!r}: want one of {', '.join(BUILT_IN)}, package.module:callable, "
             f"or a bundle folder ({BUNDLE_FILES})"
         )
-    return Path(bundle)
+    return folder
+
+
+def bundle_engine(bundle: str) -> str:
+    """What runs a bundle's folder: what its name says behind an @, or the reference. Raises InvalidInput for another one."""
+    _, at, engine = bundle.partition("@")
+    if at and engine not in ENGINES:
+        raise InvalidInput(
+            f"no engine {engine!r} for a bundle: want FOLDER@ENGINE, one of {', '.join(ENGINES)}; got {bundle!r}"
+        )
+    return engine or "eager"
 
 
 def bundle_name(bundle: str) -> str:

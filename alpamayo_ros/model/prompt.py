@@ -19,7 +19,7 @@ from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.tokens import Tokenizer, history_tokens, plain, signal_tokens
 from alpamayo_ros.model.vision import Block, Images, image_blocks
 from alpamayo_ros.profile import InputProfile, Pruning
-from alpamayo_ros.types import U8, InvalidInput, Navigation, Observation, role_index
+from alpamayo_ros.types import CameraFrame, InvalidInput, Navigation, Observation, role_index
 
 Mode = Literal["reason", "act", "ask"]  # reason, then a trajectory; a trajectory at once; answer a question
 Piece = str | Sequence[int]  # text, or ids
@@ -116,22 +116,35 @@ def navigation_text(navigation: Navigation) -> str:
 
 
 def observed_images(observation: Observation, profile: InputProfile, config: Config) -> Images:
-    """Patches of the frames that a profile takes, camera by camera in the order of role indices, oldest first.
+    """Patches of the frames that a profile takes. Raises InvalidInput as `observed_frames` does."""
+    frames = observed_frames(observation, profile)
+    roles = list(dict.fromkeys(frame.role for frame in frames))
+    return named_images(roles, profile, config)._replace(patches=patches([frame.image for frame in frames], config))
+
+
+def observed_frames(observation: Observation, profile: InputProfile) -> list[CameraFrame]:
+    """The frames that a profile takes, camera by camera in the order of role indices, oldest first.
 
     Raises InvalidInput for a required camera that is absent, and for frames of another number or size.
     """
-    roles = [role for role, need in profile.cameras.items() if need == "required" or observation.frames.get(role)]
     count = len(profile.frame_offsets_ms)
-    pixels: list[U8] = []
-    for role in roles:
-        shapes = [frame.image.shape for frame in observation.frames.get(role, ())]
+    taken: list[CameraFrame] = []
+    for role in (role for role, need in profile.cameras.items() if need == "required" or observation.frames.get(role)):
+        frames = observation.frames.get(role, ())
+        shapes = [frame.image.shape for frame in frames]
         if shapes != [profile.image_shape] * count:
             wanted = f"profile {profile.name} wants {count} frames of {profile.image_shape}"
             raise InvalidInput(f"{role}: {wanted}, the observation has {len(shapes)} of {sorted(set(shapes))}")
-        pixels += [frame.image for frame in observation.frames[role]]
+        taken += frames
+    return taken
+
+
+def named_images(roles: Sequence[str], profile: InputProfile, config: Config) -> Images:
+    """The images of an observation with these cameras by name, without their pixels."""
+    times = len(profile.frame_offsets_ms)
     grid = (profile.image_height // config.vision.patch_size, profile.image_width // config.vision.patch_size)
-    cameras = tuple(role_index(role) for role in roles for _ in range(count))
-    return Images(patches(pixels, config), grid, cameras, tuple(range(count)) * len(roles))
+    cameras = tuple(role_index(role) for role in roles for _ in range(times))
+    return Images(torch.empty(len(cameras), 0), grid, cameras, tuple(range(times)) * len(roles))
 
 
 def _span(tokenizer: Tokenizer, name: str, content: Piece) -> list[Piece]:

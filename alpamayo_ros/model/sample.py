@@ -6,7 +6,7 @@ when all samples share their reasoning), S columns of the cache, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import torch
@@ -85,11 +85,17 @@ def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
     elif any(complete):
         ended = written.finished(start)
         actions[finished] = denoise(model, prompt, state, ended, noise[finished], request, tokenizer).cpu()
-    texts = [tokenizer.decode(ids[:n].tolist()) for ids, n in zip(written.tokens, written.lengths, strict=True)]
+    words = [ids[:n].tolist() for ids, n in zip(written.tokens, written.lengths, strict=True)]
+    return output(actions, words, complete, tokenizer)
+
+
+def output(actions: Tensor, words: Sequence[Sequence[int]], complete: tuple[bool, ...], tokenizer: Tokenizer) -> ModelOutput:
+    """Actions (samples, 64, 2), and what was written in each row, as an engine answers."""
+    texts = [tokenizer.decode(ids) for ids in words]
     return ModelOutput(
         actions=actions.numpy(),
         texts=tuple(section(text.partition("<|traj_future_start|>")[0], "cot") for text in texts),
-        tokens=written.lengths,
+        tokens=tuple(map(len, words)),
         complete=complete,
         meta_actions=tuple(section(text, "meta_action") if "<|meta_action_end|>" in text else "" for text in texts),
     )
@@ -222,16 +228,22 @@ def _written_actions(
 
 def chooser(request: Request, rows: int, limit: int, generator: torch.Generator) -> Choose:
     """How the next token is taken from its logits: the likeliest, or drawn with the request's temperature and top-p."""
-    if request.greedy:
-        return lambda logits, _: logits.argmax(dim=-1)
-    uniform = torch.rand(limit, rows, 1, generator=generator)
+    uniform = uniforms(request, rows, limit, generator)
+    return lambda logits, index: chosen(logits, None if uniform is None else uniform[index], request)
 
-    def drawn(logits: Tensor, index: int) -> Tensor:
-        kept = probabilities(logits, request.temperature, request.top_p).cumsum(dim=-1)
-        below = torch.nextafter(kept[:, -1:], torch.zeros_like(kept[:, -1:]))  # a product may round up to the sum: no token
-        return torch.searchsorted(kept, torch.minimum(uniform[index].to(kept.device) * kept[:, -1:], below), right=True)[:, 0]
 
-    return drawn
+def uniforms(request: Request, rows: int, limit: int, generator: torch.Generator) -> Tensor | None:
+    """The numbers (limit, rows, 1) from 0 to 1 that decide each token; None where nothing is drawn."""
+    return None if request.greedy else torch.rand(limit, rows, 1, generator=generator)
+
+
+def chosen(logits: Tensor, uniform: Tensor | None, request: Request) -> Tensor:
+    """Ids (N,) for logits (N, V): the likeliest, or those at `uniform` (N, 1) of the distribution."""
+    if uniform is None:
+        return logits.argmax(dim=-1)
+    kept = probabilities(logits, request.temperature, request.top_p).cumsum(dim=-1)
+    below = torch.nextafter(kept[:, -1:], torch.zeros_like(kept[:, -1:]))  # a product may round up to the sum: no token
+    return torch.searchsorted(kept, torch.minimum(uniform.to(kept.device) * kept[:, -1:], below), right=True)[:, 0]
 
 
 def probabilities(logits: Tensor, temperature: float, top_p: float) -> Tensor:

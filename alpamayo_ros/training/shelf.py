@@ -18,8 +18,8 @@ from torch import Tensor
 
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.pixels import patches
-from alpamayo_ros.model.vision import Images, Vision
-from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.model.prompt import named_images
+from alpamayo_ros.model.vision import Vision
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.batch import THIRDS, Batch, Shown, batch_of
@@ -27,7 +27,7 @@ from alpamayo_ros.training.dataset.sequences import drop_navigation
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec, Encoded, encoded
 from alpamayo_ros.training.example import Example
-from alpamayo_ros.types import F32, U8, InvalidInput, role_index
+from alpamayo_ros.types import F32, U8, InvalidInput
 
 LOOKED_AT = 256
 """Pictures that the tower sees at a time."""
@@ -181,11 +181,3 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
 def _without_reasons(lesson: Lesson, codec: Codec) -> Lesson:
     """Its pictures are known by name."""
     return replace(lesson, encoded=encoded(lesson.example, codec, asks_reasons=False, seen=lesson.encoded.images))
-
-
-def named_images(roles: Sequence[str], profile: InputProfile, config: Config) -> Images:
-    """The images of an observation by name, without their pixels."""
-    times = len(profile.frame_offsets_ms)
-    grid = (profile.image_height // config.vision.patch_size, profile.image_width // config.vision.patch_size)
-    cameras = tuple(role_index(role) for role in roles for _ in range(times))
-    return Images(torch.empty(len(cameras), 0), grid, cameras, tuple(range(times)) * len(roles))

@@ -1,0 +1,148 @@
+"""The two passes that everything is made of: new tokens through the language model, and noise through the expert.
+
+Each is a stage with memory of its own for what goes in. Keys and values lie in slots, in any order: where a token stands is in
+its key (rotary embedding), and what it may look at is a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alpamayo_ros.engine.graphed.attention import causal, masked, shared
+from alpamayo_ros.engine.graphed.fused import Fused
+from alpamayo_ros.engine.graphed.stage import Stage
+from alpamayo_ros.model.flow import euler
+from alpamayo_ros.model.language import rotary
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.model.vision import Scene
+from alpamayo_ros.types import HORIZON
+
+
+class Store(NamedTuple):
+    """Keys and values of everything read."""
+
+    keys: Tensor  # (layers, G, C, E)
+    values: Tensor
+
+    @property
+    def slots(self) -> int:
+        """How many tokens there is memory for."""
+        return self.keys.shape[2]
+
+
+class Prompt(NamedTuple):
+    """A prompt as the network reads it."""
+
+    token_ids: Tensor  # (L,) long
+    positions: Tensor  # (3, L) long, M-RoPE
+    is_image: Tensor  # (L,) bool
+    scene: Scene
+
+
+class Words(NamedTuple):
+    """New words, each in a slot of its own, looking at the slots of its mask."""
+
+    token_ids: Tensor  # (M,) long
+    positions: Tensor  # (M,) long, on all three axes
+    slots: Tensor  # (M,) long
+    mask: Tensor  # (M, reach) bool; every word looks at itself
+
+
+class LanguagePass:
+    """A prompt of so many slots from the first on, or none, and words behind it, which look at the first `reach` slots."""
+
+    def __init__(self, model: Alpamayo, layers: Sequence[Fused], store: Store, prompt: int, width: int, reach: int) -> None:
+        tokens, like, text = prompt + width, model.vlm.lm_head.weight, model.config.text
+        self._width, self._reach = width, reach
+        self._model, self._layers, self._store, self._prompt = model, layers, store, prompt
+        self._ids = torch.zeros(tokens, dtype=torch.long, device=like.device)
+        self._is_image = torch.zeros(prompt, 1, dtype=torch.bool, device=like.device)
+        depth = len(model.config.vision.deepstack_visual_indexes) if prompt else 0
+        self._seen = like.new_zeros(1 + depth, prompt, text.hidden_size)  # tokens of the scene, and deepstack's
+        self._cos, self._sin = (torch.zeros(tokens, 1, text.head_dim, device=like.device) for _ in range(2))
+        last = torch.arange(reach - width, reach, device=like.device)  # where recording leaves its words
+        self._slots = torch.cat([torch.arange(prompt, device=like.device), last])
+        self._mask = last[:, None] == torch.arange(reach, device=like.device)
+        self._asked = torch.arange(max(prompt - 1, 0), tokens, device=like.device)  # the prompt's last token, and all words
+        self._stage = Stage(self._run, like.device)
+
+    def __call__(self, prompt: Prompt | None, words: Words) -> Tensor:
+        """Logits (1 + width, V) after the prompt and after each word; (width, V) without a prompt. Good until the next call."""
+        if prompt is not None:
+            self._place(prompt)
+        at = self._prompt
+        self._ids[at:], self._slots[at:] = words.token_ids, words.slots
+        self._mask.copy_(words.mask)
+        self._turn(slice(at, None), words.positions.expand(3, -1))
+        return self._stage()
+
+    def _place(self, prompt: Prompt) -> None:
+        length = len(prompt.token_ids)
+        self._ids[:length] = prompt.token_ids
+        self._is_image.zero_()[:length, 0] = prompt.is_image
+        at = prompt.is_image.nonzero()[:, 0].to(self._ids.device)
+        for place, feature in zip(self._seen, (prompt.scene.tokens, *prompt.scene.deepstack), strict=True):
+            place.zero_()[at] = feature.to(place.dtype)
+        self._turn(slice(length), prompt.positions)
+        self._asked[0] = length - 1
+
+    def _turn(self, columns: slice, positions_3L: Tensor) -> None:
+        cos, sin = rotary(positions_3L[:, None].to(self._ids.device), self._model.config.text)
+        self._cos[columns, 0], self._sin[columns, 0] = cos[0, 0], sin[0, 0]
+
+    def _run(self) -> Tensor:
+        language, first = self._model.vlm.model.language_model, self._prompt
+        x = language.embed_tokens(self._ids)
+        if first:
+            x[:first] = torch.where(self._is_image, self._seen[0], x[:first])
+        for i, layer in enumerate(self._layers):
+            keys, values = self._store.keys[i], self._store.values[i]
+            q, k, v = layer.queries_keys_values(x, (self._cos, self._sin))
+            keys.index_copy_(1, self._slots, k.transpose(0, 1))
+            values.index_copy_(1, self._slots, v.transpose(0, 1))
+            found = [causal(q[:first], keys[:, :first], values[:, :first])] if first else []
+            found += [masked(q[first:], keys[:, : self._reach], values[:, : self._reach], self._mask)] if self._width else []
+            x = layer.after_attention(x, torch.cat(found))
+            if first and i + 1 < len(self._seen):
+                x[:first] += self._seen[i + 1]
+        return self._model.logits(language.norm(x[self._asked]))
+
+
+class FlowPass:
+    """All steps of the flow for so many samples, which look at the first `reach` slots."""
+
+    def __init__(self, model: Alpamayo, layers: Sequence[Fused], store: Store, samples: int, steps: int, reach: int) -> None:
+        like, size = model.vlm.lm_head.weight, model.config.expert.head_dim
+        self._model, self._layers, self._store, self._steps, self._reach = model, layers, store, steps, reach
+        self._noise = torch.zeros(samples, HORIZON, 2, device=like.device)
+        self._cos, self._sin = (torch.zeros(samples, HORIZON, 1, size, device=like.device) for _ in range(2))
+        self._mask = torch.ones(samples, reach, dtype=torch.bool, device=like.device)
+        self._stage = Stage(self._run, like.device)
+
+    def __call__(self, noise: Tensor, first_positions: Tensor, mask: Tensor) -> Tensor:
+        """Actions (S, 64, 2) float32 from noise (S, 64, 2), behind words that end before `first_positions` (S,), looking at the
+        slots of a mask (S, reach). Good until the next call."""
+        self._noise.copy_(noise)
+        self._mask.copy_(mask)
+        positions = (first_positions[:, None] + torch.arange(HORIZON)).expand(3, -1, -1).to(self._noise.device)
+        cos, sin = rotary(positions, self._model.config.expert)
+        self._cos.copy_(cos[:, 0, :, None])
+        self._sin.copy_(sin[:, 0, :, None])
+        return self._stage()
+
+    def _run(self) -> Tensor:
+        return euler(self._velocity, self._noise, self._steps)[-1]
+
+    def _velocity(self, actions: Tensor, t: float) -> Tensor:
+        model = self._model
+        x = model.action_in_proj(actions, torch.full((len(actions),), t, device=actions.device))
+        for i, layer in enumerate(self._layers):
+            q, k, v = layer.queries_keys_values(x, (self._cos, self._sin))
+            keys, values = self._store.keys[i][:, : self._reach], self._store.values[i][:, : self._reach]
+            x = layer.after_attention(x, shared(q, k, v, keys, values, self._mask))
+        velocity: Tensor = model.action_out_proj(model.expert.norm(x))
+        return velocity.float()

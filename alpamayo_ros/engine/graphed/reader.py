@@ -1,0 +1,114 @@
+"""A network that reads a prompt, and words behind it in any number of texts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from alpamayo_ros.engine.graphed.fused import fused
+from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Prompt, Store, Words
+from alpamayo_ros.model.network import Alpamayo
+
+PADDED = 16
+"""Prompts take whole multiples of so many slots: those that differ by a street's name share a stage."""
+
+WIDTHS = (1, 16, 64)
+"""New words of one pass. On a GPU they all take as long as one word does: weights are read once."""
+
+REACH = 64
+"""Passes look at whole multiples of so many slots: those of about as long texts share a stage."""
+
+
+class Word(NamedTuple):
+    """A new word that is read."""
+
+    token: int
+    position: int  # on all three axes
+    slot: int
+    looks_at: Sequence[int]  # slots beside those of the prompt, and its own
+
+
+class Reader:
+    """Not thread-safe."""
+
+    def __init__(self, model: Alpamayo) -> None:
+        self._model = model
+        self._layers = fused(model.vlm.model.language_model)
+        self._expert = fused(model.expert)
+        self._passes: dict[tuple[int, int, int], LanguagePass] = {}
+        self._flows: dict[tuple[int, int, int], FlowPass] = {}
+        self._store = Store(torch.empty(0, 0, 0, 0), torch.empty(0, 0, 0, 0))
+        self._prompt_length = 0
+
+    def begin(self, prompt: Prompt, words: Sequence[Word], width: int, room: int) -> Tensor:
+        """Logits (1 + n, V) after a prompt and after each of n words that are guessed to follow, in a pass for `width` words.
+
+        Words have slots from `first_slot` of the prompt on; there is memory for `room` of them.
+        """
+        self._prompt_length, first = len(prompt.token_ids), first_slot(prompt)
+        self._reserve(first + room)
+        return self._pass(first, width, first + width)(prompt, self._placed(words, width, first + width))[: 1 + len(words)]
+
+    def go_on(self, words: Sequence[Word], width: int) -> Tensor:
+        """Logits (n, V) after each of n more words, in a pass for `width`."""
+        reach = _reached(max(slot for word in words for slot in (*word.looks_at, word.slot)) + width)
+        return self._pass(0, width, reach)(None, self._placed(words, width, reach))[: len(words)]
+
+    def denoise(self, noise: Tensor, behind: Sequence[tuple[int, Sequence[int]]], steps: int) -> Tensor:
+        """Actions (S, 64, 2) float32 on the CPU from noise alike; for each sample the position of its first action, and the
+        slots of its words."""
+        reach = _reached(max([self._prompt_length, *(slot + 1 for _, slots in behind for slot in slots)]))
+        key = (len(noise), steps, reach)
+        if key not in self._flows:
+            self._flows[key] = FlowPass(self._model, self._expert, self._store, *key)
+        positions = torch.tensor([position for position, _ in behind])
+        return self._flows[key](noise, positions, torch.stack([self._mask(slots, reach) for _, slots in behind])).cpu()
+
+    def _pass(self, prompt: int, width: int, reach: int) -> LanguagePass:
+        key = (prompt, width, reach)
+        if key not in self._passes:
+            self._passes[key] = LanguagePass(self._model, self._layers, self._store, *key)
+        return self._passes[key]
+
+    def _placed(self, words: Sequence[Word], width: int, reach: int) -> Words:
+        """As tensors of a pass's width: columns without a word look at themselves, in slots at which nobody looks."""
+        spare = [Word(0, 0, reach - 1 - column, ()) for column in range(width - len(words))]
+        every = [*words, *spare]
+        mask = [self._mask([*word.looks_at, word.slot], reach) for word in every]
+        tokens, positions, slots = torch.tensor([word[:3] for word in every], dtype=torch.long).view(-1, 3).T
+        return Words(tokens, positions, slots, torch.stack(mask) if mask else torch.zeros(0, reach, dtype=torch.bool))
+
+    def _mask(self, slots: Sequence[int], reach: int) -> Tensor:
+        mask = torch.zeros(reach, dtype=torch.bool)
+        mask[: self._prompt_length] = True
+        mask[list(slots)] = True
+        return mask
+
+    def _reserve(self, slots: int) -> None:
+        """Have memory for so many slots, and for the columns of a pass that have no word."""
+        wanted = _reached(slots + WIDTHS[-1])
+        if wanted <= self._store.slots:
+            return
+        text, like = self._model.config.text, self._model.vlm.lm_head.weight
+        shape = (text.num_hidden_layers, text.num_key_value_heads, wanted, text.head_dim)
+        self._passes.clear()  # they hold on to the memory that was
+        self._flows.clear()
+        self._store = Store(like.new_zeros(shape), like.new_zeros(shape))
+
+
+def first_slot(prompt: Prompt) -> int:
+    """The slot of the first word behind a prompt."""
+    return -(-len(prompt.token_ids) // PADDED) * PADDED
+
+
+def width_of(words: int) -> int:
+    """Of the narrowest pass that takes so many words."""
+    return next(width for width in WIDTHS if words <= width)
+
+
+def _reached(slots: int) -> int:
+    """How many slots a pass looks at that needs so many."""
+    return -(-slots // REACH) * REACH

@@ -1,0 +1,44 @@
+"""A stage of the pipeline on memory that stays where it is: recorded once on a GPU, and replayed with a single launch.
+
+What goes in is copied into tensors that live as long as the stage, and what comes out is read before the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+WARM_UPS = 3
+"""Calls before recording, in which libraries choose their kernels and take their workspaces (PyTorch, CUDA graphs)."""
+
+
+class Stage(Generic[Result]):
+    """A function of tensors that always are the same ones; it must not wait for the device, nor ask it anything."""
+
+    def __init__(self, run: Callable[[], Result], device: torch.device) -> None:
+        self._run = run
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device.type == "cuda":
+            self._record(device)
+
+    def __call__(self) -> Result:
+        """Run it, on the device's current stream."""
+        if self._graph is None:
+            return self._run()
+        self._graph.replay()
+        return self._result
+
+    def _record(self, device: torch.device) -> None:
+        aside = torch.cuda.Stream(device)
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                self._run()
+        torch.cuda.current_stream(device).wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._result = self._run()

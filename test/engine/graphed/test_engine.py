@@ -1,0 +1,134 @@
+"""The fast engine says what the reference says."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine.contract_checks import check_hints_never_matter
+from engine.test_eager import released_bundle, seen_by
+from model.nano import BUNDLE, T0_NS, observation
+from model.released import Generation
+
+from alpamayo_ros.engine.eager import EagerEngine
+from alpamayo_ros.engine.graphed.engine import GraphedEngine
+from alpamayo_ros.engine.loading import open_engine
+from alpamayo_ros.types import ModelOutput, Navigation, Observation, Request
+
+REQUESTS = (
+    Request(steps=1, max_tokens=12),
+    Request(steps=1, reasoning="none", samples=3),
+    Request(steps=1, samples=3, greedy=False, seed=5, max_tokens=12),
+    Request(steps=1, samples=3, greedy=False, share_reasoning=True, max_tokens=12),
+)
+"""One step of the flow: an untrained network multiplies the rounding of each step by hundreds (frequencies up to 100)."""
+
+SELDOM = (Request(steps=1, reasoning="none", guidance=2.0), Request(reasoning="none", trajectory="tokens"))
+
+
+@pytest.fixture(scope="module", params=["nano", "r1", "1.5"])
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[EagerEngine, GraphedEngine, list[Observation]]]:
+    if request.param == "nano":
+        folder, seen = BUNDLE, [observation(), observation(3, navigation=Navigation("turn_left", 40.0, "", T0_NS))]
+    else:
+        generation: Generation = request.param
+        folder = released_bundle(tmp_path_factory.mktemp(generation) / "bundle", generation)
+        seen = [seen_by(folder)]
+        if generation == "1.5":
+            seen.append(seen_by(folder, "front_tele"))
+    with closing(EagerEngine(folder)) as reference, closing(GraphedEngine(folder)) as fast:
+        yield reference, fast, seen
+
+
+def assert_same(one: ModelOutput, other: ModelOutput) -> None:
+    assert (one.texts, one.tokens, one.complete, one.meta_actions) == (
+        other.texts,
+        other.tokens,
+        other.complete,
+        other.meta_actions,
+    )
+    np.testing.assert_allclose(one.actions, other.actions, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("request_", [*REQUESTS, *SELDOM], ids=str)
+def test_it_answers_as_the_reference_does(
+    pair: tuple[EagerEngine, GraphedEngine, list[Observation]], request_: Request
+) -> None:
+    reference, fast, observations = pair
+    for seen in observations:
+        assert_same(fast.infer(seen, request_), reference.infer(seen, request_))
+
+
+def test_the_comparison_can_fail(pair: tuple[EagerEngine, GraphedEngine, list[Observation]]) -> None:
+    reference, fast, observations = pair
+    expected = reference.infer(observations[0], REQUESTS[1])
+    with pytest.raises(AssertionError):
+        assert_same(fast.infer(observations[0], replace(REQUESTS[1], seed=1)), expected)
+    weight = fast._model.expert.layers[0].mlp.down_proj.weight
+    before = weight.clone()
+    with torch.no_grad():
+        weight[0, 0] += 0.5
+    with pytest.raises(AssertionError):
+        assert_same(fast.infer(observations[0], REQUESTS[1]), expected)
+    with torch.no_grad():
+        weight.copy_(before)
+    assert_same(fast.infer(observations[0], REQUESTS[1]), expected)
+
+
+def test_words_that_end_are_followed_by_the_same_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained network never asks for its trajectory by itself; here the likeliest of its words means that."""
+    seen, request = observation(), Request(steps=1, max_tokens=40, samples=2)
+    with closing(EagerEngine(BUNDLE)) as reference, closing(GraphedEngine(BUNDLE)) as fast:
+        written = "".join(reference.infer(seen, request).texts)
+        assert written
+        start = reference._tokenizer.id("<|traj_future_start|>")
+        for engine in (reference, fast):
+            head = engine._model.vlm.lm_head.weight
+            with torch.no_grad():
+                head[start] = head[start] * 30
+        expected = reference.infer(seen, request)
+        assert expected.complete == (True,)
+        assert_same(fast.infer(seen, request), expected)
+        assert_same(fast.infer(seen, request), expected)
+
+
+def test_hints_never_matter() -> None:
+    later = observation(2)
+    frames = {role: tuple(replace(frame, epoch=1) for frame in frames) for role, frames in later.frames.items()}
+    seen = [observation(0), observation(1), replace(later, epoch=1, frames=frames)]
+    check_hints_never_matter(lambda: GraphedEngine(BUNDLE), seen, examples=4)
+
+
+def test_a_frame_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = observation()
+    frames = [frame for frames in seen.frames.values() for frame in frames]
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        looks: list[int] = []
+        look = engine._sight._look
+        monkeypatch.setattr(engine._sight, "_look", lambda new: (looks.append(len(new)), look(new)))
+        for frame in frames:
+            engine.add_frame(frame)
+        assert sum(looks) == len(frames)
+        engine.infer(seen, Request(reasoning="none"))
+        assert sum(looks) == len(frames)
+        pixels = frames[0].image.copy()
+        pixels[0, 0] ^= 255
+        role = frames[0].role
+        other = replace(seen, frames={**seen.frames, role: (replace(frames[0], image=pixels), *seen.frames[role][1:])})
+        engine.infer(other, Request(reasoning="none"))
+        assert sum(looks) == len(frames) + 1, "of the same camera and time, but with other pixels"
+        engine.reset(1)
+        engine.infer(seen, Request(reasoning="none"))
+        assert sum(looks) == 2 * len(frames) + 1, "frames of an earlier epoch are forgotten"
+
+
+def test_engines_of_a_bundle_are_asked_for_by_name(tmp_path: Path) -> None:
+    with closing(open_engine(f"{BUNDLE}@graphed")) as engine:
+        assert isinstance(engine, GraphedEngine)
+    with pytest.raises(Exception, match="no engine 'quick' for a bundle: want FOLDER@ENGINE, one of eager, graphed"):
+        open_engine(f"{BUNDLE}@quick")
