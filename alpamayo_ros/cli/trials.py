@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from alpamayo_ros.cli.app import Bundle, Figures, app, make_room
+from alpamayo_ros.types import InvalidInput
 
 
 @app.command
@@ -37,7 +38,7 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros", "engine", "evaluate", "simulate", "safety", "soak", "training"]],
+    what: Positional[Literal["ros", "engine", "speculation", "evaluate", "simulate", "safety", "soak", "training"]],
     bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
     duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag; soak: how long")] = 60.0,
     gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
@@ -47,6 +48,7 @@ def bench(
     poses: Annotated[Path | None, arg(metavar="FILE", help="safety: poses of a KITTI drive; none is the expert alone")] = None,
     scenes: Annotated[int, arg(help="safety: scenes of the expert")] = 64,
     size: Annotated[Literal["debug", "micro", "nano"], arg(help="training: of the network and its stages")] = "nano",
+    traces: Annotated[Path | None, arg(metavar="FILE", help="speculation: JSON {drive: [trace, ...]}, in order")] = None,
     out: Path = Path("out/bench"),
 ) -> Figures:
     """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
@@ -54,6 +56,12 @@ def bench(
         from alpamayo_ros.engine.benchmark import bench_engine
 
         return {"bench": what, **bench_engine(bundle, out)}
+    if what == "speculation":
+        from alpamayo_ros.engine.speculation.replay import bench_speculation
+
+        if traces is None:
+            raise InvalidInput("bench speculation replays traces of drives: want --traces FILE")
+        return {"bench": what, **bench_speculation(traces, out)}
     from alpamayo_ros.profile import read_profile, read_rig
     from alpamayo_ros.simulation.data.bag import make_bag as write
 

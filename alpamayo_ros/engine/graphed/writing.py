@@ -17,12 +17,9 @@ from torch import Tensor
 
 from alpamayo_ros.engine.graphed.passes import Prompt
 from alpamayo_ros.engine.graphed.reader import WIDTHS, Reader, Word, first_slot, width_of
-from alpamayo_ros.engine.speculation.drafts import ROOT, Memory
+from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES, ROOT, Memory
 from alpamayo_ros.model.sample import chosen
 from alpamayo_ros.types import Request
-
-BLOCK = 16
-"""Words of one text in a pass: the one that was written last, and guesses."""
 
 
 class Rules(NamedTuple):
@@ -61,7 +58,7 @@ class Text:
                 self.ended = token
 
 
-def write(reader: Reader, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int = WIDTHS[-1]) -> list[Text]:
+def write(reader: Reader, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int = GUESSES) -> list[Text]:
     """Read a prompt and write texts behind it, with a tree of at most so many guesses in the same pass."""
     limit = rules.request.max_tokens
     texts = [Text(row, limit) for row in range(rows)]

@@ -14,6 +14,12 @@ from typing import NamedTuple
 ROOT = -1
 """What stands before a trace: the prompt, as the parent of a first token."""
 
+GUESSES = 64
+"""Nodes of the tree that is verified together with a prompt."""
+
+BLOCK = 16
+"""Words of one pass behind it: the one that was written last, and guesses."""
+
 LAST = 8
 """Traces of the drive whose whole wording may come again at once."""
 
