@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from alpamayo_ros.cli.app import Bundle, Figures, app, make_room
-from alpamayo_ros.types import InvalidInput
 
 
 @app.command
@@ -58,6 +57,7 @@ def bench(
         return {"bench": what, **bench_engine(bundle, out)}
     if what == "speculation":
         from alpamayo_ros.engine.speculation.replay import bench_speculation
+        from alpamayo_ros.types import InvalidInput
 
         if traces is None:
             raise InvalidInput("bench speculation replays traces of drives: want --traces FILE")
