@@ -7,16 +7,22 @@ the same weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from alpamayo_ros.bundle.config import open_bundle
 from alpamayo_ros.engine.contract import Weights
 from alpamayo_ros.engine.eager import claim_device, open_model, out_of_memory_told
-from alpamayo_ros.engine.graphed.passes import Prompt
+from alpamayo_ros.engine.graphed.ahead import Arrivals
+from alpamayo_ros.engine.graphed.passes import Cut, Prompt
 from alpamayo_ros.engine.graphed.reader import Reader
-from alpamayo_ros.engine.graphed.sight import Sight, joined
+from alpamayo_ros.engine.graphed.sight import Sight, joined, key_of
 from alpamayo_ros.engine.graphed.writing import Rules, Text, write
 from alpamayo_ros.engine.speculation.corpus import read_corpus
 from alpamayo_ros.engine.speculation.drafts import Memory
@@ -24,7 +30,7 @@ from alpamayo_ros.model.language import rope_positions
 from alpamayo_ros.model.prompt import Mode, encode, named_images, observed_frames, prompt_ids
 from alpamayo_ros.model.sample import answer, output, sample, uniforms
 from alpamayo_ros.model.tokens import read_tokenizer
-from alpamayo_ros.model.vision import image_blocks
+from alpamayo_ros.model.vision import Scene, image_blocks
 from alpamayo_ros.profile import Pruning
 from alpamayo_ros.types import HORIZON, CameraFrame, ModelOutput, Observation, Request
 
@@ -45,12 +51,18 @@ class GraphedEngine:
         self._reader = Reader(self._model)
         most = 2 * len(profile.cameras) * len(profile.frame_offsets_ms)
         self._sight = Sight(self._model, profile.image_height, profile.image_width, most)
+        self._arrivals = Arrivals(profile)
+        self._last: Asked | None = None
 
     @torch.inference_mode()
     def add_frame(self, frame: CameraFrame) -> None:
-        """Look at a frame that may be asked about, if it is one of the profile's."""
-        if frame.role in self._profile.cameras and frame.image.shape == self._profile.image_shape:
-            self._sight.features([frame])
+        """Look at a frame that may be asked about, if it is one of the profile's, and read what can be read with it."""
+        if frame.role not in self._profile.cameras or frame.image.shape != self._profile.image_shape:
+            return
+        self._sight.features([frame])
+        self._arrivals.take(frame)
+        if self._last is not None and self._last.prompt.cuts:
+            self._read_ahead(self._last)
 
     @torch.inference_mode()
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
@@ -72,6 +84,7 @@ class GraphedEngine:
         """Forget the frames of earlier epochs, and what was said in them."""
         self._sight.forget(epoch)
         self._memory.forget()
+        self._arrivals.forget()
 
     def close(self) -> None:
         """Give back the device's memory."""
@@ -83,14 +96,34 @@ class GraphedEngine:
 
     def _prompt(self, observation: Observation, mode: Mode) -> Prompt:
         frames = observed_frames(observation, self._profile)
-        images = named_images(list(dict.fromkeys(frame.role for frame in frames)), self._profile, self._config)
+        roles = list(dict.fromkeys(frame.role for frame in frames))
+        images = named_images(roles, self._profile, self._config)
         blocks = image_blocks(images, self._config)
         ids = prompt_ids(observation, blocks, self._profile, self._tokenizer, self._config, mode)
+        positions, is_image = rope_positions(ids, blocks, self._config.image_token_id), ids == self._config.image_token_id
+        prompt = Prompt(ids, positions, is_image, self._scene(frames))
+        if self._config.views is None:  # what looks at all images at once cannot be read before they are all there
+            windows = [observation.frames[role] for role in roles]
+            prompt = prompt._replace(cuts=cuts_of(ids, is_image, len(windows[0]) * prod(blocks[0].grid), windows))
+        self._last = Asked(prompt, roles)
+        return prompt
+
+    def _scene(self, frames: Sequence[CameraFrame]) -> Scene:
+        roles = list(dict.fromkeys(frame.role for frame in frames))
+        images = named_images(roles, self._profile, self._config)
         tokens, deepstack = joined(self._sight.features(frames))
-        shown = images._replace(patches=torch.empty(len(frames), 0))
-        image_id = self._config.image_token_id
-        scene = self._model.scene(tokens, deepstack, shown)
-        return Prompt(ids, rope_positions(ids, blocks, image_id), ids == image_id, scene)
+        return self._model.scene(tokens, deepstack, images._replace(patches=torch.empty(len(frames), 0)))
+
+    def _read_ahead(self, asked: Asked) -> None:
+        """Read the next prompt as far as its frames are there, if it is like the last one."""
+        windows = [window.frames for window in self._arrivals.expected(asked.roles)]
+        if not windows:
+            return
+        last, per_window = asked.prompt, int(asked.prompt.is_image.sum()) // len(asked.roles)
+        cuts = cuts_of(last.token_ids, last.is_image, per_window, windows)
+        frames = [frame for window in windows for frame in window]
+        part = last._replace(cuts=()).part(0, cuts[-1].end)
+        self._reader.read_ahead(part._replace(scene=self._scene(frames)), cuts)
 
     def _infer(self, prompt: Prompt, request: Request) -> ModelOutput:
         generator = torch.Generator().manual_seed(request.seed)
@@ -122,3 +155,20 @@ class GraphedEngine:
         if texts[0].ended == start:
             self._memory.remember(texts[0].tokens)
         return texts
+
+
+class Asked(NamedTuple):
+    """What was asked last."""
+
+    prompt: Prompt
+    roles: list[str]  # of its cameras, in order
+
+
+def cuts_of(ids: Tensor, is_image: Tensor, per_window: int, windows: Sequence[Sequence[CameraFrame]]) -> tuple[Cut, ...]:
+    """Where the images of each camera end, of `per_window` tokens each, for as many cameras as there are windows of frames."""
+    ends = (is_image.nonzero()[per_window - 1 :: per_window, 0] + 1).tolist()[: len(windows)]
+    parts = pairwise((0, *ends))
+    return tuple(
+        Cut(end, (tuple(ids[start:end].tolist()), tuple(map(key_of, frames))))
+        for (start, end), frames in zip(parts, windows, strict=True)
+    )

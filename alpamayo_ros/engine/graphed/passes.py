@@ -6,7 +6,7 @@ its key (rotary embedding), and what it may look at is a mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,13 +34,33 @@ class Store(NamedTuple):
         return self.keys.shape[2]
 
 
+class Cut(NamedTuple):
+    """Where a part of a prompt ends that may be read before the rest is known."""
+
+    end: int
+    key: Hashable  # the same for the same tokens and images, if what stands before is the same, too
+
+
 class Prompt(NamedTuple):
-    """A prompt as the network reads it."""
+    """A prompt as the network reads it, or a part of one."""
 
     token_ids: Tensor  # (L,) long
     positions: Tensor  # (3, L) long, M-RoPE
     is_image: Tensor  # (L,) bool
     scene: Scene
+    cuts: tuple[Cut, ...] = ()
+
+    @property
+    def last_cut(self) -> int:
+        """Where the last part begins."""
+        return self.cuts[-1].end if self.cuts else 0
+
+    def part(self, start: int, end: int) -> Prompt:
+        """Some of its tokens."""
+        first, seen = int(self.is_image[:start].sum()), int(self.is_image[start:end].sum())
+        taken = slice(first, first + seen)
+        scene = Scene(self.scene.tokens[taken], tuple(feature[taken] for feature in self.scene.deepstack))
+        return Prompt(self.token_ids[start:end], self.positions[:, start:end], self.is_image[start:end], scene)
 
 
 class Words(NamedTuple):
@@ -53,25 +73,31 @@ class Words(NamedTuple):
 
 
 class LanguagePass:
-    """A prompt of so many slots from the first on, or none, and words behind it, which look at the first `reach` slots."""
+    """Slots `start` to `end` of a prompt, or none, and so many words behind it, which look at the first `reach` slots."""
 
-    def __init__(self, model: Alpamayo, layers: Sequence[Fused], store: Store, prompt: int, width: int, reach: int) -> None:
+    def __init__(
+        self, model: Alpamayo, layers: Sequence[Fused], store: Store, start: int, end: int, width: int, reach: int
+    ) -> None:
+        prompt = end - start
         tokens, like, text = prompt + width, model.vlm.lm_head.weight, model.config.text
         self._width, self._reach = width, reach
-        self._model, self._layers, self._store, self._prompt = model, layers, store, prompt
+        self._model, self._layers, self._store, self._prompt, self._end = model, layers, store, prompt, end
         self._ids = torch.zeros(tokens, dtype=torch.long, device=like.device)
         self._is_image = torch.zeros(prompt, 1, dtype=torch.bool, device=like.device)
         depth = len(model.config.vision.deepstack_visual_indexes) if prompt else 0
         self._seen = like.new_zeros(1 + depth, prompt, text.hidden_size)  # tokens of the scene, and deepstack's
         self._cos, self._sin = (torch.zeros(tokens, 1, text.head_dim, device=like.device) for _ in range(2))
         last = torch.arange(reach - width, reach, device=like.device)  # where recording leaves its words
-        self._slots = torch.cat([torch.arange(prompt, device=like.device), last])
+        self._slots = torch.cat([torch.arange(start, end, device=like.device), last])
         self._mask = last[:, None] == torch.arange(reach, device=like.device)
         self._asked = torch.arange(max(prompt - 1, 0), tokens, device=like.device)  # the prompt's last token, and all words
         self._stage = Stage(self._run, like.device)
 
     def __call__(self, prompt: Prompt | None, words: Words) -> Tensor:
-        """Logits (1 + width, V) after the prompt and after each word; (width, V) without a prompt. Good until the next call."""
+        """Logits (1 + width, V) after the prompt and after each word; (width, V) without a prompt. Good until the next call.
+
+        A pass without words is for what it leaves in the store: it has no logits.
+        """
         if prompt is not None:
             self._place(prompt)
         at = self._prompt
@@ -104,12 +130,12 @@ class LanguagePass:
             q, k, v = layer.queries_keys_values(x, (self._cos, self._sin))
             keys.index_copy_(1, self._slots, k.transpose(0, 1))
             values.index_copy_(1, self._slots, v.transpose(0, 1))
-            found = [causal(q[:first], keys[:, :first], values[:, :first])] if first else []
+            found = [causal(q[:first], keys[:, : self._end], values[:, : self._end])] if first else []
             found += [masked(q[first:], keys[:, : self._reach], values[:, : self._reach], self._mask)] if self._width else []
             x = layer.after_attention(x, torch.cat(found))
             if first and i + 1 < len(self._seen):
                 x[:first] += self._seen[i + 1]
-        return self._model.logits(language.norm(x[self._asked]))
+        return self._model.logits(language.norm(x[self._asked])) if self._width else x[:0]
 
 
 class FlowPass:

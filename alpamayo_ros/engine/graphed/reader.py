@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from alpamayo_ros.engine.graphed.fused import fused
-from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Prompt, Store, Words
+from alpamayo_ros.engine.graphed.passes import Cut, FlowPass, LanguagePass, Prompt, Store, Words
 from alpamayo_ros.model.network import Alpamayo
 
 PADDED = 16
-"""Prompts take whole multiples of so many slots: those that differ by a street's name share a stage."""
+"""The last part of a prompt takes whole multiples of so many slots: those that differ by a street's name share a stage."""
 
 WIDTHS = (1, 16, 64)
 """New words of one pass. On a GPU they all take as long as one word does: weights are read once."""
@@ -38,24 +39,37 @@ class Reader:
         self._model = model
         self._layers = fused(model.vlm.model.language_model)
         self._expert = fused(model.expert)
-        self._passes: dict[tuple[int, int, int], LanguagePass] = {}
+        self._passes: dict[tuple[int, int, int, int], LanguagePass] = {}
         self._flows: dict[tuple[int, int, int], FlowPass] = {}
         self._store = Store(torch.empty(0, 0, 0, 0), torch.empty(0, 0, 0, 0))
         self._prompt_length = 0
+        self._read: tuple[Cut, ...] = ()
+
+    def read_ahead(self, prompt: Prompt, cuts: Sequence[Cut]) -> None:
+        """Read the beginning of a prompt up to the last of these cuts, but for what was read already."""
+        same = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(self._read, cuts, strict=False)))
+        self._reserve(max((cut.end for cut in cuts), default=0))
+        for start, cut in list(pairwise((Cut(0, None), *cuts)))[same:]:
+            self._pass(start.end, cut.end, 0, 0)(prompt.part(start.end, cut.end), self._placed([], 0, 0))
+        self._read = tuple(cuts)
 
     def begin(self, prompt: Prompt, words: Sequence[Word], width: int, room: int) -> Tensor:
         """Logits (1 + n, V) after a prompt and after each of n words that are guessed to follow, in a pass for `width` words.
 
-        Words have slots from `first_slot` of the prompt on; there is memory for `room` of them.
+        Words have slots from `first_slot` of the prompt on; there is memory for `room` of them. Parts up to the cuts are read one
+        by one whether they are known or not, so that rounding does not tell.
         """
-        self._prompt_length, first = len(prompt.token_ids), first_slot(prompt)
+        length, first = len(prompt.token_ids), first_slot(prompt)
         self._reserve(first + room)
-        return self._pass(first, width, first + width)(prompt, self._placed(words, width, first + width))[: 1 + len(words)]
+        self.read_ahead(prompt, prompt.cuts)
+        self._prompt_length, start = length, prompt.last_cut
+        last = self._pass(start, first, width, first + width)
+        return last(prompt.part(start, length), self._placed(words, width, first + width))[: 1 + len(words)]
 
     def go_on(self, words: Sequence[Word], width: int) -> Tensor:
         """Logits (n, V) after each of n more words, in a pass for `width`."""
         reach = _reached(max(slot for word in words for slot in (*word.looks_at, word.slot)) + width)
-        return self._pass(0, width, reach)(None, self._placed(words, width, reach))[: len(words)]
+        return self._pass(0, 0, width, reach)(None, self._placed(words, width, reach))[: len(words)]
 
     def denoise(self, noise: Tensor, behind: Sequence[tuple[int, Sequence[int]]], steps: int) -> Tensor:
         """Actions (S, 64, 2) float32 on the CPU from noise alike; for each sample the position of its first action, and the
@@ -67,8 +81,8 @@ class Reader:
         positions = torch.tensor([position for position, _ in behind])
         return self._flows[key](noise, positions, torch.stack([self._mask(slots, reach) for _, slots in behind])).cpu()
 
-    def _pass(self, prompt: int, width: int, reach: int) -> LanguagePass:
-        key = (prompt, width, reach)
+    def _pass(self, start: int, end: int, width: int, reach: int) -> LanguagePass:
+        key = (start, end, width, reach)
         if key not in self._passes:
             self._passes[key] = LanguagePass(self._model, self._layers, self._store, *key)
         return self._passes[key]
@@ -94,6 +108,7 @@ class Reader:
             return
         text, like = self._model.config.text, self._model.vlm.lm_head.weight
         shape = (text.num_hidden_layers, text.num_key_value_heads, wanted, text.head_dim)
+        self._read = ()
         self._passes.clear()  # they hold on to the memory that was
         self._flows.clear()
         self._store = Store(like.new_zeros(shape), like.new_zeros(shape))
@@ -101,7 +116,7 @@ class Reader:
 
 def first_slot(prompt: Prompt) -> int:
     """The slot of the first word behind a prompt."""
-    return -(-len(prompt.token_ids) // PADDED) * PADDED
+    return prompt.last_cut + -(-(len(prompt.token_ids) - prompt.last_cut) // PADDED) * PADDED
 
 
 def width_of(words: int) -> int:

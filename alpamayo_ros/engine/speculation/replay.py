@@ -53,7 +53,7 @@ def bench_speculation(traces: Path, out: Path) -> dict[str, Any]:
     passes = {way.name: _replayed(drives, way) for way in WAYS}
     figures = {name: summary(counts) for name, counts in passes.items()}
     plain, ours = (figures[way.name]["mean_forwards"] for way in (WAYS[0], WAYS[-1]))
-    told = {"mean_forwards": ours, "plain_forwards": plain, "ratio": plain / ours if ours else float("inf")}
+    told: dict[str, Any] = {"mean_forwards": ours, "plain_forwards": plain, "ratio": plain / ours if ours else float("inf")}
     told |= {"drives": len(drives), "traces": sum(map(len, drives.values())), "ways": figures}
     out.mkdir(parents=True, exist_ok=True)
     (out / "speculation.json").write_text(json.dumps(told, indent=2) + "\n")
