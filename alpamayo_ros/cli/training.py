@@ -62,6 +62,8 @@ def label(
         UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="without bags: only these; none named is all of the split")
     ] = (),
     each: Annotated[int, arg(help="without bags: scenes of each family")] = 1,
+    ray: Annotated[str, arg(metavar="ADDRESS", help="without bags: a Ray whose workers drive the scenes, or local")] = "",
+    workers: Annotated[int, arg(help="of that Ray")] = 1,
 ) -> Figures:
     """Label drives with decision, critical components and Chain of Causation.
 
@@ -71,10 +73,11 @@ def label(
     from alpamayo_ros.training.coc.endpoint import Endpoint
     from alpamayo_ros.training.coc.label import label_world
     from alpamayo_ros.training.commands import Drives, label_drives
+    from alpamayo_ros.training.workers import Workers
     from alpamayo_ros.types import InvalidInput
 
     if not bag:
-        return label_world(scenes(family or families_of(split), split, each), out)
+        return label_world(scenes(family or families_of(split), split, each), out, Workers(ray or None, workers))
     if not teacher or not model:
         raise InvalidInput("bags are labelled by a teacher: --teacher https://host/v1 --model NAME")
     key = os.getenv(key_from) if key_from else ""

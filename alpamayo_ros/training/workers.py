@@ -42,6 +42,10 @@ class Workers:
             )
 
 
+HERE = Workers()
+"""In this process."""
+
+
 class Failure(NamedTuple):
     """Why an item has no result."""
 

@@ -56,8 +56,8 @@ class Reader:
     def begin(self, prompt: Prompt, words: Sequence[Word], width: int, room: int) -> Tensor:
         """Logits (1 + n, V) after a prompt and after each of n words that are guessed to follow, in a pass for `width` words.
 
-        Words have slots from `first_slot` of the prompt on; there is memory for `room` of them. Parts up to the cuts are read one
-        by one whether they are known or not, so that rounding does not tell.
+        Words have slots from `first_slot` of the prompt on; there is memory for `room` of them. Parts up to the cuts are read
+        one by one whether they are known or not, so that rounding does not tell.
         """
         length, first = len(prompt.token_ids), first_slot(prompt)
         self._reserve(first + room)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,8 +19,9 @@ from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.coc.keyframes import BEFORE_S, changes_s
 from alpamayo_ros.training.coc.quality import assessed
 from alpamayo_ros.training.coc.schema import Moment, Record, Source, Unlabelled, append_record, read_records
-from alpamayo_ros.training.coc.world import SOURCE, world_moments, world_record
+from alpamayo_ros.training.coc.world import SOURCE, WorldMoment, world_moments, world_record
 from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.workers import HERE, Failure, Workers, in_order, outcomes
 from alpamayo_ros.types import InvalidInput, MetaAction
 
 Labeler = Callable[[Moment], Record]
@@ -103,9 +104,24 @@ def label_moments(
     return {**run.figures(), "refused_lines": list(there.refused), "files": [str(out)]}
 
 
-def label_world(scenes: Iterable[SceneId], out: Path) -> dict[str, Any]:
-    """Label scenes of the driving world from its ground truth. Raises InvalidInput as `label_moments` does."""
-    return label_moments((moment for scene in scenes for moment in world_moments(scene)), world_record, SOURCE, out)
+def label_world(scenes: Sequence[SceneId], out: Path, workers: Workers = HERE) -> dict[str, Any]:
+    """Label scenes of the driving world from its ground truth; many are driven at once where there are workers.
+
+    The file is the same for any number of them. Raises InvalidInput as `label_moments` does, and for an unknown scene.
+    """
+    driven = in_order(outcomes(_driving, scenes, workers))
+    return label_moments((moment for scene in driven for moment in _moments(scene)), world_record, SOURCE, out)
+
+
+def _driving() -> Callable[[SceneId], list[WorldMoment | Unlabelled]]:
+    """A worker's task."""
+    return lambda scene: list(world_moments(scene))
+
+
+def _moments(driven: list[WorldMoment | Unlabelled] | Failure) -> list[WorldMoment | Unlabelled]:
+    if isinstance(driven, Failure):
+        raise InvalidInput(f"{driven.item}: {driven.reason}")
+    return driven
 
 
 def at_keyframes(examples: Iterable[Example], period_s: float) -> Iterator[Moment]:

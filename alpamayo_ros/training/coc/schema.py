@@ -252,7 +252,10 @@ class Unlabelled(InvalidInput):
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(f"{reason}: {text}")
-        self.reason = reason
+        self.reason, self._text = reason, text
+
+    def __reduce__(self) -> tuple[type[Unlabelled], tuple[str, str]]:
+        return type(self), (self.reason, self._text)  # an error is pickled by its message alone: workers send these
 
 
 @dataclass(frozen=True)

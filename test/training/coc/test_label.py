@@ -14,6 +14,7 @@ from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.coc.label import Item, Result, at_keyframes, in_turn, label_moments, label_world
 from alpamayo_ros.training.coc.schema import Record, Source, Unlabelled, append_record, read_records
 from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.workers import Workers
 from alpamayo_ros.types import InvalidInput, MetaAction
 
 HAND = Source(name="hand", version="1")
@@ -168,7 +169,7 @@ def test_many_may_be_asked_about_at_once(tmp_path: Path) -> None:
     assert [record.t0_ns for record in read_records(out).records] == [0, 1, 2, 3, 5, 6]
 
 
-def test_the_world_labels_itself_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_the_world_labels_itself_here_or_over_ray_and_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "labels.jsonl"
     first = label_world([SceneId("curve", 1)], out)
     before = out.read_bytes()
@@ -179,6 +180,14 @@ def test_the_world_labels_itself_and_goes_on_where_it_was(tmp_path: Path) -> Non
     assert out.read_bytes().startswith(before)
     assert both["failed"].keys() <= {"correctness"}
     assert set(both["skipped"]) <= {"surprise", "no_history_or_future"}
+    of_a_ray = tmp_path / "of_a_ray.jsonl"
+    label_world([SceneId("curve", 1)], of_a_ray, Workers("local"))
+    assert of_a_ray.read_bytes() == before
+
+
+def test_a_scene_that_nobody_knows_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no_such_family"):
+        label_world([SceneId("no_such_family", 1)], tmp_path / "labels.jsonl")
 
 
 def window(t0_s: float, brakes_s: float, clip: str = "drive") -> Example:
