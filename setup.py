@@ -27,6 +27,7 @@ setup(
         "evaluation": ["matplotlib", "Jinja2", "av", "pillow", "rerun-sdk>=0.36,<0.42"],
         "simulation": ["highway-env>=1.12", "shapely>=2.1"],
         "training": ["highway-env>=1.12", "shapely>=2.1", "Jinja2", "pyarrow", "tensorboard", "matplotlib", "peft"],
+        "build": ["onnx>=1.23", "onnxscript", "onnxruntime>=1.24"],
         "alpasim": ["grpcio>=1.80"],
         "ray": ["ray"],
         "physical_ai_av": ["pyarrow", "av"],

@@ -120,7 +120,7 @@ class Merger(nn.Module):
         self.linear_fc2 = nn.Linear(joined, config.out_hidden_size)
 
     def forward(self, x_nPD: Tensor) -> Tensor:
-        n = len(x_nPD)
+        n = x_nPD.shape[0]  # not len(): an exporter would take it for a constant
         x = self.norm(x_nPD.reshape(n, -1, self.joined)) if self.joins_first else self.norm(x_nPD).reshape(n, -1, self.joined)
         return self.linear_fc2(F.gelu(self.linear_fc1(x)))
 
