@@ -1,4 +1,4 @@
-"""The two passes that everything is made of: new tokens through the language model, and noise through the expert.
+"""The passes that everything is made of: images through the tower, tokens through the language model, noise through the expert.
 
 Each is a stage with memory of its own for what goes in. Keys and values lie in slots, in any order: where a token stands is in
 its key (rotary embedding), and what it may look at is a mask.
@@ -6,20 +6,22 @@ its key (rotary embedding), and what it may look at is a mask.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from alpamayo_ros.engine.fast.prompt import Prompt
 from alpamayo_ros.engine.graphed.attention import causal, masked, shared
 from alpamayo_ros.engine.graphed.fused import Fused
 from alpamayo_ros.engine.graphed.stage import Stage
 from alpamayo_ros.model.flow import euler
 from alpamayo_ros.model.language import rotary
 from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.model.vision import Scene
-from alpamayo_ros.types import HORIZON
+from alpamayo_ros.model.pixels import patches
+from alpamayo_ros.types import HORIZON, U8
 
 
 class Store(NamedTuple):
@@ -32,35 +34,6 @@ class Store(NamedTuple):
     def slots(self) -> int:
         """How many tokens there is memory for."""
         return self.keys.shape[2]
-
-
-class Cut(NamedTuple):
-    """Where a part of a prompt ends that may be read before the rest is known."""
-
-    end: int
-    key: Hashable  # the same for the same tokens and images, if what stands before is the same, too
-
-
-class Prompt(NamedTuple):
-    """A prompt as the network reads it, or a part of one."""
-
-    token_ids: Tensor  # (L,) long
-    positions: Tensor  # (3, L) long, M-RoPE
-    is_image: Tensor  # (L,) bool
-    scene: Scene
-    cuts: tuple[Cut, ...] = ()
-
-    @property
-    def last_cut(self) -> int:
-        """Where the last part begins."""
-        return self.cuts[-1].end if self.cuts else 0
-
-    def part(self, start: int, end: int) -> Prompt:
-        """Some of its tokens."""
-        first, seen = int(self.is_image[:start].sum()), int(self.is_image[start:end].sum())
-        taken = slice(first, first + seen)
-        scene = Scene(self.scene.tokens[taken], tuple(feature[taken] for feature in self.scene.deepstack))
-        return Prompt(self.token_ids[start:end], self.positions[:, start:end], self.is_image[start:end], scene)
 
 
 class Words(NamedTuple):
@@ -136,6 +109,26 @@ class LanguagePass:
             if first and i + 1 < len(self._seen):
                 x[:first] += self._seen[i + 1]
         return self._model.logits(language.norm(x[self._asked])) if self._width else x[:0]
+
+
+class VisionPass:
+    """A batch of images through the vision tower."""
+
+    def __init__(self, model: Alpamayo, height: int, width: int) -> None:
+        side, like = model.config.vision.patch_size, model.vlm.lm_head.weight
+        self.batch = 4 if like.is_cuda else 1
+        self._model, self._grid = model, (height // side, width // side)
+        self._patches = patches([np.zeros((height, width, 3), np.uint8)] * self.batch, model.config).to(like.device)
+        self._stage = Stage(self._run, like.device)
+
+    def __call__(self, images: Sequence[U8]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tokens (batch, T, D) and deepstack features of at most `batch` images (H, W, 3). Good until the next call."""
+        self._patches[: len(images)].copy_(patches(images, self._model.config))
+        return self._stage()
+
+    def _run(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        made: tuple[Tensor, tuple[Tensor, ...]] = self._model.vlm.model.visual(self._patches, self._grid)
+        return made
 
 
 class FlowPass:

@@ -1,42 +1,31 @@
-"""A network that reads a prompt, and words behind it in any number of texts at once."""
+"""The network on this machine's device: passes with memory of their own, and a store that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise, takewhile
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from alpamayo_ros.engine.fast.prompt import WIDTHS, Cut, Prompt, Word
 from alpamayo_ros.engine.graphed.fused import fused
-from alpamayo_ros.engine.graphed.passes import Cut, FlowPass, LanguagePass, Prompt, Store, Words
+from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Store, VisionPass, Words
 from alpamayo_ros.model.network import Alpamayo
-
-PADDED = 16
-"""The last part of a prompt takes whole multiples of so many slots: those that differ by a street's name share a stage."""
-
-WIDTHS = (1, 16, 64)
-"""New words of one pass. On a GPU they all take as long as one word does: weights are read once."""
+from alpamayo_ros.model.vision import Images, Scene
+from alpamayo_ros.types import U8
 
 REACH = 64
 """Passes look at whole multiples of so many slots: those of about as long texts share a stage."""
 
 
-class Word(NamedTuple):
-    """A new word that is read."""
+class GraphedNetwork:
+    """A network on one device."""
 
-    token: int
-    position: int  # on all three axes
-    slot: int
-    looks_at: Sequence[int]  # slots beside those of the prompt, and its own
-
-
-class Reader:
-    """Not thread-safe."""
-
-    def __init__(self, model: Alpamayo) -> None:
+    def __init__(self, model: Alpamayo, image_height: int, image_width: int) -> None:
         self._model = model
+        self._vision = VisionPass(model, image_height, image_width)
+        self.batch = self._vision.batch
         self._layers = fused(model.vlm.model.language_model)
         self._expert = fused(model.expert)
         self._passes: dict[tuple[int, int, int, int], LanguagePass] = {}
@@ -44,6 +33,21 @@ class Reader:
         self._store = Store(torch.empty(0, 0, 0, 0), torch.empty(0, 0, 0, 0))
         self._prompt_length = 0
         self._read: tuple[Cut, ...] = ()
+
+    def look(self, images: Sequence[U8]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """As `Network.look`."""
+        return self._vision(images)
+
+    def scene(self, tokens: Tensor, deepstack: tuple[Tensor, ...], images: Images) -> Scene:
+        """As `Network.scene`."""
+        return self._model.scene(tokens, deepstack, images)
+
+    def close(self) -> None:
+        """As `Network.close`."""
+        self._passes.clear()
+        self._flows.clear()
+        self._model.to("meta")
+        del self._store, self._vision
 
     def read_ahead(self, prompt: Prompt, cuts: Sequence[Cut]) -> None:
         """Read the beginning of a prompt up to the last of these cuts, but for what was read already."""
@@ -59,7 +63,7 @@ class Reader:
         Words have slots from `first_slot` of the prompt on; there is memory for `room` of them. Parts up to the cuts are read
         one by one whether they are known or not, so that rounding does not tell.
         """
-        length, first = len(prompt.token_ids), first_slot(prompt)
+        length, first = len(prompt.token_ids), prompt.first_slot
         self._reserve(first + room)
         self.read_ahead(prompt, prompt.cuts)
         self._prompt_length, start = length, prompt.last_cut
@@ -112,16 +116,6 @@ class Reader:
         self._passes.clear()  # they hold on to the memory that was
         self._flows.clear()
         self._store = Store(like.new_zeros(shape), like.new_zeros(shape))
-
-
-def first_slot(prompt: Prompt) -> int:
-    """The slot of the first word behind a prompt."""
-    return prompt.last_cut + -(-(len(prompt.token_ids) - prompt.last_cut) // PADDED) * PADDED
-
-
-def width_of(words: int) -> int:
-    """Of the narrowest pass that takes so many words."""
-    return next(width for width in WIDTHS if words <= width)
 
 
 def _reached(slots: int) -> int:

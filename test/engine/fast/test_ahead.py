@@ -9,7 +9,7 @@ import pytest
 from engine.contract_checks import check_hints_never_matter
 from engine.test_eager import released_bundle, seen_by
 
-from alpamayo_ros.engine.graphed.ahead import Arrivals
+from alpamayo_ros.engine.fast.ahead import Arrivals
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.passes import LanguagePass
 from alpamayo_ros.profile import read_profile

@@ -7,17 +7,13 @@ one size, so that they are the same bits whenever that is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from alpamayo_ros.engine.graphed.stage import Stage
-from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.model.pixels import patches
-from alpamayo_ros.types import CameraFrame
+from alpamayo_ros.types import U8, CameraFrame
 
 Key = tuple[int, str, int, int]  # epoch, role, stamp, checksum of the pixels
 
@@ -30,16 +26,10 @@ class Features(NamedTuple):
 
 
 class Sight:
-    """A vision tower with a memory of `most` frames."""
+    """A memory of `most` frames. `look`: tokens and deepstack features of at most `batch` images at a time."""
 
-    def __init__(self, model: Alpamayo, height: int, width: int, most: int) -> None:
-        side, like = model.config.vision.patch_size, model.vlm.lm_head.weight
-        self._model, self._most = model, most
-        self._batch = 4 if like.is_cuda else 1
-        self._grid = (height // side, width // side)
-        blank = patches([np.zeros((height, width, 3), np.uint8)] * self._batch, model.config)
-        self._patches = blank.to(like.device)
-        self._stage = Stage(self._run, like.device)
+    def __init__(self, look: Callable[[Sequence[U8]], tuple[Tensor, tuple[Tensor, ...]]], batch: int, most: int) -> None:
+        self._look_at, self._batch, self._most = look, batch, most
         self._known: OrderedDict[Key, Features] = OrderedDict()
 
     def features(self, frames: Sequence[CameraFrame]) -> list[Features]:
@@ -60,16 +50,9 @@ class Sight:
             del self._known[key]
 
     def _look(self, frames: Sequence[CameraFrame]) -> None:
-        shown = patches([frame.image for frame in frames], self._model.config)
-        self._patches[: len(frames)].copy_(shown)
-        tokens, deepstack = self._stage()
+        tokens, deepstack = self._look_at([frame.image for frame in frames])
         for i, frame in enumerate(frames):
             self._known[key_of(frame)] = Features(tokens[i].clone(), tuple(each[i].clone() for each in deepstack))
-
-    def _run(self) -> tuple[Tensor, tuple[Tensor, ...]]:
-        tower = self._model.vlm.model.visual
-        made: tuple[Tensor, tuple[Tensor, ...]] = tower(self._patches, self._grid)
-        return made
 
 
 def key_of(frame: CameraFrame) -> Key:

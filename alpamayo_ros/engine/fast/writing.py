@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from alpamayo_ros.engine.graphed.passes import Prompt
-from alpamayo_ros.engine.graphed.reader import WIDTHS, Reader, Word, first_slot, width_of
+from alpamayo_ros.engine.fast.network import Network
+from alpamayo_ros.engine.fast.prompt import WIDTHS, Prompt, Word, width_of
 from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES, ROOT, Memory
 from alpamayo_ros.model.sample import chosen
 from alpamayo_ros.types import Request
@@ -58,30 +58,30 @@ class Text:
                 self.ended = token
 
 
-def write(reader: Reader, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int = GUESSES) -> list[Text]:
+def write(network: Network, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int = GUESSES) -> list[Text]:
     """Read a prompt and write texts behind it, with a tree of at most so many guesses in the same pass."""
     limit = rules.request.max_tokens
     texts = [Text(row, limit) for row in range(rows)]
-    first, position = first_slot(prompt), int(prompt.positions.max()) + 1
+    first, position = prompt.first_slot, int(prompt.positions.max()) + 1
     tree = memory.tree(most)
     paths = tree.paths()
     guessed = [
         Word(tree.tokens[path[-1]], position + len(path) - 1, first + path[-1], [first + node for node in path[:-1]])
         for path in paths
     ]
-    logits = reader.begin(prompt, guessed, most, most + rows * (limit + BLOCK))
+    logits = network.begin(prompt, guessed, most, most + rows * (limit + BLOCK))
     for text in texts:
         after = _chosen(logits, [(len(path), text.row) for path in ((), *paths)], rules)
         agreed = tree.agreed(after)
         text.take([after[node + 1] for node in (ROOT, *agreed)], [first + node for node in agreed], rules.ends)
     while unwritten := [text for text in texts if not text.is_written]:
-        _go_on(reader, texts, unwritten, first, position, rules, memory)
-    _read_again(reader, texts, first, position)
+        _go_on(network, texts, unwritten, first, position, rules, memory)
+    _read_again(network, texts, first, position)
     return texts
 
 
 def _go_on(
-    reader: Reader, texts: Sequence[Text], unwritten: Sequence[Text], first: int, position: int, rules: Rules, memory: Memory
+    network: Network, texts: Sequence[Text], unwritten: Sequence[Text], first: int, position: int, rules: Rules, memory: Memory
 ) -> None:
     """One pass: the last word of every text, and behind it what may follow."""
     taken = {slot for text in texts for slot in text.slots}
@@ -98,13 +98,13 @@ def _go_on(
         blocks.append((text, block))
         words += block
     places = [(len(text.slots) + 1 + i, text.row) for text, block in blocks for i in range(len(block))]
-    after = _chosen(reader.go_on(words, width_of(len(words))), places, rules)
+    after = _chosen(network.go_on(words, width_of(len(words))), places, rules)
     for text, block in blocks:
         _judge(text, block, after[: len(block)], rules)
         after = after[len(block) :]
 
 
-def _read_again(reader: Reader, texts: Sequence[Text], first: int, position: int) -> None:
+def _read_again(network: Network, texts: Sequence[Text], first: int, position: int) -> None:
     """Every word of every text in passes of the widest kind, in slots of their own from the first on."""
     slot = count(first)
     words: list[Word] = []
@@ -112,7 +112,7 @@ def _read_again(reader: Reader, texts: Sequence[Text], first: int, position: int
         text.slots = [next(slot) for _ in text.tokens]
         words += [Word(token, position + at, text.slots[at], text.slots[:at]) for at, token in enumerate(text.tokens)]
     for at in range(0, len(words), WIDTHS[-1]):
-        reader.go_on(words[at : at + WIDTHS[-1]], width=WIDTHS[-1])
+        network.go_on(words[at : at + WIDTHS[-1]], width=WIDTHS[-1])
 
 
 def _judge(text: Text, block: Sequence[Word], after: Sequence[int], rules: Rules) -> None:

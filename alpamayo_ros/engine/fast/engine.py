@@ -1,0 +1,153 @@
+"""An engine that computes nothing twice, on whatever network: frames, prompts and words are had before they are needed.
+
+What it answers is what the reference answers. The random numbers are the reference's, too, in the reference's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.bundle.folder import Bundle
+from alpamayo_ros.engine.contract import Weights
+from alpamayo_ros.engine.eager import out_of_memory_told
+from alpamayo_ros.engine.fast.ahead import Arrivals
+from alpamayo_ros.engine.fast.network import Network
+from alpamayo_ros.engine.fast.prompt import Prompt, cuts_of
+from alpamayo_ros.engine.fast.sight import Sight, joined
+from alpamayo_ros.engine.fast.writing import Rules, Text, write
+from alpamayo_ros.engine.speculation.corpus import read_corpus
+from alpamayo_ros.engine.speculation.drafts import Memory
+from alpamayo_ros.model.language import rope_positions
+from alpamayo_ros.model.prompt import Mode, named_images, observed_frames, prompt_ids
+from alpamayo_ros.model.sample import output, uniforms
+from alpamayo_ros.model.tokens import Tokenizer
+from alpamayo_ros.model.vision import Scene, image_blocks
+from alpamayo_ros.profile import Pruning
+from alpamayo_ros.types import HORIZON, CameraFrame, InvalidInput, ModelOutput, Observation, Request
+
+UNPRUNED = Pruning(prefill_keep=1.0, decode_keep=1.0)
+
+
+Answering = Callable[[Observation, Request], ModelOutput]
+
+
+class Asked(NamedTuple):
+    """What was asked last."""
+
+    prompt: Prompt
+    roles: list[str]  # of its cameras, in order
+
+
+class FastEngine:
+    """A bundle's network behind the contract of engines.
+
+    `seldom` answers what nobody made fast: guidance, trajectories as tokens, pruned prompts. Without it they are refused.
+    """
+
+    def __init__(
+        self, bundle: Bundle, config: Config, tokenizer: Tokenizer, network: Network, seldom: Answering | None = None
+    ) -> None:
+        """Raises InvalidInput for a corpus that cannot be read."""
+        self.weights: Weights = bundle.weights
+        self._profile = profile = bundle.profile
+        self._config, self._tokenizer, self._network, self._seldom = config, tokenizer, network, seldom
+        self._memory = Memory(read_corpus(Path(bundle.folder), tokenizer, meta_actions=profile.meta_actions))
+        self._sight = Sight(network.look, network.batch, 2 * len(profile.cameras) * len(profile.frame_offsets_ms))
+        self._arrivals = Arrivals(profile)
+        self._last: Asked | None = None
+
+    @torch.inference_mode()
+    def add_frame(self, frame: CameraFrame) -> None:
+        """Look at a frame that may be asked about, if it is one of the profile's, and read what can be read with it."""
+        if frame.role not in self._profile.cameras or frame.image.shape != self._profile.image_shape:
+            return
+        self._sight.features([frame])
+        self._arrivals.take(frame)
+        if self._last is not None and self._last.prompt.cuts:
+            self._read_ahead(self._last)
+
+    @torch.inference_mode()
+    def infer(self, observation: Observation, request: Request) -> ModelOutput:
+        """Actions and words for one observation. Raises EngineFailure, InvalidInput."""
+        with out_of_memory_told(f"{request.samples} samples"):
+            if request.guidance or request.trajectory == "tokens" or self._profile.pruning != UNPRUNED:
+                if self._seldom is None:
+                    raise InvalidInput("this engine has no guidance, trajectories as tokens or pruned prompts: want @eager")
+                return self._seldom(observation, request)
+            mode: Mode = "act" if request.reasoning == "none" else "reason"
+            return self._infer(self._prompt(observation, mode), request)
+
+    def reset(self, epoch: int) -> None:
+        """Forget the frames of earlier epochs, and what was said in them."""
+        self._sight.forget(epoch)
+        self._memory.forget()
+        self._arrivals.forget()
+
+    def close(self) -> None:
+        """Give back the device's memory."""
+        self._network.close()
+
+    def _prompt(self, observation: Observation, mode: Mode) -> Prompt:
+        frames = observed_frames(observation, self._profile)
+        roles = list(dict.fromkeys(frame.role for frame in frames))
+        blocks = image_blocks(named_images(roles, self._profile, self._config), self._config)
+        ids = prompt_ids(observation, blocks, self._profile, self._tokenizer, self._config, mode)
+        positions, is_image = rope_positions(ids, blocks, self._config.image_token_id), ids == self._config.image_token_id
+        prompt = Prompt(ids, positions, is_image, self._scene(frames))
+        if self._config.views is None:  # what looks at all images at once cannot be read before they are all there
+            windows = [observation.frames[role] for role in roles]
+            prompt = prompt._replace(cuts=cuts_of(ids, is_image, len(windows[0]) * prod(blocks[0].grid), windows))
+        self._last = Asked(prompt, roles)
+        return prompt
+
+    def _scene(self, frames: Sequence[CameraFrame]) -> Scene:
+        roles = list(dict.fromkeys(frame.role for frame in frames))
+        images = named_images(roles, self._profile, self._config)
+        tokens, deepstack = joined(self._sight.features(frames))
+        return self._network.scene(tokens, deepstack, images._replace(patches=torch.empty(len(frames), 0)))
+
+    def _read_ahead(self, asked: Asked) -> None:
+        """Read the next prompt as far as its frames are there, if it is like the last one."""
+        windows = [window.frames for window in self._arrivals.expected(asked.roles)]
+        if not windows:
+            return
+        last, per_window = asked.prompt, int(asked.prompt.is_image.sum()) // len(asked.roles)
+        cuts = cuts_of(last.token_ids, last.is_image, per_window, windows)
+        scene = self._scene([frame for window in windows for frame in window])
+        self._network.read_ahead(last.part(0, cuts[-1].end)._replace(scene=scene), cuts)
+
+    def _infer(self, prompt: Prompt, request: Request) -> ModelOutput:
+        generator = torch.Generator().manual_seed(request.seed)
+        noise = torch.randn(request.samples, HORIZON, 2, generator=generator)
+        start = self._tokenizer.id("<|traj_future_start|>")
+        texts = self._texts(prompt, request, start, generator)
+        finished = tuple(text.ended == start for text in texts)
+        actions = torch.zeros_like(noise)
+        if any(finished):
+            position = int(prompt.positions.max()) + 1
+            behind = [(position + len(text.tokens), text.slots) for text in texts if text.ended == start]
+            behind = behind * request.samples if len(texts) == 1 else behind
+            own = torch.tensor(finished).expand(request.samples)
+            actions[own] = self._network.denoise(noise[own], behind, request.steps or self._config.flow_steps)
+        return output(actions, [text.tokens for text in texts], finished, self._tokenizer)
+
+    def _texts(self, prompt: Prompt, request: Request, start: int, generator: torch.Generator) -> list[Text]:
+        """What is written; nothing where the trajectory is asked for already."""
+        if int(prompt.token_ids[-1]) == start:
+            self._network.begin(prompt, [], width=0, room=0)
+            return [Text(0, 0, ended=start)]
+        rows = 1 if request.greedy or request.share_reasoning else request.samples
+        first = self._config.traj_token_start
+        bins = slice(first, first + self._config.traj_vocab_size)  # never among words
+        uniform = uniforms(request, rows, request.max_tokens, generator)
+        rules = Rules(request, uniform, {start, self._config.eos_token_id}, bins)
+        texts = write(self._network, prompt, rows, rules, self._memory)
+        if texts[0].ended == start:
+            self._memory.remember(texts[0].tokens)
+        return texts
