@@ -123,7 +123,7 @@ def test_a_bundle_plans_prints_and_answers(place: Place, here: Ran) -> None:
     done = run(*asked, "--samples", 2, "--route", "turn_left 40 Main St", "--guidance", 2, "--out", "nano", cwd=place.folder)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
-    assert (said["weights"], said["candidates"]) == ("untrained", 2)
+    assert (said["weights"], said["candidates"]) == ("trained", 2)
     assert said["trace"] in done.stdout
     assert "│ 6.40 │" in done.stdout
     reply = here(*asked, "--ask", "Is the road clear?", "--max-tokens", 4, cwd=place.folder)

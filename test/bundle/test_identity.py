@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model.nano import BUNDLE
 from safetensors.numpy import save_file
 
 from alpamayo_ros.bundle.identity import bundle_hash
@@ -20,7 +21,7 @@ MODELS = shared_files() / "models"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     copy = tmp_path / "copy"
-    shutil.copytree(MODELS / "ar1_nano", copy)
+    shutil.copytree(BUNDLE, copy)
     return copy
 
 
@@ -31,7 +32,7 @@ def test_shipped_bundles_have_hashes_of_their_own() -> None:
 
 
 def test_a_copy_has_the_same_hash_and_a_change_of_any_file_another(folder: Path) -> None:
-    original = bundle_hash(MODELS / "ar1_nano")
+    original = bundle_hash(BUNDLE)
     assert bundle_hash(folder) == original
     (folder / "notes.txt").write_text("no part of the model")
     assert bundle_hash(folder) == original

@@ -15,7 +15,7 @@ import torch
 import yaml
 from engine.contract_checks import check_hints_never_matter
 from engine.test_weights import write_shards
-from model.nano import BUNDLE, T0_NS, nano_profile, observation
+from model.nano import BUNDLE, SHIPPED, T0_NS, nano_profile, observation
 from model.released import Generation, small_json
 from model.vocabulary import START, trajectory_ids, write_vocabulary
 
@@ -106,7 +106,7 @@ def test_a_device_without_memory_left_is_an_engine_failure(
 def released_bundle(folder: Path, generation: Generation) -> Path:
     """A bundle as `alpamayo fetch` leaves it, but for the size of its network, its vocabulary of bytes and its pins."""
     name = {"r1": "alpamayo_r1_10b", "1.5": "alpamayo_1_5_10b"}[generation]
-    copytree(BUNDLE.parent / name, folder)
+    copytree(SHIPPED.parent / name, folder)
     (folder / "source.yaml").unlink()
     profile = yaml.safe_load((folder / "profile.yaml").read_text())
     images = len(profile["cameras"]) * len(profile["frame_offsets_ms"])

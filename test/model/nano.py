@@ -1,4 +1,4 @@
-"""The shipped small model, and observations for it."""
+"""A small model that was not trained, and observations for it."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
 from alpamayo_ros.profile import InputProfile, read_profile
 from alpamayo_ros.types import CameraFrame, EgoHistory, EgoPose, Navigation, Observation
 
-BUNDLE = Path(__file__).parents[2] / "models" / "ar1_nano"
+BUNDLE = Path(__file__).parents[1] / "bundles" / "ar1_untrained"
+SHIPPED = Path(__file__).parents[2] / "models" / "ar1_nano"
 T0_NS = 5_000_000_000
 
 
@@ -22,8 +23,8 @@ def nano_model() -> Alpamayo:
     return open_model(*open_bundle(BUNDLE), torch.device("cpu"))
 
 
-def nano_tokenizer() -> Tokenizer:
-    return read_tokenizer(BUNDLE, read_config(BUNDLE))
+def nano_tokenizer(bundle: Path = BUNDLE) -> Tokenizer:
+    return read_tokenizer(bundle, read_config(bundle))
 
 
 def nano_profile() -> InputProfile:
@@ -47,6 +48,8 @@ def observation(seed: int = 0, speed_mps: float = 8.0, navigation: Navigation | 
     return Observation(T0_NS, 0, frames, EgoHistory(T0_NS, xyz, rot), ego, navigation)
 
 
-def prompt(mode: Mode = "reason", seed: int = 0, navigation: Navigation | None = None, question: str = "") -> Prompt:
+def prompt(
+    mode: Mode = "reason", seed: int = 0, navigation: Navigation | None = None, question: str = "", bundle: Path = BUNDLE
+) -> Prompt:
     seen = observation(seed, navigation=navigation)
-    return encode(seen, nano_profile(), nano_tokenizer(), read_config(BUNDLE), mode, question)
+    return encode(seen, read_profile(str(bundle / "profile.yaml")), nano_tokenizer(bundle), read_config(bundle), mode, question)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from model.nano import BUNDLE, nano_tokenizer, prompt
+from model.nano import SHIPPED, nano_tokenizer, prompt
 from model.released import released_config
 
 from alpamayo_ros.bundle.config import Config, TriplaneConfig, read_config
@@ -41,9 +41,9 @@ PIECES, TOTAL, WRITTEN, ACTIONS = SEQUENCE[:-3], *SEQUENCE[-3:]
 
 
 def test_the_shipped_models_prompt_is_the_one_of_the_page() -> None:
-    encoded, tokenizer = prompt(navigation=TURN), nano_tokenizer()
+    encoded, tokenizer = prompt(navigation=TURN, bundle=SHIPPED), nano_tokenizer(SHIPPED)
     ids = encoded.token_ids.tolist()
-    positions = rope_positions(encoded.token_ids, encoded.blocks, read_config(BUNDLE).image_token_id)[0]
+    positions = rope_positions(encoded.token_ids, encoded.blocks, read_config(SHIPPED).image_token_id)[0]
     opening = ("vision_start", "traj_history_start", "route_start")
     starts = [0, *(ids.index(tokenizer.id(f"<|{name}|>")) for name in opening)]
     starts += [ids.index(tokenizer.id("<|route_end|>")) + 1, len(ids) - 1]
@@ -56,7 +56,7 @@ def test_the_shipped_models_prompt_is_the_one_of_the_page() -> None:
 
 
 def test_the_prompt_reads_as_printed() -> None:
-    text = nano_tokenizer().decode(prompt(navigation=TURN).token_ids.tolist())
+    text = nano_tokenizer(SHIPPED).decode(prompt(navigation=TURN, bundle=SHIPPED).token_ids.tolist())
     text = re.sub(r"(<\|image_pad\|>)+", lambda run: f"<|image_pad|> x {len(run[0]) // len('<|image_pad|>')}", text)
     text = re.sub(r"(<i\d+>)+", lambda run: f"<i*> x {run[0].count('<')}", text)
     (printed,) = re.findall(r"```\n(<\|im_start\|>.*?)\n```", PAGE, re.DOTALL)
@@ -100,7 +100,7 @@ def test_the_figure_shows_the_sequence_of_r1() -> None:
     assert f">layer {config.text.num_hidden_layers - 1}<" in FIGURE
 
 
-@pytest.mark.parametrize(("column", "config"), [(3, released_config("r1")), (4, read_config(BUNDLE))], ids=["r1", "ar1_nano"])
+@pytest.mark.parametrize(("column", "config"), [(3, released_config("r1")), (4, read_config(SHIPPED))], ids=["r1", "ar1_nano"])
 def test_every_number_of_the_networks_is_in_its_row(column: int, config: Config) -> None:
     with torch.device("meta"):
         numbers = {name: parameter.numel() for name, parameter in Alpamayo(config).named_parameters()}
@@ -130,7 +130,7 @@ def test_images_have_the_tokens_of_the_page() -> None:
     grids = {name: blocks_of(read_profile(name), released_config("1.5")) for name in ("alpamayo_r1_10b", "alpamayo_1_5_10b")}
     r1, all_cameras = (sum(map(prod, of_model)) for of_model in grids.values())
     assert f"{prod(grids['alpamayo_r1_10b'][0])} an image of 576 x 320; {r1:,} in R1, up to {all_cameras:,} in 1.5" == single
-    ((_, _, scene_tokens),) = blocks_of(read_profile(str(BUNDLE / "profile.yaml")), read_config(BUNDLE))
+    ((_, _, scene_tokens),) = blocks_of(read_profile(str(SHIPPED / "profile.yaml")), read_config(SHIPPED))
     assert f"; {scene_tokens} for the 35 of `ar1_nano`" in flex
 
 

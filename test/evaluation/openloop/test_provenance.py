@@ -38,7 +38,7 @@ def test_a_bundle_hash_sees_its_files_and_engines_and_not_its_golden_plans(tmp_p
     (bundle / "engines" / "key").mkdir(parents=True)
     (bundle / "engines" / "key" / "manifest.json").write_text("{}")
     with_engine = bundle_sha256(str(bundle))
-    (bundle / "source.yaml").write_text("seed: 8\n")
+    (bundle / "tokenizer.json").write_text("{}")
     assert len({before, with_engine, bundle_sha256(str(bundle))}) == 3
 
 
