@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
-BUNDLE ?= kinematic
+BUNDLE ?= models/ar1_nano
 # Test workers; 0: no second one, for a machine with one core. Nodes are tested after everything else and one at a time; those that
 # wait for one another may run beside others where somebody is in a hurry (pytest -n 2 -m patient).
 JOBS ?= 2
