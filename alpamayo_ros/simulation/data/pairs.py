@@ -85,7 +85,7 @@ def scene_pair(kind: PairKind, scene: SceneId, rig: Rig, profile: InputProfile) 
     here, there = worlds[driven_in], worlds[1 - driven_in]
     first = _driven(here, ())
     onlooker = _driven(there, first.own)
-    places = [place for place in range(len(onlooker.own)) if _parts(first, onlooker, place)]
+    places = [place for place in range(min(len(first.own), len(onlooker.own))) if _parts(first, onlooker, place)]
     if not places:
         return "the expert decides the same in both worlds"
     rng = np.random.default_rng([zlib.crc32(f"{kind} {scene.family}".encode()), scene.seed])
