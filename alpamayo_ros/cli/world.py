@@ -71,6 +71,9 @@ def make_dataset(
     ] = (),
     skip: Annotated[int, arg(help="so many seeds of the split")] = 0,
     straying: Annotated[float, arg(help="share of drives that leave the way once, to show the way back")] = 0.0,
+    pairs: Annotated[
+        int, arg(help="instead of drives, so many pairs of windows of a scene that only a light or a lead tells apart")
+    ] = 0,
     rig: Rig = "seven_camera",
     profile: Annotated[str, arg(metavar="NAME|FILE", help="whose pictures and history")] = "ar1_nano",
     workers: Annotated[int, arg(help="processes that drive and draw")] = 1,
@@ -79,9 +82,11 @@ def make_dataset(
     from alpamayo_ros.profile import read_profile, read_rig
     from alpamayo_ros.simulation.data.dataset import Recipe
     from alpamayo_ros.simulation.data.dataset import make_dataset as make
+    from alpamayo_ros.simulation.data.pairs import families_of_pairs
     from alpamayo_ros.simulation.suites import families_of
 
-    recipe = Recipe(split, read_rig(rig), read_profile(profile), family or families_of(split), skip, straying=straying)
+    wanted = family or (families_of_pairs() if pairs else families_of(split))
+    recipe = Recipe(split, read_rig(rig), read_profile(profile), wanted, skip, straying=straying, pairs=pairs)
     return make(out, recipe, samples, workers)
 
 

@@ -20,10 +20,11 @@ THIRDS = 3
 
 
 class Shown(NamedTuple):
-    """What is in the thirds of pictures."""
+    """What is in the thirds of pictures, and where the road goes."""
 
     kinds: Tensor  # (B, pictures, THIRDS, KINDS) 0 or 1
     nearest_m: Tensor  # (B, pictures, THIRDS)
+    course_rad: Tensor  # (B, COURSE_M) at the newest picture
 
 
 class Batch(NamedTuple):

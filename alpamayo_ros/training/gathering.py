@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from alpamayo_ros.model.language import RMSNorm
 from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.model.vision import NORM_EPS, Images
+from alpamayo_ros.simulation.data.course import COURSE_M
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.batch import THIRDS
 from alpamayo_ros.training.fit import Fitted
-from alpamayo_ros.training.losses import SightLoss, told_wrong
+from alpamayo_ros.training.losses import SightLoss, Told, told_wrong
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.seeing import fit_sight
@@ -30,7 +31,7 @@ from alpamayo_ros.training.sizes import HEAD
 
 
 class Gatherer(nn.Module):
-    """Flex, and a head that asks its scene tokens what was in each third of each image, and how near.
+    """Flex, and a head that asks its scene tokens what was in each third of each image, how near, and where the road goes.
 
     It asks by attention, with the same projections for all tokens, for that is how the language model will read them: a head on
     all tokens side by side lets each keep a code of its own, which learns as fast and helps nobody after it.
@@ -40,20 +41,22 @@ class Gatherer(nn.Module):
         super().__init__()
         self.views = views
         width = views.proj.out_features
-        self.asked = nn.Embedding(images * THIRDS, width)
+        self.asked = nn.Embedding(images * THIRDS + 1, width)  # the last one asks for the road
         self.norm = RMSNorm(width, NORM_EPS)
         self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(3))
         self.head = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, len(KINDS) + 1)
         )
+        self.course = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(COURSE_M)))
 
-    def forward(self, features: Tensor, images: Images) -> tuple[Tensor, Tensor]:
-        """Logits (B, images, THIRDS, KINDS) and log distances (B, images, THIRDS) of features (B images, T, D)."""
+    def forward(self, features: Tensor, images: Images) -> Told:
+        """What is told of features (B images, T, D): logits (B, images, THIRDS, KINDS), the road (B, COURSE_M)."""
         scene = self.norm(self.views(features, images))
         asked = self.asked.weight.expand(len(scene), -1, -1)
         found = F.scaled_dot_product_attention(_heads(asked), _heads(self.key(scene)), _heads(self.value(scene)))
-        told = self.head(self.out(found.transpose(1, 2).flatten(2))).unflatten(1, (-1, THIRDS)).float()
-        return told[..., :-1], told[..., -1]
+        answers = self.out(found.transpose(1, 2).flatten(2))
+        told = self.head(answers[:, :-1]).unflatten(1, (-1, THIRDS)).float()
+        return Told(told[..., :-1], told[..., -1], self.course(answers[:, -1]).float())
 
 
 def _heads(x: Tensor) -> Tensor:
@@ -66,8 +69,7 @@ def gathered_loss(gatherer: Gatherer, shelf: Shelf, which: Sequence[int]) -> Sig
     images = shelf.lessons[which[0]].encoded.images
     rows = np.stack([shelf.lessons[index].rows for index in which])
     seen = images._replace(patches=torch.empty(rows.size, 0))
-    logits, log_distance = gatherer(shelf.features_of(which), seen)
-    return told_wrong(logits, log_distance, *shelf.shown(rows))
+    return told_wrong(gatherer(shelf.features_of(which), seen), *shelf.shown(rows))
 
 
 def gather(gatherer: Gatherer, shelf: Shelf, settings: Optimisation, run: Run, processes: Processes) -> Fitted:

@@ -22,11 +22,24 @@ PRESENT = torch.tensor([2.0 if kind == "vehicle" else 8.0 for kind in KINDS])
 """Weights of a place where something is, against one where nothing is: most are empty, and one in three has a vehicle."""
 
 
+BEARING_RAD = 0.1
+"""A bearing of the road ahead that is off by this is off by 1."""
+
+
 class SightLoss(NamedTuple):
     """How wrong it is what was told of pictures."""
 
     kinds: Tensor  # binary cross-entropy, nats per place and kind, weighted
     distance: Tensor  # of the logarithm, where there is something
+    course: Tensor  # of the bearings of the road ahead, in units of BEARING_RAD
+
+
+class Told(NamedTuple):
+    """What a head tells of places (..., KINDS) and (...), and of the road ahead (..., COURSE_M)."""
+
+    logits: Tensor
+    log_distance: Tensor
+    course: Tensor  # in units of BEARING_RAD
 
 
 class TokenLoss(NamedTuple):
@@ -71,9 +84,17 @@ def flow_loss(model: Alpamayo, read: Pass, batch: Batch, noise: Tensor, t: Tenso
     return flow.loss(velocity(model, read, batch, flow.noisy(actions, noise, t), t), actions, noise)
 
 
-def told_wrong(logits: Tensor, log_distance: Tensor, kinds: Tensor, nearest_m: Tensor) -> SightLoss:
-    """How far what is told of places (..., KINDS) and (...) is from the truth."""
-    near = nearest_m < NOTHING_M
-    off = F.smooth_l1_loss(log_distance[near], nearest_m[near].clamp(min=1.0).log()) if near.any() else log_distance.sum() * 0
-    weight = PRESENT.to(logits.device)
-    return SightLoss(F.binary_cross_entropy_with_logits(logits, kinds.float(), pos_weight=weight), off)
+def told_wrong(told: Told, kinds: Tensor, nearest_m: Tensor, course_rad: Tensor) -> SightLoss:
+    """How far what is told is from the truth, of which NaN is not known."""
+    near, known = nearest_m < NOTHING_M, ~course_rad.isnan()
+    weight = PRESENT.to(told.logits.device)
+    return SightLoss(
+        F.binary_cross_entropy_with_logits(told.logits, kinds.float(), pos_weight=weight),
+        _off(told.log_distance[near], nearest_m[near].clamp(min=1.0).log()),
+        _off(told.course[known], course_rad[known] / BEARING_RAD),
+    )
+
+
+def _off(told: Tensor, truth: Tensor) -> Tensor:
+    """0 where there is nothing to be told."""
+    return F.smooth_l1_loss(told, truth) if len(truth) else told.sum()

@@ -15,19 +15,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.vision import Vision
+from alpamayo_ros.simulation.data.course import COURSE_M
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.checkpoints import restore, save
+from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.fit import Fitted, fitted, learn, precision
-from alpamayo_ros.training.losses import SightLoss, told_wrong
+from alpamayo_ros.training.losses import SightLoss, Told, told_wrong
 from alpamayo_ros.training.optimizers import optimizers, warm_to
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.types import F32, F64, U8
+
+AHEAD = ("front_wide", "front_tele")
+"""Cameras that see where the road goes."""
 
 
 class Shots(NamedTuple):
@@ -36,36 +40,39 @@ class Shots(NamedTuple):
     pictures: U8  # (n, H, W, 3)
     kinds: U8  # (n, rows, columns, KINDS)
     nearest_m: F32  # (n, rows, columns)
+    course_rad: F32  # (n, COURSE_M); NaN on pictures that do not look ahead
 
     def at(self, which: NDArray[np.int64]) -> Shots:
         """Some of them."""
-        return Shots(self.pictures[which], self.kinds[which], self.nearest_m[which])
+        return Shots._make(each[which] for each in self)
 
 
 class Seer(nn.Module):
-    """The vision tower, and a head on its tokens: what is in each of the four cells of a token, and how near."""
+    """The vision tower, and heads on its tokens: what is in the four cells of each, and how near; where the road goes."""
 
-    def __init__(self, vision: Vision, config: Config) -> None:
+    def __init__(self, vision: Vision, codec: Codec) -> None:
         super().__init__()
         self.vision = vision
-        self.config = config
+        self.config = config = codec.config
         cells = config.vision.spatial_merge_size**2
         self.head = nn.Linear(config.vision.out_hidden_size, cells * (len(KINDS) + 1))
+        pixels = codec.profile.image_height * codec.profile.image_width
+        tokens = pixels // config.vision.patch_size**2 // cells
+        self.course = nn.Linear(tokens * config.vision.out_hidden_size, len(COURSE_M))
 
-    def forward(self, shots: Shots) -> tuple[Tensor, Tensor]:
-        """Logits (n, rows, columns, KINDS) and log distances (n, rows, columns)."""
+    def forward(self, shots: Shots) -> Told:
+        """What is told of pictures: logits (n, rows, columns, KINDS), the road (n, COURSE_M)."""
         rows, columns = shots.kinds.shape[1:3]
         tokens, _ = self.vision(patches(list(shots.pictures), self.config), (rows, columns))
         side = self.config.vision.spatial_merge_size
         told = self.head(tokens).view(len(tokens), rows // side, columns // side, side, side, len(KINDS) + 1)
         told = told.transpose(2, 3).reshape(len(tokens), rows, columns, len(KINDS) + 1)
-        return told[..., :-1].float(), told[..., -1].float()
+        return Told(told[..., :-1].float(), told[..., -1].float(), self.course(tokens.flatten(1)).float())
 
 
 def sight_loss(seer: Seer, shots: Shots) -> SightLoss:
     """How wrong it is about every cell."""
-    logits, log_distance = seer(shots)
-    return told_wrong(logits, log_distance, torch.from_numpy(shots.kinds), torch.from_numpy(shots.nearest_m))
+    return told_wrong(seer(shots), *map(torch.from_numpy, (shots.kinds, shots.nearest_m, shots.course_rad)))
 
 
 def see(seer: Seer, shots: Shots, settings: Optimisation, run: Run, processes: Processes) -> Fitted:
@@ -92,10 +99,10 @@ def fit_sight(
         warm_to(taking, settings.rate_at(step))
         with precision(settings, processes.device):
             losses = losses_of(np.random.default_rng([settings.seed, step]))
-        (losses.kinds + losses.distance).backward()
-        kinds, distance = losses.kinds.item(), losses.distance.item()
-        norm = learn(network, taking, kinds + distance, settings, step)
-        run.note(step, {"loss": kinds + distance, "kinds": kinds, "distance": distance, "gradient": norm})
+        sum(losses, start=torch.zeros(())).backward()
+        told = {name: loss.item() for name, loss in losses._asdict().items()}
+        norm = learn(network, taking, sum(told.values()), settings, step)
+        run.note(step, {"loss": sum(told.values()), **told, "gradient": norm})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
             save(run.checkpoints, step + 1, network, taking, processes)
     network.eval()
@@ -117,11 +124,17 @@ def worth_seeing(kinds: U8) -> F64:
 
 def shots_of(scenes: Sequence[SceneSamples]) -> Shots:
     """Every picture of scenes by itself."""
-    joined = [
+    pictures, kinds, nearest_m = (
         np.concatenate([np.concatenate(getattr(taken, name)) for taken in scenes])
         for name in ("pictures", "kinds", "nearest_m")
-    ]
-    return Shots(*joined)
+    )
+    return Shots(pictures, kinds, nearest_m, np.concatenate([_course_of(taken) for taken in scenes]))
+
+
+def _course_of(taken: SceneSamples) -> F32:
+    """Of every picture of a scene, (instants * roles, COURSE_M)."""
+    ahead = np.isin(taken.scene.roles, AHEAD)
+    return np.where(ahead[:, None], taken.course_rad[:, None], np.float32(np.nan)).reshape(-1, len(COURSE_M))
 
 
 def average_precision(logits: Tensor, kinds: Tensor) -> dict[str, float]:

@@ -56,10 +56,11 @@ class Lesson:
 
 
 class Summary(NamedTuple):
-    """What is in the thirds of pictures."""
+    """What is in the thirds of pictures, and where the road goes."""
 
     kinds: U8  # (pictures, THIRDS, KINDS)
     nearest_m: F32  # (pictures, THIRDS)
+    course_rad: F32  # (pictures, COURSE_M) where the road goes then
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ class Shelf:
         return made._replace(shown=self.shown(np.stack(newest)))
 
     def shown(self, rows: NDArray[np.int64]) -> Shown:
-        """What is on pictures (..., any)."""
-        return Shown(torch.from_numpy(self.summary.kinds[rows]), torch.from_numpy(self.summary.nearest_m[rows]))
+        """What is on pictures (B, any), of which the last one of each row is of the newest time."""
+        summary = self.summary
+        course_rad = torch.from_numpy(summary.course_rad[rows[:, -1]])
+        return Shown(torch.from_numpy(summary.kinds[rows]), torch.from_numpy(summary.nearest_m[rows]), course_rad)
 
     def features_of(self, which: Sequence[int]) -> Tensor:
         """(n, T, D) float32 of the images of some lessons, one after another."""
@@ -152,7 +155,8 @@ def summarised(taken: SceneSamples) -> Summary:
     rows, columns = taken.nearest_m.shape[2:]
     thirds = (-1, rows, THIRDS, columns // THIRDS)
     nearest_m = taken.nearest_m.reshape(thirds).min(axis=(1, 3))
-    return Summary(taken.kinds.reshape(*thirds, len(KINDS)).max(axis=(1, 3)), nearest_m)
+    kinds = taken.kinds.reshape(*thirds, len(KINDS)).max(axis=(1, 3))
+    return Summary(kinds, nearest_m, np.repeat(taken.course_rad, len(taken.scene.roles), axis=0))
 
 
 @torch.no_grad()

@@ -117,7 +117,7 @@ def train_stage(
     model = begun_model(codec, begin, stage.optimisation.seed)
     run = Run(out, {"stage": name, "settings": stage, "begin": _begun(begin)}, writes=processes.is_first)
     if name == "see":
-        seer = Seer(model.vlm.model.visual, codec.config)
+        seer = Seer(model.vlm.model.visual, codec)
         fitted = see(seer, shots_of(list(scenes())), stage.optimisation, run, processes)
     else:
         shelf = shelve(scenes(), model.vlm.model.visual, codec) if shelf is None else shelf

@@ -15,9 +15,10 @@ from alpamayo_ros.model.flow import training_times
 from alpamayo_ros.model.language import Layer as LanguageLayer
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Layer as VisionLayer
+from alpamayo_ros.simulation.data.course import COURSE_M
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.training.batch import THIRDS, Batch, Pass, before_actions, read
-from alpamayo_ros.training.losses import SightLoss, flow_loss, token_counts, token_loss, told_wrong
+from alpamayo_ros.training.losses import SightLoss, Told, flow_loss, token_counts, token_loss, told_wrong
 from alpamayo_ros.training.settings import PARTS, Learned
 from alpamayo_ros.types import HORIZON, ROLES, InvalidInput
 
@@ -47,8 +48,8 @@ class Counts(NamedTuple):
     sights: int
 
 
-class Told(nn.Module):
-    """What is on the newest pictures, told by the language model where the prompt ends and its answer begins.
+class Telling(nn.Module):
+    """What is on the newest pictures and where the road goes, told by the language model where its answer begins.
 
     Words that name a cause reach the cameras through everything else of the network, which knows its own motion and its route
     from plain words; a small one learns to write by those alone and looks no further. This loss makes it look. The head is
@@ -57,7 +58,7 @@ class Told(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        outputs = len(ROLES) * THIRDS * (len(KINDS) + 1)
+        outputs = len(ROLES) * THIRDS * (len(KINDS) + 1) + len(COURSE_M)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, outputs))
 
     def forward(self, seen: Pass, batch: Batch) -> SightLoss:
@@ -65,17 +66,18 @@ class Told(nn.Module):
         if batch.shown is None:
             raise InvalidInput("sights are to be learned, and what is on these pictures is not known: sights must be 0")
         ends = seen.hidden[torch.arange(len(seen.hidden), device=seen.hidden.device), batch.prompt_lengths - 1]
-        told = self.head(ends).unflatten(1, (len(ROLES), THIRDS, len(KINDS) + 1)).float()
+        places, course = self.head(ends).float().split((len(ROLES) * THIRDS * (len(KINDS) + 1), len(COURSE_M)), dim=1)
+        told = places.unflatten(1, (len(ROLES), THIRDS, len(KINDS) + 1))
         cameras, steps = batch.images.cameras, batch.images.steps
         newest = [camera for camera, step in zip(cameras, steps, strict=True) if step == max(steps)]
-        return told_wrong(told[:, newest, :, :-1], told[:, newest, :, -1], *batch.shown)
+        return told_wrong(Told(told[:, newest, :, :-1], told[:, newest, :, -1], course), *batch.shown)
 
 
-def _told(model: Alpamayo) -> Told:
+def _telling(model: Alpamayo) -> Telling:
     """Always the same one."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Told(model.config.text.hidden_size).to(model.device)
+        return Telling(model.config.text.hidden_size).to(model.device)
 
 
 class Student(nn.Module):
@@ -88,7 +90,7 @@ class Student(nn.Module):
         names = tuple(name for part in learned.parts for name in PARTS[part])
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(names))
-        self.told = _told(model) if learned.sights else None
+        self.told = _telling(model) if learned.sights else None
 
     def forward(self, batch: Batch, noise: Noise) -> Losses:
         """Losses, not weighted. Raises InvalidInput where sights are to be learned and nobody knows them."""

@@ -8,6 +8,7 @@ import torch
 from training.lessons import debug_codec, debug_model, scene
 
 from alpamayo_ros.simulation.data.sights import KINDS
+from alpamayo_ros.training.losses import BEARING_RAD, Told
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.seeing import Seer, Shots, average_precision, see, shots_of, sight_loss, worth_seeing
@@ -18,7 +19,7 @@ SETTINGS = Optimisation(steps=40, batch=32, learning_rate=3e-3, warmup_steps=4, 
 
 def seer() -> Seer:
     torch.manual_seed(0)
-    return Seer(debug_model().vlm.model.visual, debug_codec().config)
+    return Seer(debug_model().vlm.model.visual, debug_codec())
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,10 @@ def test_every_picture_of_a_scene_is_a_shot_with_its_own_sights(shots: Shots) ->
     place = 5 * taken.pictures.shape[1] + 2
     assert (shots.pictures[place] == taken.pictures[5, 2]).all()
     assert (shots.kinds[place] == taken.kinds[5, 2]).all()
+    roles = taken.scene.roles
+    ahead = 5 * len(roles) + roles.index("front_wide")
+    assert (shots.course_rad[ahead] == taken.course_rad[5]).all()
+    assert np.isnan(shots.course_rad[5 * len(roles) + roles.index("rear_left")]).all()
 
 
 def test_it_learns_what_is_where(shots: Shots, tmp_path: Path) -> None:
@@ -66,13 +71,16 @@ def test_a_cut_off_run_goes_on_with_the_same_losses(shots: Shots, tmp_path: Path
 
 
 def test_a_perfect_seer_loses_little_and_a_blind_one_more(shots: Shots) -> None:
-    class Told(Seer):
-        def forward(self, shots: Shots) -> tuple[torch.Tensor, torch.Tensor]:
-            return torch.from_numpy(shots.kinds) * 40.0 - 20.0, torch.from_numpy(shots.nearest_m).clamp(min=1.0).log()
+    class Knowing(Seer):
+        def forward(self, shots: Shots) -> Told:
+            kinds, nearest_m, course_rad = map(torch.from_numpy, (shots.kinds, shots.nearest_m, shots.course_rad))
+            return Told(kinds * 40.0 - 20.0, nearest_m.clamp(min=1.0).log(), course_rad / BEARING_RAD)
 
     few = shots.at(np.arange(20))
-    told, blind = sight_loss(Told(debug_model().vlm.model.visual, debug_codec().config), few), sight_loss(seer(), few)
+    told, blind = sight_loss(Knowing(debug_model().vlm.model.visual, debug_codec()), few), sight_loss(seer(), few)
     assert told.kinds < 1e-6
+    assert told.course < 1e-6
+    assert blind.course > 0
     assert told.distance == 0
     assert blind.kinds > 0.1
 

@@ -23,8 +23,9 @@ def shelf() -> Shelf:
 def test_a_batch_shows_what_is_on_the_newest_picture_of_every_camera(shelf: Shelf) -> None:
     taken, window = scene(), scene().scene.windows[5]
     assert shelf.batch([5]).shown is not None
-    kinds, nearest_m = shelf.batch([5]).shown
+    kinds, nearest_m, course_rad = shelf.batch([5]).shown
     newest = window.frames[-1]
+    assert torch.equal(course_rad[0], torch.tensor(taken.course_rad[newest]))
     left_third = taken.kinds[newest, :, :, :2].any(axis=(1, 2))
     assert torch.equal(kinds[0, :, 0].bool(), torch.from_numpy(left_third))
     assert torch.equal(nearest_m[0, :, 2], torch.from_numpy(taken.nearest_m[newest, :, :, 4:].min(axis=(1, 2))))

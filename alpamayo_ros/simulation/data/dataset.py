@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -32,13 +32,14 @@ from alpamayo_ros.evaluation.openloop.provenance import file_sha256, files_sha25
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.straying import Driver, StrayingExpert
-from alpamayo_ros.simulation.data.samples import Scene, scene_samples
+from alpamayo_ros.simulation.data.pairs import PAIR_FAMILIES, scene_pairs
+from alpamayo_ros.simulation.data.samples import Scene, SceneSamples, scene_samples
 from alpamayo_ros.simulation.data.shards import read_scenes, write_shard
 from alpamayo_ros.simulation.expert.label import figures
 from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split, families_of
 from alpamayo_ros.types import InvalidInput
 
-VERSION = 2
+VERSION = 3
 """Of shards and index; raised whenever a field changes its name or meaning."""
 
 SCENES_PER_SHARD = 16
@@ -59,11 +60,14 @@ class Recipe:
     skip: int = 0  # so many seeds of the split
     duration_s: float | None = None  # of a drive; None is the family's own
     straying: float = 0.0  # share of the drives in which the vehicle leaves the expert's way once
+    pairs: int = 0  # instead of drives: at most so many pairs of each scene that only cameras can tell apart
 
     def __post_init__(self) -> None:
         self.rig.check_covers(self.profile)
-        if not 0 <= self.straying <= 1:
-            raise InvalidInput(f"straying {self.straying}, want a share of 0 to 1")
+        if not 0 <= self.straying <= 1 or self.pairs < 0:
+            raise InvalidInput(f"straying {self.straying}, want a share of 0 to 1; pairs {self.pairs}, want 0 or more")
+        if self.pairs and self.straying:
+            raise InvalidInput(f"pairs are driven by the expert: want straying 0, got {self.straying}")
         if self.split not in SPLITS:
             raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
         if not 0 <= self.skip < len(SPLITS[self.split]):
@@ -80,6 +84,7 @@ class Recipe:
             "skip": self.skip,
             "duration_s": self.duration_s,
             "straying": self.straying,
+            "pairs": self.pairs,
             "rig": self.rig.model_dump(mode="json"),
             "profile": self.profile.model_dump(mode="json"),
             "scenes_per_shard": SCENES_PER_SHARD,
@@ -91,6 +96,16 @@ class Recipe:
         """Who drives a scene: the same whatever else is in the data set."""
         drawn = np.random.default_rng([zlib.crc32(b"driver"), zlib.crc32(scene.family.encode()), scene.seed]).random()
         return StrayingExpert if drawn < self.straying else ExpertPolicy
+
+    def made(self, scene: SceneId) -> Iterator[SceneSamples]:
+        """What a scene contributes. A window of a pair is always in the balanced part."""
+        if not self.pairs:
+            yield scene_samples(scene, self.rig, self.profile, self.duration_s, self.driver_of(scene))
+            return
+        for kind in (kind for kind, families in PAIR_FAMILIES.items() if scene.family in families):
+            found = scene_pairs(kind, scene, self.rig, self.profile, self.pairs)
+            for pair in found if isinstance(found, list) else []:
+                yield from map(_always_balanced, pair.members)
 
     def scenes(self) -> Iterator[SceneId]:
         """Every scene: all families with the first seed, then with the next one."""
@@ -183,10 +198,13 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
     """Write a shard unless it is there; how many samples it has."""
     if path.exists():
         return sum(len(scene.windows) for scene in read_scenes(path))
-    rig, profile = recipe.rig, recipe.profile
-    driven = (scene_samples(scene, rig, profile, recipe.duration_s, recipe.driver_of(scene)) for scene in part)
-    written = write_shard(path, driven)
+    written = write_shard(path, (taken for scene in part for taken in recipe.made(scene)))
     return sum(len(scene.windows) for scene in written)
+
+
+def _always_balanced(taken: SceneSamples) -> SceneSamples:
+    windows = tuple(replace(window, is_balanced=True) for window in taken.scene.windows)
+    return replace(taken, scene=replace(taken.scene, windows=windows))
 
 
 def _figures(scenes: Sequence[Scene]) -> dict[str, Any]:
@@ -203,10 +221,14 @@ def _figures(scenes: Sequence[Scene]) -> dict[str, Any]:
     }
 
 
+def _named(scene: Scene) -> tuple[str, ...]:
+    return scene.id.family, str(scene.id.seed), scene.world
+
+
 def _described(path: Path, scenes: Sequence[Scene]) -> dict[str, Any]:
     return {
         "file": path.name,
         "sha256": file_sha256(path),
         "samples": sum(len(scene.windows) for scene in scenes),
-        "scenes": {f"{scene.id.family} {scene.id.seed}": len(scene.windows) for scene in scenes},
+        "scenes": {" ".join(filter(None, _named(scene))): len(scene.windows) for scene in scenes},
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -37,10 +38,19 @@ PAIR_FAMILIES: Mapping[PairKind, tuple[str, ...]] = {
 }
 """Families in which what is changed is what the drive is about."""
 
+
+def families_of_pairs() -> tuple[str, ...]:
+    """All of them."""
+    return tuple(family for families in PAIR_FAMILIES.values() for family in families)
+
+
+WORLD_NAMES: Mapping[PairKind, tuple[str, str]] = {"light": ("red", "green"), "lead": ("lead", "no-lead")}
+"""What a pair's members are called, with the number of their planning cycle."""
+
 Unpaired = Literal["the expert decides the same in both worlds", "a drive after t0 is no sample"]
 
 _HARDEST_MPS2 = COMFORT_BOUNDS["lon_accel"].low
-_TRIES = 3  # t0s of a scene
+_TRIES = 3  # t0s of a scene for a pair
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,16 @@ class _Follower(ExpertPolicy):
 
 
 def scene_pair(kind: PairKind, scene: SceneId, rig: Rig, profile: InputProfile) -> ScenePair | Unpaired:
-    """The pair of a scene, or why it has none. Raises InvalidInput as `scene_samples` does.
+    """A pair of a scene, or why it has none. Raises InvalidInput as `scene_samples` does."""
+    found = scene_pairs(kind, scene, rig, profile, 1)
+    return found[0] if isinstance(found, list) else found
+
+
+def scene_pairs(kind: PairKind, scene: SceneId, rig: Rig, profile: InputProfile, most: int) -> list[ScenePair] | Unpaired:
+    """At most so many pairs of a scene, or why it has none. Raises InvalidInput as `scene_samples` does.
 
     Of odd seeds the history is driven in the first of the two worlds, of even ones in the second. Of all t0 at which the
-    expert decides otherwise the seed draws one, or another where the world did something unforeseen then. None of them asks
+    expert decides otherwise the seed draws some, and others where the world did something unforeseen then. None of them asks
     for harder braking than is comfortable: who sees what is ahead would not have come to be there.
     """
     worlds = _WORLDS[kind](make_scenario(scene.family, scene.seed))
@@ -89,12 +105,25 @@ def scene_pair(kind: PairKind, scene: SceneId, rig: Rig, profile: InputProfile) 
     if not places:
         return "the expert decides the same in both worlds"
     rng = np.random.default_rng([zlib.crc32(f"{kind} {scene.family}".encode()), scene.seed])
-    for place in rng.permutation(places)[:_TRIES].tolist():
-        drives = first, _driven(there, first.own[:place])
-        members = [samples_of(replace(each.episode, planned=(each.own[place],)), rig, profile) for each in drives]
-        if all(member.samples for member in members):
-            return ScenePair(kind, (members[driven_in], members[1 - driven_in]), driven_in)
-    return "a drive after t0 is no sample"
+    drawn = rng.permutation(places)[: most + _TRIES - 1]
+    tried = (_pair(kind, first, there, driven_in, place, rig, profile) for place in drawn.tolist())
+    found = list(islice((pair for pair in tried if pair is not None), most))
+    return found or "a drive after t0 is no sample"
+
+
+def _pair(
+    kind: PairKind, first: _Drive, there: Scenario, driven_in: int, place: int, rig: Rig, profile: InputProfile
+) -> ScenePair | None:
+    """What a drive and another world make of a planning cycle; None where either has no sample then."""
+    drives = first, _driven(there, first.own[:place])
+    names = [f"{name}-{place}" for name in WORLD_NAMES[kind]]
+    members = [
+        samples_of(replace(each.episode, planned=(each.own[place],)), rig, profile, name)
+        for each, name in zip(drives, (names[driven_in], names[1 - driven_in]), strict=True)
+    ]
+    if not all(member.samples for member in members):
+        return None
+    return ScenePair(kind, (members[driven_in], members[1 - driven_in]), driven_in)
 
 
 def _driven(scenario: Scenario, script: Sequence[Planned]) -> _Drive:

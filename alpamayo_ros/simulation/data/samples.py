@@ -20,6 +20,7 @@ from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
 from alpamayo_ros.simulation.closed_loop.straying import Driver, has_strayed
+from alpamayo_ros.simulation.data.course import COURSE_M, course
 from alpamayo_ros.simulation.data.sights import KINDS, sights
 from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.expert.intention import Cause
@@ -106,6 +107,7 @@ class Scene:
     instants_ms: tuple[int, ...]  # at which there are pictures, after t = 0
     track: Track
     windows: tuple[Window, ...]
+    world: str  # which of several worlds of this scene it is, "" where there is one
     dropped: Mapping[str, int]  # windows that became no sample, by reason
 
     @cached_property
@@ -153,6 +155,7 @@ class SceneSamples:
     pictures: U8  # (instants, roles, H, W, 3) RGB
     kinds: U8  # (instants, roles, rows, columns, sights.KINDS) what is seen in each cell, see `sights.Sights`
     nearest_m: F32  # (instants, roles, rows, columns)
+    course_rad: F32  # (instants, COURSE_M) where the road goes, see `course.course`
 
     def __post_init__(self) -> None:
         scene = self.scene
@@ -162,6 +165,7 @@ class SceneSamples:
         object.__setattr__(self, "pictures", checked("pictures", self.pictures, np.uint8, *shape))
         object.__setattr__(self, "kinds", checked("kinds", self.kinds, np.uint8, *cells, len(KINDS)))
         object.__setattr__(self, "nearest_m", checked("nearest_m", self.nearest_m, np.float32, *cells))
+        object.__setattr__(self, "course_rad", checked("course_rad", self.course_rad, np.float32, shots[0], len(COURSE_M)))
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
@@ -176,7 +180,7 @@ def scene_samples(
     return samples_of(run_episode(make_scenario(scene.family, scene.seed, duration_s), driver()), rig, profile)
 
 
-def samples_of(episode: Episode, rig: Rig, profile: InputProfile) -> SceneSamples:
+def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "") -> SceneSamples:
     """Label the expert's drive; pictures are of the profile's cameras, at its size.
 
     A drive that ended with an incident has no samples. Raises InvalidInput for a rig that lacks a camera of the profile, and
@@ -196,6 +200,7 @@ def samples_of(episode: Episode, rig: Rig, profile: InputProfile) -> SceneSample
         instants_ms=tuple(instants_ms),
         track=_track(episode),
         windows=tuple(_window(episode, profile, instants_ms, why) for why in labels),
+        world=world,
         dropped=dropped,
     )
     return SceneSamples(scene, *_seen(scene, episode, rig))
@@ -252,21 +257,23 @@ def _track(episode: Episode) -> Track:
     )
 
 
-def _seen(scene: Scene, episode: Episode, rig: Rig) -> tuple[U8, U8, F32]:
-    """Pictures (instants, roles, H, W, 3), and what is on them."""
+def _seen(scene: Scene, episode: Episode, rig: Rig) -> tuple[U8, U8, F32, F32]:
+    """Pictures (instants, roles, H, W, 3), what is on them, and where the road goes."""
     if odd := [ms for ms in scene.instants_ms if ms % _STEP_MS]:
         raise InvalidInput(f"pictures at {odd[:8]} ms: the world has an instant every {_STEP_MS} ms")
     shots = len(scene.instants_ms), len(scene.roles)
     cells = scene.height // CELL_PX, scene.width // CELL_PX
     taken = np.empty((*shots, scene.height, scene.width, 3), np.uint8)
     kinds, nearest_m = np.empty((*shots, *cells, len(KINDS)), np.uint8), np.empty((*shots, *cells), np.float32)
+    course_rad = np.empty((shots[0], len(COURSE_M)), np.float32)
     stage, cameras = Stage(episode.scenario), SceneCameras(rig, (scene.height, scene.width))
     for index, ms in enumerate(scene.instants_ms):
         snapshot = episode.snapshots[ms // _STEP_MS]
         painted = pictures(stage, snapshot, cameras, scene.roles)
         taken[index] = [painted[role] for role in scene.roles]
         kinds[index], nearest_m[index] = sights(episode.scenario, snapshot, cameras, scene.roles, *cells)
-    return taken, kinds, nearest_m
+        course_rad[index] = course(episode.scenario, snapshot.ego)
+    return taken, kinds, nearest_m, course_rad
 
 
 def _sample(scene: Scene, window: Window, why: Label) -> Sample:

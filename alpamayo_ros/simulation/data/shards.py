@@ -81,7 +81,7 @@ def _scene(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> SceneSa
     name = f"{_name(scene)}.sights.npz"
     try:
         with np.load(io.BytesIO(_next(tar, name, path)), allow_pickle=False) as stored:
-            return SceneSamples(scene, pictures, stored["kinds"], stored["nearest_m"])
+            return SceneSamples(scene, pictures, stored["kinds"], stored["nearest_m"], stored["course_rad"])
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"{path} {name}: {error}") from error
 
@@ -97,7 +97,7 @@ def _next(tar: tarfile.TarFile, name: str, path: Path) -> bytes:
 def _sights(taken: SceneSamples) -> bytes:
     """What is on the pictures, as npz: numpy dates its members 1980, so the same content is the same bytes."""
     file = io.BytesIO()
-    np.savez_compressed(file, kinds=taken.kinds, nearest_m=taken.nearest_m)
+    np.savez_compressed(file, kinds=taken.kinds, nearest_m=taken.nearest_m, course_rad=taken.course_rad)
     return file.getvalue()
 
 
@@ -110,7 +110,7 @@ def read_scenes(path: Path) -> Iterator[Scene]:
 
 
 def _name(scene: Scene) -> str:
-    return f"{scene.id.family}-{scene.id.seed:06d}"
+    return f"{scene.id.family}-{scene.id.seed:06d}" + (f"-{scene.world}" if scene.world else "")
 
 
 def add_member(tar: tarfile.TarFile, name: str, held: bytes) -> None:

@@ -188,3 +188,19 @@ def test_wrong_splits_families_and_counts_are_refused(tmp_path: Path) -> None:
     for samples, workers in ((0, 1), (1, 0)):
         with pytest.raises(InvalidInput, match="want 1 sample and 1 worker or more"):
             make_dataset(tmp_path / "set", RECIPE, samples, workers)
+
+
+def test_pairs_of_scenes_are_a_data_set_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "SCENES_PER_SHARD", 1)
+    recipe = replace(RECIPE, split="train", families=("red_light",), duration_s=None, pairs=2)
+    made = make_dataset(tmp_path / "pairs", recipe, 3)
+    taken = [scene for path in sorted((tmp_path / "pairs").glob("*.tar")) for scene in read_shard(path)]
+    assert made["samples"] == len(taken) >= 4
+    one, other = taken[:2]
+    assert (one.scene.world.partition("-")[0], other.scene.world.partition("-")[0]) == ("red", "green")
+    assert one.scene.windows[0].step == other.scene.windows[0].step
+    assert one.samples[0].history.xyz.tobytes() == other.samples[0].history.xyz.tobytes()
+    assert one.scene.windows[0].decision != other.scene.windows[0].decision
+    assert all(window.is_balanced for scene in taken for window in scene.scene.windows)
+    with pytest.raises(InvalidInput, match=r"pairs are driven by the expert: want straying 0, got 0\.5"):
+        replace(recipe, straying=0.5)
