@@ -15,7 +15,7 @@ from alpamayo_ros.types import CameraFrame
 PADDED = 16
 """The last part of a prompt takes whole multiples of so many slots: those that differ by a street's name share a stage."""
 
-WIDTHS = (1, 16, 64)
+WIDTHS = (1, 16, 32, 48, 64)
 """New words of one pass. On a GPU they all take as long as one word does: weights are read once."""
 
 

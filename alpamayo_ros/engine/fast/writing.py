@@ -105,14 +105,15 @@ def _go_on(
 
 
 def _read_again(network: Network, texts: Sequence[Text], first: int, position: int) -> None:
-    """Every word of every text in passes of the widest kind, in slots of their own from the first on."""
+    """Every word of every text, as many in a pass as it takes, in slots of their own from the first on."""
     slot = count(first)
     words: list[Word] = []
     for text in texts:
         text.slots = [next(slot) for _ in text.tokens]
         words += [Word(token, position + at, text.slots[at], text.slots[:at]) for at, token in enumerate(text.tokens)]
     for at in range(0, len(words), WIDTHS[-1]):
-        network.go_on(words[at : at + WIDTHS[-1]], width=WIDTHS[-1])
+        some = words[at : at + WIDTHS[-1]]
+        network.go_on(some, width_of(len(some)))
 
 
 def _judge(text: Text, block: Sequence[Word], after: Sequence[int], rules: Rules) -> None:

@@ -54,6 +54,17 @@ def shared(
     return (y / whole).to(values_GCE.dtype).permute(2, 3, 0, 1, 4).flatten(2, 3)
 
 
+def joined(
+    q_SAHE: Tensor, own_keys_SAGE: Tensor, own_values_SAGE: Tensor, keys_GCE: Tensor, values_GCE: Tensor, mask_SC: Tensor
+) -> Tensor:
+    """The same as `shared`, with keys and values of both parts copied side by side for each sample: quicker on a CPU."""
+    samples, actions = q_SAHE.shape[:2]
+    parts = ((keys_GCE, own_keys_SAGE), (values_GCE, own_values_SAGE))
+    k, v = (torch.cat([common.expand(samples, -1, -1, -1), own.transpose(1, 2)], dim=2) for common, own in parts)
+    mask = torch.cat([mask_SC, mask_SC.new_ones(samples, actions)], dim=1)[:, None, None]
+    return F.scaled_dot_product_attention(q_SAHE.transpose(1, 2), k, v, attn_mask=mask, enable_gqa=True).transpose(1, 2)
+
+
 def _grouped(q_MHE: Tensor, groups: int) -> Tensor:
     """(G, R M, E): heads that share keys as rows."""
     return q_MHE.unflatten(1, (groups, -1)).permute(1, 2, 0, 3).flatten(1, 2)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.engine.fast.prompt import Prompt
-from alpamayo_ros.engine.graphed.attention import causal, masked, shared
+from alpamayo_ros.engine.graphed.attention import causal, joined, masked, shared
 from alpamayo_ros.engine.graphed.fused import Fused
 from alpamayo_ros.engine.graphed.stage import Stage
 from alpamayo_ros.model.flow import euler
@@ -140,6 +140,7 @@ class FlowPass:
         self._noise = torch.zeros(samples, HORIZON, 2, device=like.device)
         self._cos, self._sin = (torch.zeros(samples, HORIZON, 1, size, device=like.device) for _ in range(2))
         self._mask = torch.ones(samples, reach, dtype=torch.bool, device=like.device)
+        self._attend = shared if like.is_cuda else joined
         self._stage = Stage(self._run, like.device)
 
     def __call__(self, noise: Tensor, first_positions: Tensor, mask: Tensor) -> Tensor:
@@ -162,6 +163,6 @@ class FlowPass:
         for i, layer in enumerate(self._layers):
             q, k, v = layer.queries_keys_values(x, (self._cos, self._sin))
             keys, values = self._store.keys[i][:, : self._reach], self._store.values[i][:, : self._reach]
-            x = layer.after_attention(x, shared(q, k, v, keys, values, self._mask))
+            x = layer.after_attention(x, self._attend(q, k, v, keys, values, self._mask))
         velocity: Tensor = model.action_out_proj(model.expert.norm(x))
         return velocity.float()
