@@ -73,8 +73,8 @@ def _small(steps: int, batch: int, learning_rate: float) -> Optimisation:
     )
 
 
-def _driving(steps: int, batch: int = 16) -> Optimisation:
-    return replace(_small(steps, batch, 4e-3), matrices="muon")
+def _driving(steps: int, batch: int = 16, learning_rate: float = 4e-3) -> Optimisation:
+    return replace(_small(steps, batch, learning_rate), matrices="muon")
 
 
 STAGES: Mapping[str, Mapping[StageName, Stage]] = {
@@ -90,14 +90,14 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
         "gather": Stage(_driving(300, batch=64)),
         "inject": Stage(_driving(100), _TOKENS, asks_reasons=False),
         "sft": Stage(_driving(600), _WHOLE),
-        "expert": Stage(_driving(200), Learned(("expert",), flow=1.0, draws=4)),
+        "expert": Stage(_driving(200, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=4)),
     },
     "nano": {
         "see": Stage(_small(9000, 64, 2e-3)),
         "gather": Stage(_driving(400, batch=64)),
         "inject": Stage(_driving(200), _TOKENS, asks_reasons=False),
         "sft": Stage(_driving(4000), _WHOLE),
-        "expert": Stage(_driving(500), Learned(("expert",), flow=1.0, draws=6)),
+        "expert": Stage(_driving(500, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
 """By size. "debug" shows in seconds that everything runs; it learns nothing worth driving by."""

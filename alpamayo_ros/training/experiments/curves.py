@@ -18,13 +18,15 @@ PLAIN = {**LOOK, "figure.facecolor": "white", "savefig.dpi": 110}
 def draw_losses(stages: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
     """Losses over the steps of each stage, by stage and name, as PNG."""
     with mpl.rc_context(PLAIN):
-        figure = Figure(figsize=(4.2 * len(stages), 2.8), layout="constrained")
+        figure = Figure(figsize=(3.0 * len(stages), 2.6), layout="constrained")
         for place, (stage, losses) in enumerate(stages.items()):
             axes = figure.add_subplot(1, len(stages), place + 1)
             for number, (name, values) in enumerate(losses.items()):
                 axes.plot(values, color=colour(number), label=name)
             _told(axes, stage, "step", "loss")
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         figure.savefig(path, metadata={"Software": None})
 
 
