@@ -37,6 +37,19 @@ def info(bundle: Positional[Bundle]) -> Figures:
 
 
 @app.command
+def build(
+    bundle: Positional[Annotated[Path, arg(metavar="DIR", help="a model bundle's folder; engines come into it")]],
+    precision: Annotated[Literal["fp32", "fp16", "bf16"], arg(help="of the plans' weights and sums")] = "bf16",
+    opset: Annotated[Literal[18, 23], arg(help="of ONNX; 18 where TensorRT is older than 10.14")] = 23,
+    onnx: Annotated[bool, arg(help="stop at the ONNX files: no GPU and no TensorRT needed")] = False,
+) -> Figures:
+    """Build engines: every part of the network as ONNX, held against torch, and as TensorRT's plans for this machine."""
+    from alpamayo_ros.engine.tensorrt.build import build_onnx, build_plans
+
+    return build_onnx(bundle, opset) if onnx else build_plans(bundle, precision, opset)
+
+
+@app.command
 def replay(
     bag: Positional[Path], bundle: Bundle = "kinematic", rig: Rig = "seven_camera", profile: Profile = "seven_camera"
 ) -> Figures:

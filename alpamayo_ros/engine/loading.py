@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, type[KinematicEngine]] = {"kinematic": KinematicEngine}
 
-ENGINES = ("eager", "graphed")
-"""What runs a bundle. All of these say the same of the same observation, token for token; the first one is the reference."""
+ENGINES = ("eager", "graphed", "tensorrt")
+"""What runs a bundle: the reference, what says the same token for token, and what does so as far as its precision goes."""
 
 BUNDLE_FILES = "profile.yaml, config.json, model.safetensors or source.yaml, tokenizer.json"
 
@@ -41,6 +41,10 @@ def open_engine(bundle: str) -> Engine:
         from alpamayo_ros.engine.eager import EagerEngine  # torch takes a second to import, and only these engines need it
 
         return EagerEngine(folder)
+    if bundle_engine(bundle) == "tensorrt":
+        from alpamayo_ros.engine.tensorrt.engine import TensorRtEngine
+
+        return TensorRtEngine(folder)
     from alpamayo_ros.engine.graphed.engine import GraphedEngine
 
     return GraphedEngine(folder)

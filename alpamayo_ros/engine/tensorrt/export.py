@@ -40,10 +40,11 @@ class Exported(NamedTuple):
 def export(parts: Sequence[Part], folder: Path, dtype: torch.dtype, opset: Opset = 23) -> list[Exported]:
     """Write NAME.onnx for every part. Raises EngineFailure where a file does not compute what torch does."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [_checked(part, _export(part, folder / f"{part.name}.onnx", dtype, opset), dtype) for part in parts]
+    return [_checked(part, export_part(part, folder / f"{part.name}.onnx", dtype, opset), dtype) for part in parts]
 
 
-def _export(part: Part, path: Path, dtype: torch.dtype, opset: Opset) -> Path:
+def export_part(part: Part, path: Path, dtype: torch.dtype, opset: Opset) -> Path:
+    """Write one part, and check nothing."""
     given = examples(part, TRACED, dtype)
     free = {
         name: {axis: torch.export.Dim.AUTO for axis, size in enumerate(shape) if isinstance(size, str)}
