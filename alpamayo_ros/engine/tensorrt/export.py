@@ -60,7 +60,7 @@ def export_part(part: Part, path: Path, dtype: torch.dtype, opset: Opset) -> Pat
             path,
             input_names=list(given),
             output_names=list(part.outputs),
-            dynamic_shapes=_for_signature(part, free),
+            dynamic_shapes=_for_signature(free),
             opset_version=opset,
             dynamo=True,
             external_data=False,
@@ -69,7 +69,7 @@ def export_part(part: Part, path: Path, dtype: torch.dtype, opset: Opset) -> Pat
     return path
 
 
-def _for_signature(part: Part, free: Mapping[str, dict[int, Any]]) -> tuple[Any, ...]:
+def _for_signature(free: Mapping[str, dict[int, Any]]) -> tuple[Any, ...]:
     """Dynamic shapes by place; what a module takes as *deepstack is one place."""
     named = tuple(shape for name, shape in free.items() if not name.startswith("deepstack"))
     more = tuple(shape for name, shape in free.items() if name.startswith("deepstack"))
