@@ -16,6 +16,7 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
     """Let a bundle drive the world through the planner node; then replay a bag into the node in real time, and print tables."""
     import shutil
 
+    from alpamayo_ros.engine.loading import resolved
     from alpamayo_ros.evaluation.demo import run_demo
     from alpamayo_ros.profile import read_rig
     from alpamayo_ros.simulation.closed_loop.suite import Driver
@@ -23,7 +24,7 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
     from alpamayo_ros.simulation.simulate import Asked, simulate
     from alpamayo_ros.simulation.suites import suite
 
-    rig, driver = "seven_camera", str(Path(bundle).resolve()) if Path(bundle).is_dir() else bundle
+    rig, driver = "seven_camera", resolved(bundle)
     make_room(out / "bag", overwrite=True)
     make_room(out / "recording", overwrite=True)
     if (out / "drive").exists():

@@ -80,6 +80,12 @@ def bundle_name(bundle: str) -> str:
     return bundle if folder is None else folder.resolve().name  # also of "."
 
 
+def resolved(bundle: str) -> str:
+    """The same name for processes that work elsewhere. Raises InvalidInput as `bundle_folder`."""
+    folder = bundle_folder(bundle)
+    return bundle if folder is None else "@".join(filter(None, (str(folder.resolve()), bundle.partition("@")[2])))
+
+
 def bundle_profile(bundle: str, otherwise: str = "seven_camera") -> InputProfile:
     """What the engine of this name expects to see: a folder's own profile, or `otherwise` for engines without one.
 

@@ -12,7 +12,7 @@ from engine.own_engines import FeatureCache
 
 from alpamayo_ros.dynamics import RELEASED
 from alpamayo_ros.engine.kinematic import KinematicEngine
-from alpamayo_ros.engine.loading import bundle_action_space, bundle_profile, open_engine
+from alpamayo_ros.engine.loading import bundle_action_space, bundle_profile, open_engine, resolved
 from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import InvalidInput
 
@@ -59,3 +59,14 @@ def test_opening_the_built_in_engine_imports_numpy_and_nothing_heavier() -> None
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" in modules
     assert not {"pydantic", "yaml", "rclpy", "torch", "cv2", "rosbags", "scipy"} & set(modules)
+
+
+def test_a_name_that_is_resolved_means_the_same_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolved("models/own") == str(tmp_path / "models" / "own")
+    assert resolved("models/own@graphed") == f"{tmp_path / 'models' / 'own'}@graphed"
+    assert resolved("kinematic") == "kinematic"
+    assert resolved("package.module:engine") == "package.module:engine"
+    with pytest.raises(InvalidInput, match="no engine 'models/none'"):
+        resolved("models/none")
