@@ -1,4 +1,4 @@
-# make demo [BUNDLE=models/ar1_nano] | make test | make faults | make build | make lint
+# make demo [BUNDLE=kinematic] | make test | make faults | make build | make lint
 # Without a sourced ROS 2, everything (ROS 2 wheels included) is installed into .venv and nowhere else.
 # With a sourced ROS 2, .venv sees the distribution's packages and the build goes to install/.
 SHELL := /bin/bash
@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
-BUNDLE ?= models/ar1_nano
+BUNDLE ?= models/ar1_nano@graphed
 # Test workers; 0: no second one, for a machine with one core. Nodes are tested after everything else and one at a time; those that
 # wait for one another may run beside others where somebody is in a hurry (pytest -n 2 -m patient).
 JOBS ?= 2

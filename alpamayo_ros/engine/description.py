@@ -29,7 +29,7 @@ def describe(name: str) -> dict[str, Any]:
     if name in BUILT_IN:
         nothing = dict.fromkeys(("parameters", "memory_bytes", "prompt_tokens", "tokens_per_image"), 0)
         return {"bundle": name, "weights": BUILT_IN[name].weights, **nothing, "missing": []}
-    bundle = read_bundle(Path(name))
+    bundle = read_bundle(Path(name.partition("@")[0]))  # whichever engine runs it
     profile = bundle.profile
     images = len(profile.cameras) * len(profile.frame_offsets_ms)
     readable = not {"config.json", "backbone.json", "tokenizer.json"} & set(bundle.missing)
