@@ -10,7 +10,7 @@ import torch
 
 from alpamayo_ros.bundle.config import check_profile, read_config
 from alpamayo_ros.bundle.folder import Bundle, read_bundle
-from alpamayo_ros.engine.loading import BUILT_IN
+from alpamayo_ros.engine.loading import BUILT_IN, bundle_engine
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import read_tokenizer
@@ -29,7 +29,8 @@ def describe(name: str) -> dict[str, Any]:
     if name in BUILT_IN:
         nothing = dict.fromkeys(("parameters", "memory_bytes", "prompt_tokens", "tokens_per_image"), 0)
         return {"bundle": name, "weights": BUILT_IN[name].weights, **nothing, "missing": []}
-    bundle = read_bundle(Path(name.partition("@")[0]))  # whichever engine runs it
+    bundle_engine(name)  # refuses one that nobody has
+    bundle = read_bundle(Path(name.partition("@")[0]))
     profile = bundle.profile
     images = len(profile.cameras) * len(profile.frame_offsets_ms)
     readable = not {"config.json", "backbone.json", "tokenizer.json"} & set(bundle.missing)

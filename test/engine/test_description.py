@@ -56,3 +56,9 @@ def test_a_built_in_engine_has_no_network() -> None:
     assert describe("kinematic")["parameters"] == 0
     with pytest.raises(InvalidInput, match="kinematik: no such bundle folder"):
         describe("kinematik")
+
+
+def test_a_bundle_is_the_same_whichever_engine_runs_it_and_an_engine_that_nobody_has_is_refused() -> None:
+    assert describe(f"{NANO}@graphed") == describe(str(NANO)) | {"bundle": f"{NANO}@graphed"}
+    with pytest.raises(InvalidInput, match="no engine 'quick' for a bundle"):
+        describe(f"{NANO}@quick")
