@@ -123,8 +123,8 @@ class Shelf:
         return rng.permutation(alike.reshape(-1, size))
 
 
-def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec) -> Shelf:
-    """Look at every picture of scenes and encode their windows with reasons.
+def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec, untold: float = UNTOLD) -> Shelf:
+    """Look at every picture of scenes and encode their windows with reasons, a part of them without the route.
 
     Raises InvalidInput for a tower with deepstack features, and for no scenes.
     """
@@ -137,7 +137,7 @@ def shelve(scenes: Iterable[SceneSamples], vision: Vision, codec: Codec) -> Shel
     for taken in scenes:
         features.append(_look(taken, vision, codec.config))
         summaries.append(summarised(taken))
-        lessons += _lessons(taken, codec, first)
+        lessons += _lessons(taken, codec, first, untold)
         first += len(features[-1])
     if not features:
         raise InvalidInput("no scenes to learn from")
@@ -168,7 +168,7 @@ def _look(taken: SceneSamples, vision: Vision, config: Config) -> Tensor:
     return torch.cat([vision(patches(part, config), grid)[0].half() for part in parts])
 
 
-def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
+def _lessons(taken: SceneSamples, codec: Codec, first: int, untold: float) -> Iterator[Lesson]:
     """A scene's windows; its features begin at row `first`."""
     scene, profile = taken.scene, codec.profile
     place = {role: index for index, role in enumerate(scene.roles)}
@@ -176,7 +176,7 @@ def _lessons(taken: SceneSamples, codec: Codec, first: int) -> Iterator[Lesson]:
     images = named_images(roles, profile, codec.config)
     for window, told in zip(scene.windows, scene_examples(taken, profile), strict=True):
         rows = [first + instant * len(place) + place[role] for role in roles for instant in window.frames]
-        example = drop_navigation(told, UNTOLD, seed=0, epoch=0)
+        example = drop_navigation(told, untold, seed=0, epoch=0)
         seen = encoded(example, codec, seen=images)
         unseen = replace(example, observation=replace(example.observation, frames={}, sync_error_ms={}))
         yield Lesson(unseen, seen, np.array(rows), window.is_balanced)

@@ -92,9 +92,9 @@ def test_a_batch_larger_than_the_shelf_is_refused(shelf: Shelf) -> None:
         next(shelf.shuffled(1000, seed=0, begin=0))
 
 
-def test_some_lessons_do_not_know_the_route_and_are_shorter_for_it(monkeypatch: pytest.MonkeyPatch, shelf: Shelf) -> None:
-    monkeypatch.setattr("alpamayo_ros.training.shelf.UNTOLD", 0.5)
-    some = shelve([scene()], debug_model().vlm.model.visual, debug_codec())
+def test_some_lessons_do_not_know_the_route_and_are_shorter_for_it() -> None:
+    some = shelve([scene()], debug_model().vlm.model.visual, debug_codec(), untold=0.5)
+    shelf = shelve([scene()], debug_model().vlm.model.visual, debug_codec(), untold=0.0)
     both = list(zip(some.lessons, shelf.lessons, strict=True))
     told = [lesson.example.observation.navigation is not None for lesson, _ in both]
     assert any(told)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, read_metadata
 from alpamayo_ros.dynamics import ActionSpace
@@ -31,8 +32,9 @@ from alpamayo_ros.training.export import export, model_card
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.run import METRICS, provenance
 from alpamayo_ros.training.settings import Learned, Optimisation
+from alpamayo_ros.training.shelf import shelve
 from alpamayo_ros.training.sizes import Size, begin_bundle, open_codec, trained_model
-from alpamayo_ros.training.stages import Stage, StageName, train_stage
+from alpamayo_ros.training.stages import Stage, StageName, begun_model, train_stage
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
 SIZE = Size(vision=(32, 1), views=1, language=(96, 192, 2), expert=(64, 192), scene_tokens=8)
@@ -40,11 +42,11 @@ SIZE = Size(vision=(32, 1), views=1, language=(96, 192, 2), expert=(64, 192), sc
 
 STAGES: dict[StageName, Stage] = {
     "sft": Stage(
-        Optimisation(steps=400, batch=16, learning_rate=4e-3, warmup_steps=20, weight_decay=0.0),
+        Optimisation(steps=400, batch=16, learning_rate=4e-3, warmup_steps=20, weight_decay=0.0, matrices="muon"),
         Learned(("views", "language"), words=1.0, trajectory=1.0),
     ),
     "expert": Stage(
-        Optimisation(steps=500, batch=16, learning_rate=3e-3, warmup_steps=20, weight_decay=0.0, betas=(0.9, 0.99)),
+        Optimisation(steps=600, batch=16, learning_rate=4e-3, warmup_steps=20, weight_decay=0.0, matrices="muon"),
         Learned(("expert",), flow=1.0, draws=8),
     ),
 }
@@ -95,10 +97,14 @@ def overfit(base: Path, out: Path) -> dict[str, Any]:
     """
     if not (out / "begin").exists():
         begin_bundle(out / "begin", base, SIZE)
-    shown = moments(open_codec(out / "begin").profile)
+    codec = open_codec(out / "begin")
+    shown = moments(codec.profile)
+    drawn = begun_model(codec, out / "begin", STAGES["sft"].optimisation.seed)
+    tower = drawn.vlm.model.visual.to(torch.bfloat16).float()  # as bundles hold it
+    shelf = shelve(shown, tower, codec, untold=0.0)  # what was shown is what is asked
     chain: tuple[tuple[str, StageName], ...] = (("begin", "sft"), ("sft/bundle", "expert"))
     for before, name in chain:
-        train_stage(name, STAGES[name], lambda: shown, out / before, out / name, ALONE)
+        train_stage(name, STAGES[name], lambda: shown, out / before, out / name, ALONE, shelf)
     if not (out / "bundle").exists():
         _export(out / "expert" / "bundle", out / "bundle")
     asked = examined(out / "bundle", shown)
