@@ -44,15 +44,16 @@ class GraphedNetwork:
 
     def close(self) -> None:
         """As `Network.close`."""
-        self._passes.clear()
-        self._flows.clear()
+        for held in (self._passes, self._flows, self._layers, self._expert):
+            held.clear()
         self._model.to("meta")
-        del self._store, self._vision
+        self._store = Store(torch.empty(0, 0, 0, 0), torch.empty(0, 0, 0, 0))
 
     def read_ahead(self, prompt: Prompt, cuts: Sequence[Cut]) -> None:
         """Read the beginning of a prompt up to the last of these cuts, but for what was read already."""
-        same = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(self._read, cuts, strict=False)))
         self._reserve(max((cut.end for cut in cuts), default=0))
+        same = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(self._read, cuts, strict=False)))
+        self._read = self._read[:same]  # what fails on the way is not taken for read
         for start, cut in list(pairwise((Cut(0, None), *cuts)))[same:]:
             self._pass(start.end, cut.end, 0, 0)(prompt.part(start.end, cut.end), self._placed([], 0, 0))
         self._read = tuple(cuts)

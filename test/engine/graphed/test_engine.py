@@ -132,3 +132,12 @@ def test_engines_of_a_bundle_are_asked_for_by_name(tmp_path: Path) -> None:
         assert isinstance(engine, GraphedEngine)
     with pytest.raises(Exception, match="no engine 'quick' for a bundle: want FOLDER@ENGINE, one of eager, graphed"):
         open_engine(f"{BUNDLE}@quick")
+
+
+def test_it_may_be_closed_twice_and_holds_no_weights_then() -> None:
+    engine = GraphedEngine(BUNDLE)
+    engine.infer(observation(), REQUESTS[1])
+    engine.close()
+    engine.close()
+    assert not engine._network._layers
+    assert all(parameter.is_meta for parameter in engine._model.parameters())
