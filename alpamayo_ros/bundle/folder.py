@@ -140,6 +140,11 @@ def read_header(path: Path) -> dict[str, Any]:
     return _json_object(text, path)
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether there are any, in one file or in shards."""
+    return any((folder / name).is_file() for name in (WEIGHTS_FILE, INDEX_FILE))
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """What a safetensors file says of itself, nothing where it says nothing. Raises InvalidInput."""
     metadata = read_header(path).get("__metadata__", {})

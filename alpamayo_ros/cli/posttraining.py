@@ -87,3 +87,61 @@ def post_train(
     rank, count, local_rank = (int(os.getenv(name, alone)) for name, alone in TORCHRUN.items())
     with joined(rank, count, local_rank) as processes:
         return train(asked, processes)
+
+
+@app.command
+def reinforce(
+    bundle: Positional[Annotated[Path, arg(metavar="BUNDLE", help="folder of a model with weights")]],
+    data: Annotated[
+        UseAppendAction[tuple[Path, ...]],
+        arg(metavar="DIR", help="of alpamayo add-drives or make-dataset: of its split train (repeatable)"),
+    ],
+    out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
+    steps: Annotated[int, arg(help="updates")],
+    batch: Annotated[int, arg(help="samples of an update, chosen from the pool by what they teach")],
+    pool: Annotated[int, arg(help="samples that are rolled out for an update")],
+    labels: Annotated[
+        UseAppendAction[tuple[Path, ...]],
+        arg(metavar="FILE", help="of alpamayo label (repeatable); what has no reasoning is not asked about"),
+    ] = (),
+    examples: Annotated[int, arg(help="labelled ones, at most: their pictures are kept in memory")] = 512,
+    rollouts: Annotated[int, arg(help="of a sample")] = 16,
+    temperature: Annotated[float, arg(help="of the rollouts")] = 0.6,
+    max_tokens: Annotated[int, arg(help="of a rollout's words")] = 256,
+    rewards: Annotated[Literal["paper", "released", "world"], arg(help="weights of the terms")] = "released",
+    objective: Annotated[
+        Literal["clipped", "weighted"], arg(help="the clipped ratio of Cosmos-RL, or the weighted likelihood of the paper")
+    ] = "clipped",
+    kl: Annotated[float, arg(help="weight of the distance to the model that it began as")] = 0.01,
+    judge: Annotated[str, arg(metavar="URL", help="OpenAI-compatible endpoint that scores words; none: by rule")] = "",
+    model: Annotated[str, arg(metavar="NAME", help="of that judge")] = "",
+    key_from: Annotated[str, arg(metavar="VARIABLE", help="environment variable that holds the judge's key")] = "",
+    cache: Annotated[Path, arg(metavar="DIR", help="its answers, so that nothing is paid twice")] = Path("out/answers"),
+    ray: Annotated[str, arg(metavar="ADDRESS", help="a Ray whose workers write the rollouts, or local")] = "",
+    workers: Annotated[int, arg(help="of that Ray")] = 1,
+    gpus: Annotated[float, arg(help="of each of them")] = 0.0,
+    learning_rate: float = 1e-6,
+    save_every: Annotated[int, arg(help="updates between checkpoints")] = 20,
+    seed: int = 0,
+) -> Figures:
+    """GRPO of a bundle on its own rollouts; its expert is to be trained on what comes out: docs/training.md."""
+    from alpamayo_ros.training.objectives import ClippedRatio, WeightedLikelihood
+    from alpamayo_ros.training.processes import joined
+    from alpamayo_ros.training.reinforce import Reinforcement
+    from alpamayo_ros.training.reinforcing import Reinforcing, judge_of, reinforce_on_drives
+    from alpamayo_ros.training.rewards import CONFIGS
+    from alpamayo_ros.training.settings import Optimisation
+    from alpamayo_ros.training.workers import Workers
+    from alpamayo_ros.types import Request
+
+    settings = Reinforcement(
+        Optimisation(steps=steps, batch=batch, learning_rate=learning_rate, seed=seed, save_every=save_every),
+        ClippedRatio(kl_beta=kl) if objective == "clipped" else WeightedLikelihood(beta=1.0, kl_weight=kl),
+        Request(samples=rollouts, greedy=False, temperature=temperature, max_tokens=max_tokens),
+        pool=pool,
+    )
+    judged = judge_of(judge, model, os.getenv(key_from, "") if key_from else "", cache)
+    asked = Reinforcing(bundle, data, labels, out, examples, settings, CONFIGS[rewards], judged)
+    crew = Workers(ray, workers, gpus=gpus) if ray else Workers()
+    with joined(0, 1, 0) as alone:
+        return reinforce_on_drives(asked, alone, crew)

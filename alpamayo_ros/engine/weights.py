@@ -85,6 +85,7 @@ def save_weights(model: Alpamayo, path: Path, metadata: Mapping[str, str]) -> No
         raise InvalidInput(f"{path}: metadata must say weights untrained or trained, got {metadata.get(WEIGHTS_KEY)!r}")
     written = path.with_suffix(".part")  # a crash leaves no half file under the final name
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, written, dict(metadata))
+    written.chmod(0o644)  # safetensors leaves what only its owner can read, and bundles are installed for others
     written.replace(path)
 
 

@@ -8,24 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, read_metadata
+from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, read_metadata
 from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.coc.judge import judged_by_rule
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.export import export, model_card
-from alpamayo_ros.training.fit import ends
 from alpamayo_ros.training.objectives import ClippedRatio
 from alpamayo_ros.training.processes import Processes
-from alpamayo_ros.training.reinforce import Reinforcement, Task, reinforce
+from alpamayo_ros.training.reinforce import Reinforcement, Task
+from alpamayo_ros.training.reinforcing import reinforce_bundle
 from alpamayo_ros.training.rewards import WORLD, reward, truth_of
 from alpamayo_ros.training.rollouts import question_of
-from alpamayo_ros.training.run import Run, provenance
+from alpamayo_ros.training.run import provenance
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, blinded, shelve
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, open_codec, trained_model
-from alpamayo_ros.training.stages import ORDER, STAGES, Scenes, begun_model, leave_bundle, train_stage
+from alpamayo_ros.training.stages import ORDER, STAGES, Scenes, begun_model, train_stage
 from alpamayo_ros.types import Request
 
 DEBUG_SCENES = (SceneId("red_light", 3), SceneId("curve", 1))
@@ -79,18 +79,10 @@ def train_all(
 
 
 def reinforce_stage(settings: Reinforcement, shelf: Shelf, begin: Path, out: Path, processes: Processes) -> dict[str, float]:
-    """Reinforce the backbone of a bundle, whose expert is no longer its own then; mean rewards of the first and last steps."""
+    """Reinforce the backbone of a bundle on what is on a shelf; mean rewards of the first and last steps."""
     codec = open_codec(begin)
-    model = trained_model(codec, begin)
-    run = Run(
-        out, {"stage": "reinforce", "settings": settings, "begin": str(read_metadata(begin / WEIGHTS_FILE)[BACKBONE_KEY])}
-    )
     tasks = [_task(shelf, index, codec) for index in range(len(shelf.lessons))]
-    reinforce(model, tasks, settings, codec.tokenizer, run, processes)
-    leave_bundle(model, begin, out / "bundle", trains_expert=False)
-    run.write_tensorboard()
-    first, last = ends(run.history("reward"))
-    return {"steps": settings.optimisation.steps, "reward_first": first, "reward_last": last}
+    return reinforce_bundle(begin, tasks, settings, out, processes)
 
 
 def _task(shelf: Shelf, index: int, codec: Codec) -> Task:

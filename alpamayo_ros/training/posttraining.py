@@ -7,6 +7,7 @@ bundle's expert reads a backbone that is no longer its own: engines refuse the b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from alpamayo_ros.bundle.config import check_profile
-from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, read_metadata
+from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, has_weights, read_metadata
 from alpamayo_ros.evaluation.openloop.provenance import described_sha256, file_sha256
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import InputProfile
@@ -93,8 +94,8 @@ def post_train(asked: PostTraining, processes: Processes) -> dict[str, Any]:
     All processes call this alike. Raises InvalidInput for a bundle without weights, data of another profile or with too few
     examples, labels of none of them, a folder of another run, and a loss that is not finite.
     """
-    codec = _opened_codec(asked.bundle)
-    material = opened(asked, codec)
+    codec = opened_codec(asked.bundle)
+    material = opened(asked.bundle, asked.data, asked.labels, codec)
     settings = asked.optimisation
     feed = feed_of(material, settings, processes, asked.out / "broken")
     run = Run(asked.out, _told(asked, codec), writes=processes.is_first)
@@ -109,15 +110,15 @@ def post_train(asked: PostTraining, processes: Processes) -> dict[str, Any]:
     return _figures(asked, material, fitted)
 
 
-def opened(asked: PostTraining, codec: Codec) -> Material:
-    """The data with its labels. Raises InvalidInput for data of another profile, and for labels of none of the examples."""
-    data = open_dataset(*asked.data)
-    check_data(data.profile, codec.profile, asked.bundle)
-    labels = read_labels(asked.labels)
+def opened(bundle: Path, folders: Sequence[Path], files: Sequence[Path], codec: Codec) -> Material:
+    """Data with labels for a bundle. Raises InvalidInput for data of another profile, and for labels of no example."""
+    data = open_dataset(*folders)
+    check_data(data.profile, codec.profile, bundle)
+    labels = read_labels(files)
     learned = replace(data, shards=data.of(SPLIT))
-    if asked.labels and not any(known in labels.reasoning for known in ids(learned)):
-        files = ", ".join(map(str, asked.labels))
-        raise InvalidInput(f"{files}: none of {len(labels.reasoning)} labels is of an example of the data")
+    if files and not any(known in labels.reasoning for known in ids(learned)):
+        named = ", ".join(map(str, files))
+        raise InvalidInput(f"{named}: none of {len(labels.reasoning)} labels is of an example of the data")
     return Material(learned, labels, codec)
 
 
@@ -131,10 +132,11 @@ def check_data(made_for: InputProfile, profile: InputProfile, bundle: Path) -> N
         )
 
 
-def _opened_codec(bundle: Path) -> Codec:
+def opened_codec(bundle: Path) -> Codec:
+    """What examples for a bundle are encoded with. Raises InvalidInput for one that has no weights to go on from."""
     codec = open_codec(bundle)
     check_profile(codec.profile, codec.config)
-    if not any((bundle / name).exists() for name in (WEIGHTS_FILE, INDEX_FILE)):
+    if not has_weights(bundle):
         fetch = f"alpamayo fetch {bundle} brings released ones"
         raise InvalidInput(f"{bundle} has no weights to go on from: {fetch}, alpamayo train makes small ones")
     return codec
@@ -149,17 +151,29 @@ def _begun(asked: PostTraining, codec: Codec) -> Student:
 
 def _told(asked: PostTraining, codec: Codec) -> dict[str, Any]:
     """What a run must be told again to go on."""
-    weights = asked.bundle / WEIGHTS_FILE
     return {
         "learned": asked.learned,
         "settings": asked.optimisation,
-        "data": " ".join(file_sha256(folder / INDEX) for folder in asked.data),
-        "labels": " ".join(map(file_sha256, asked.labels)),
-        "weights": str(read_metadata(weights)) if weights.exists() else file_sha256(asked.bundle / INDEX_FILE),
+        **digests(asked.data, asked.labels),
+        "weights": weights_told(asked.bundle),
         "config": sha256(repr(codec.config).encode()).hexdigest(),
         "profile": described_sha256(codec.profile),
         "tokenizer": file_sha256(asked.bundle / "tokenizer.json"),
     }
+
+
+def digests(data: Sequence[Path], labels: Sequence[Path]) -> dict[str, str]:
+    """Which data sets and labels a run learns from."""
+    return {
+        "data": " ".join(file_sha256(folder / INDEX) for folder in data),
+        "labels": " ".join(map(file_sha256, labels)),
+    }
+
+
+def weights_told(bundle: Path) -> str:
+    """Which weights a run began with: what their file says, or the index of their shards."""
+    weights = bundle / WEIGHTS_FILE
+    return str(read_metadata(weights)) if weights.exists() else file_sha256(bundle / INDEX_FILE)
 
 
 def _leave(student: Student, codec: Codec, asked: PostTraining, processes: Processes) -> None:

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.model.tokens import Tokenizer
 from alpamayo_ros.training.checkpoints import restore, save
 from alpamayo_ros.training.curation import RANDOM_SHARE, disagreement, select
 from alpamayo_ros.training.fit import precision, seed_of
@@ -27,7 +26,8 @@ from alpamayo_ros.training.objectives import Loss, Objective, TokenLogProbs
 from alpamayo_ros.training.optimizers import Optimizers, forget_gradients, optimizers, take_step, warm_to
 from alpamayo_ros.training.processes import Processes, clip
 from alpamayo_ros.training.rewards import Reward, Rollout
-from alpamayo_ros.training.rollouts import Group, Question, log_probs_of, roll_out_all
+from alpamayo_ros.training.rolling import Asked, Rolling
+from alpamayo_ros.training.rollouts import Group, Question, log_probs_of
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Learned, Optimisation, Part
 from alpamayo_ros.training.student import Student, recomputing
@@ -39,6 +39,14 @@ class Task(NamedTuple):
 
     question: Question
     worth: Callable[[Rollout], Reward]
+
+
+class Tasks(Protocol):
+    """Tasks by their number; they need not all be in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Task: ...
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,7 @@ class Graded(NamedTuple):
         return disagreement(whole.cpu().numpy(), self.totals.numpy(), beta)
 
 
-def reinforce(
-    model: Alpamayo, tasks: Sequence[Task], settings: Reinforcement, tokenizer: Tokenizer, run: Run, processes: Processes
-) -> None:
+def reinforce(model: Alpamayo, tasks: Tasks, settings: Reinforcement, roll: Rolling, run: Run, processes: Processes) -> None:
     """Train a model in place, from the last checkpoint of the run on where there is one; as it is given it is the reference.
 
     Raises InvalidInput for fewer tasks than the pool wants, for more than one process, and for a loss that is not finite.
@@ -109,7 +115,7 @@ def reinforce(
     for step in run.steps(restore(run.checkpoints, student, taking, processes), asked.steps):
         rate = asked.rate_at(step)
         warm_to(taking, rate)
-        pool = rolled_out(model, tasks, settings, tokenizer, step)
+        pool = rolled_out(model, tasks, settings, roll, step)
         values = np.array([graded.disagreement(settings.beta) for graded in pool])
         chosen = select(values, asked.batch, seed_of(asked.seed, step, 1), settings.random_share)
         with recomputing(student) if asked.recompute else nullcontext():
@@ -119,19 +125,16 @@ def reinforce(
             save(run.checkpoints, step + 1, student, taking, processes)
 
 
-def rolled_out(
-    model: Alpamayo, tasks: Sequence[Task], settings: Reinforcement, tokenizer: Tokenizer, step: int
-) -> list[Graded]:
+def rolled_out(model: Alpamayo, tasks: Tasks, settings: Reinforcement, roll: Rolling, step: int) -> list[Graded]:
     """The pool of a step: samples drawn by its number, each with its rollouts and what they are worth."""
-    seed = settings.optimisation.seed
+    seed, together = settings.optimisation.seed, settings.side_by_side
     which = np.random.default_rng(seed_of(seed, step, 0)).choice(len(tasks), settings.pool, replace=False).tolist()
-    pool = []
-    for at in range(0, len(which), settings.side_by_side):
-        part = which[at : at + settings.side_by_side]
-        questions, seeds = [tasks[i].question for i in part], [seed_of(seed, step, 2, i) for i in part]
-        for i, group in zip(part, roll_out_all(model, questions, settings.drawing, seeds, tokenizer), strict=True):
-            pool.append(Graded(tasks[i].question, group, tuple(map(tasks[i].worth, group.rollouts))))
-    return pool
+    parts = []
+    for part in (which[at : at + together] for at in range(0, len(which), together)):
+        questions, seeds = tuple(tasks[i].question for i in part), tuple(seed_of(seed, step, 2, i) for i in part)
+        parts.append(Asked(questions, seeds, settings.drawing))
+    drawn = zip((tasks[i] for i in which), roll(model, parts), strict=True)
+    return [Graded(task.question, group, tuple(map(task.worth, group.rollouts))) for task, group in drawn]
 
 
 def learn(

@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 
-from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, read_metadata
+from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, has_weights, read_metadata
 from alpamayo_ros.engine.weights import save_weights
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.views.flex import Flex
@@ -96,7 +96,7 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
         "see": Stage(_small(9000, 64, 2e-3)),
         "gather": Stage(_driving(400, batch=64)),
         "inject": Stage(_driving(200), _TOKENS, asks_reasons=False),
-        "sft": Stage(_driving(4000), _WHOLE),
+        "sft": Stage(_driving(3600), _WHOLE),
         "expert": Stage(_driving(500, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
@@ -131,7 +131,7 @@ def train_stage(
 
 def begun_model(codec: Codec, begin: Path, seed: int) -> Alpamayo:
     """The network of a bundle: with its weights, or drawn ones where it has none yet."""
-    return trained_model(codec, begin) if (begin / WEIGHTS_FILE).exists() else new_model(codec, seed)
+    return trained_model(codec, begin) if has_weights(begin) else new_model(codec, seed)
 
 
 def _with_shelf(model: Alpamayo, stage: Stage, shelf: Shelf, run: Run, processes: Processes) -> Fitted:

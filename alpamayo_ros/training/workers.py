@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -53,13 +55,29 @@ class Failure(NamedTuple):
     reason: str
 
 
-def outcomes(begin: Begin[Item, Result], items: Sequence[Item], workers: Workers) -> Iterator[tuple[int, Result | Failure]]:
-    """Place and outcome of every item, in the order in which they come.
+Crew = Callable[[Sequence[Item]], Iterator[tuple[int, Result | Failure]]]
+"""Workers that were made ready: place and outcome of every item, in the order in which they come.
 
-    What the function refuses (InvalidInput, OSError) is the item's failure; what `begin` raises, and any other error, ends all.
+What the function refuses (InvalidInput, OSError) is the item's failure; what `begin` raises, and any other error, ends all."""
+
+
+def outcomes(begin: Begin[Item, Result], items: Sequence[Item], workers: Workers) -> Iterator[tuple[int, Result | Failure]]:
+    """Place and outcome of every item, by workers that are let go then. Raises InvalidInput as `hired` does."""
+    with hired(begin, workers) as crew:
+        yield from crew(items)
+
+
+@contextmanager
+def hired(begin: Begin[Item, Result], workers: Workers) -> Iterator[Crew[Item, Result]]:
+    """Workers for as many calls as the block makes, each of which begins once.
+
     Over Ray `begin` must be a function that workers can import. Raises InvalidInput for no cluster or one that is too small.
     """
-    yield from _here(begin, items) if workers.ray is None else _over_ray(begin, items, workers, workers.ray)
+    if workers.ray is None:
+        yield _here(begin)
+        return
+    with cluster(workers.ray):
+        yield _over_ray(begin, workers)
 
 
 def in_order(handed_over: Iterable[tuple[int, Result | Failure]]) -> Iterator[Result | Failure]:
@@ -73,10 +91,14 @@ def in_order(handed_over: Iterable[tuple[int, Result | Failure]]) -> Iterator[Re
             following += 1
 
 
-def _here(begin: Begin[Item, Result], items: Sequence[Item]) -> Iterator[tuple[int, Result | Failure]]:
-    work = begin()
-    for place, item in enumerate(items):
-        yield place, _outcome(work, item)
+def _here(begin: Begin[Item, Result]) -> Crew[Item, Result]:
+    begun = cache(begin)  # when the first item comes, as elsewhere
+
+    def crew(items: Sequence[Item]) -> Iterator[tuple[int, Result | Failure]]:
+        for place, item in enumerate(items):
+            yield place, _outcome(begun(), item)
+
+    return crew
 
 
 def _outcome(work: Callable[[Item], Result], item: Item) -> Result | Failure:
@@ -100,30 +122,28 @@ class _Worker(Generic[Item, Result]):
         return _outcome(self._work, item)
 
 
-def _over_ray(
-    begin: Begin[Item, Result], items: Sequence[Item], workers: Workers, address: str
-) -> Iterator[tuple[int, Result | Failure]]:
+def _over_ray(begin: Begin[Item, Result], workers: Workers) -> Crew[Item, Result]:
     import ray
     from ray.exceptions import OutOfMemoryError, RayActorError
 
-    with cluster(address):
-        machines: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        _check_room(workers, machines)
-        worker: Any = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=0)(_Worker)
-        told = begin, Path.cwd()
-        idle = [worker.remote(*told) for _ in range(min(workers.count, len(items)))]
+    machines: list[Mapping[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    _check_room(workers, machines)
+    worker: Any = ray.remote(num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=0)(_Worker)
+    told = begin, Path.cwd()
+    idle: list[Any] = []
+
+    def crew(items: Sequence[Item]) -> Iterator[tuple[int, Result | Failure]]:
         waiting, deaths = deque(range(len(items))), Counter[int]()
         running: dict[Any, tuple[int, Any]] = {}
         while waiting or running:
-            while idle and waiting:
-                place, free = waiting.popleft(), idle.pop()
+            while waiting and len(running) < workers.count:
+                place, free = waiting.popleft(), idle.pop() if idle else worker.remote(*told)
                 running[free.outcome.remote(items[place])] = place, free
             (ready, *_), _ = ray.wait(list(running))
             place, free = running.pop(ready)
             try:
                 outcome = ray.get(ready)
             except (RayActorError, OutOfMemoryError) as error:
-                idle.append(worker.remote(*told))
                 deaths[place] += 1
                 if deaths[place] < TRIES:
                     waiting.appendleft(place)
@@ -132,6 +152,8 @@ def _over_ray(
             else:
                 idle.append(free)
             yield place, outcome
+
+    return crew
 
 
 def _check_room(workers: Workers, machines: Sequence[Mapping[str, float]]) -> None:

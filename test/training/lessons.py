@@ -1,5 +1,6 @@
 """A debug network, and one scene's examples for it."""
 
+import json
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -8,14 +9,19 @@ from tempfile import mkdtemp
 import torch
 from model.nano import BUNDLE as NANO
 
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import read_rig
+from alpamayo_ros.simulation.data.dataset import VERSION
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
+from alpamayo_ros.simulation.data.shards import write_shard
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.batch import Batch, batch_of
+from alpamayo_ros.training.checkpoints import backbone_sha256
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec, Encoded, encoded
 from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.export import export
 from alpamayo_ros.training.fit import fit
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.run import Run
@@ -35,6 +41,23 @@ def debug_bundle() -> Path:
 @cache
 def debug_codec() -> Codec:
     return open_codec(debug_bundle())
+
+
+def weighted_bundle(out: Path) -> Path:
+    """A bundle with drawn weights and an expert that fits them."""
+    model = debug_model().to(torch.bfloat16)
+    export(model, debug_bundle(), out, backbone_sha256(model), "# made up\n")
+    return out
+
+
+def scene_data(folder: Path) -> Path:
+    """The scene as a data set."""
+    write_shard(folder / "shard.tar", [scene()])
+    recipe = {"profile": debug_codec().profile.model_dump(mode="json"), "split": "train"}
+    shard = {"file": "shard.tar", "sha256": file_sha256(folder / "shard.tar"), "samples": len(examples())}
+    index = {"version": VERSION, "recipe": recipe, "figures": {}, "shards": [shard]}
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
 
 
 def debug_model(seed: int = 0) -> Alpamayo:

@@ -15,24 +15,19 @@ from evaluation.small_vehicle import small_rig_of
 from safetensors.torch import load_file
 from torch import Tensor
 from training import posttogether
-from training.lessons import debug_bundle, debug_codec, debug_model, examples, scene
+from training.lessons import debug_bundle, debug_codec, examples, scene_data, weighted_bundle
 from training.test_processes import LIMIT_S, TORCHRUN
 from typed import Said, typed
 
 from alpamayo_ros.bundle.folder import WEIGHTS_FILE
 from alpamayo_ros.engine.eager import EagerEngine
-from alpamayo_ros.evaluation.openloop.provenance import file_sha256
 from alpamayo_ros.simulation.data.bag import make_bag
-from alpamayo_ros.simulation.data.dataset import VERSION
-from alpamayo_ros.simulation.data.shards import write_shard
-from alpamayo_ros.training.checkpoints import backbone_sha256
 from alpamayo_ros.training.dataset.adding import BagDrive, Recipe, add_drives
 from alpamayo_ros.training.dataset.labels import Labels
 from alpamayo_ros.training.dataset.reading import ids, open_dataset, read_examples
 from alpamayo_ros.training.dataset.skipped import Skipped
 from alpamayo_ros.training.encoding import Encoded, encoded
 from alpamayo_ros.training.example import Reasoning
-from alpamayo_ros.training.export import export
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.streaming import Broken, Lessons, Material, broken_in, feed_of
@@ -47,9 +42,7 @@ UNLABELLED = Labels({}, Skipped())
 @pytest.fixture(scope="module")
 def begin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with weights and an expert that fits them."""
-    out, model = tmp_path_factory.mktemp("begin") / "bundle", debug_model().to(torch.bfloat16)
-    export(model, debug_bundle(), out, backbone_sha256(model), "# made up\n")
-    return out
+    return weighted_bundle(tmp_path_factory.mktemp("begin") / "bundle")
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +59,7 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scene of the driving world, with its words."""
-    folder = tmp_path_factory.mktemp("world")
-    write_shard(folder / "shard.tar", [scene()])
-    recipe = {"profile": debug_codec().profile.model_dump(mode="json"), "split": "train"}
-    shard = {"file": "shard.tar", "sha256": file_sha256(folder / "shard.tar"), "samples": len(examples())}
-    index = {"version": VERSION, "recipe": recipe, "figures": {}, "shards": [shard]}
-    (folder / "index.json").write_text(json.dumps(index))
-    return folder
+    return scene_data(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from training.lessons import debug_codec, debug_model, examples
+from training.lessons import debug_bundle, debug_codec, debug_model, examples
 
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.training.objectives import ClippedRatio, Objective, WeightedLikelihood
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.reinforce import Reinforcement, Task, reinforce
 from alpamayo_ros.training.rewards import Reward, Rollout
+from alpamayo_ros.training.rolling import Asked, roll_here, rolling
 from alpamayo_ros.training.rollouts import question_of
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.settings import Optimisation
+from alpamayo_ros.training.workers import Workers
 from alpamayo_ros.types import InvalidInput, Request
 
 SETTINGS = Reinforcement(
@@ -51,7 +54,7 @@ def reinforced(
     folder: Path, settings: Reinforcement, *worths: Callable[[Rollout], Reward], model: Alpamayo | None = None
 ) -> tuple[Alpamayo, Run]:
     model, run = model or debug_model(), Run(folder, {"stage": "test"})
-    reinforce(model, tasks(*worths), settings, debug_codec().tokenizer, run, ALONE)
+    reinforce(model, tasks(*worths), settings, partial(roll_here, tokenizer=debug_codec().tokenizer), run, ALONE)
     return model, run
 
 
@@ -163,3 +166,21 @@ def test_how_many_are_rolled_out_side_by_side_changes_nothing(tmp_path: Path) ->
     _, together = reinforced(tmp_path / "together", replace(steps(3), side_by_side=3), *[begins_with_a_letter] * 4)
     assert together.history("reward") == alone.history("reward")
     assert together.history("loss") == pytest.approx(alone.history("loss"), rel=1e-3, abs=1e-5)
+
+
+def test_workers_of_a_ray_write_what_this_process_does(tmp_path: Path) -> None:
+    """Step after step, each with the weights of the one before, and seeds that decide alone what is drawn."""
+    pytest.importorskip("ray")
+    model = debug_model()
+    questions = [question_of(example, debug_codec()) for example in examples()[:3]]
+    parts = [Asked((questions[0], questions[1]), (1, 2), SETTINGS.drawing), Asked((questions[2],), (3,), SETTINGS.drawing)]
+    with rolling(debug_bundle(), tmp_path / "told", Workers("local", count=2)) as roll:
+        for seed in (0, 7):
+            model.load_state_dict(debug_model(seed).state_dict())
+            here = list(roll_here(model, parts, debug_codec().tokenizer))
+            there = list(roll(model, parts))
+            for own, others in zip(here, there, strict=True):
+                assert torch.equal(others.token_ids, own.token_ids), seed
+                assert torch.equal(others.log_probs, own.log_probs), seed
+                assert [each.text for each in others.rollouts] == [each.text for each in own.rollouts], seed
+    assert not list((tmp_path / "told").iterdir()), "weights of a step are gone with it"

@@ -31,6 +31,7 @@ from alpamayo_ros.training.objectives import ClippedRatio
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.reinforce import Reinforcement, Task, reinforce
 from alpamayo_ros.training.rewards import WORLD, reward, truth_of
+from alpamayo_ros.training.rolling import roll_here
 from alpamayo_ros.training.run import Run, provenance
 from alpamayo_ros.training.settings import PARTS, Learned, Optimisation
 from alpamayo_ros.training.shelf import Lesson, Shelf, shelve
@@ -226,7 +227,7 @@ def _reinforce(model: Alpamayo, taught: Taught, recipe: Recipe, seed: int, out: 
     settings = replace(recipe.reinforcement, optimisation=_seeded(recipe.reinforcement.optimisation, seed))
     tasks = [_task(taught, place) for place in evenly(taught.train, recipe.tasks)]
     run = Run(out, {"settings": settings})
-    reinforce(model, tasks, settings, taught.codec.tokenizer, run, ALONE)
+    reinforce(model, tasks, settings, partial(roll_here, tokenizer=taught.codec.tokenizer), run, ALONE)
     return {name: [round(value, 4) for value in run.history(name)] for name in ("reward", "consistent", "complete", "kl")}
 
 

@@ -1,0 +1,135 @@
+"""A bundle that is reinforced: on drives that somebody labelled, or on what a stage before had on its shelf.
+
+The expert of what comes out reads a backbone that is no longer its own: engines refuse it until the expert was trained on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from alpamayo_ros.training.coc.client import Client
+from alpamayo_ros.training.coc.endpoint import Endpoint
+from alpamayo_ros.training.coc.judge import judged_by_model, judged_by_rule
+from alpamayo_ros.training.dataset.labels import labelled
+from alpamayo_ros.training.dataset.reading import examples
+from alpamayo_ros.training.encoding import Codec
+from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.fit import ends
+from alpamayo_ros.training.posttraining import digests, opened, opened_codec, weights_told
+from alpamayo_ros.training.processes import Processes
+from alpamayo_ros.training.reinforce import Reinforcement, Task, Tasks, reinforce
+from alpamayo_ros.training.rewards import Judge, Reward, RewardConfig, Rollout, Truth, reward, truth_of
+from alpamayo_ros.training.rolling import rolling
+from alpamayo_ros.training.rollouts import question_of
+from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.sizes import open_codec, trained_model
+from alpamayo_ros.training.stages import leave_bundle
+from alpamayo_ros.training.streaming import SPLIT
+from alpamayo_ros.training.workers import HERE, Workers
+from alpamayo_ros.types import InvalidInput
+
+HELD = 16
+"""Tasks that are kept prepared: those of a pool are asked for twice."""
+
+
+class Worth(Protocol):
+    """`reward` with a judge and weights."""
+
+    def __call__(self, rollout: Rollout, *, truth: Truth) -> Reward:
+        """Of a rollout."""
+        ...
+
+
+class Judged(NamedTuple):
+    """Who scores words, and what it is called: a run with another judge is another run."""
+
+    name: str
+    judge: Judge
+
+
+def judge_of(url: str, model: str, key: str, cache: Path) -> Judged:
+    """A model behind an OpenAI-compatible endpoint, its answers kept in a folder; without a URL the rule.
+
+    Raises InvalidInput for one of URL and model without the other.
+    """
+    if bool(url) != bool(model):
+        raise InvalidInput(f"a judge has a URL and a model: --judge https://host/v1 --model NAME, got {url!r} and {model!r}")
+    if not url:
+        return Judged("by rule", judged_by_rule)
+    return Judged(f"{model} at {url}", partial(judged_by_model, Client(Endpoint(url, model, key), cache)))
+
+
+@dataclass(frozen=True)
+class Reinforcing:
+    """What is asked for."""
+
+    bundle: Path  # with weights
+    data: tuple[Path, ...]
+    labels: tuple[Path, ...]  # reasoning for examples that have none
+    out: Path
+    examples: int  # labelled ones of the split train that are asked about, at most
+    settings: Reinforcement
+    rewards: RewardConfig
+    judge: Judged  # of words
+
+
+def reinforce_on_drives(asked: Reinforcing, processes: Processes, workers: Workers = HERE) -> dict[str, Any]:
+    """GRPO of a bundle; leaves `out`/bundle and says what came of it. The seed says which examples are taken.
+
+    Raises InvalidInput for a bundle without weights, for data of another profile, for less labelled examples than a pool wants.
+    """
+    codec = opened_codec(asked.bundle)
+    material = opened(asked.bundle, asked.data, asked.labels, codec)
+    every = examples(material.data, SPLIT, seed=asked.settings.optimisation.seed, epoch=0)
+    known = (example for example in (labelled(each, material.labels) for each in every) if example.reasoning is not None)
+    worth = partial(reward, judge=asked.judge.judge, config=asked.rewards)
+    tasks = Questions(tuple(islice(known, asked.examples)), codec, worth)
+    told = {**digests(asked.data, asked.labels), "rewards": asked.rewards, "judge": asked.judge.name, "examples": len(tasks)}
+    figures = reinforce_bundle(asked.bundle, tasks, asked.settings, asked.out, processes, workers, told)
+    return {**figures, "examples": len(tasks), "files": [str(asked.out / "bundle")]}
+
+
+def reinforce_bundle(
+    begin: Path,
+    tasks: Tasks,
+    settings: Reinforcement,
+    out: Path,
+    processes: Processes,
+    workers: Workers = HERE,
+    told: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
+    """Reinforce the backbone of a bundle and leave `out`/bundle; mean rewards of the first and last steps.
+
+    `told`: what else makes this run what it is. Raises InvalidInput as `reinforce` and `rolling` do.
+    """
+    model = trained_model(open_codec(begin), begin).to(processes.device)
+    run = Run(out, {"stage": "reinforce", "settings": settings, "begin": weights_told(begin), **(told or {})})
+    with rolling(begin, out / "told", workers) as roll:
+        reinforce(model, tasks, settings, roll, run, processes)
+    leave_bundle(model, begin, out / "bundle", trains_expert=False)
+    run.write_tensorboard()
+    first, last = ends(run.history("reward"))
+    return {"steps": settings.optimisation.steps, "reward_first": first, "reward_last": last}
+
+
+class Questions:
+    """Examples as tasks. Their pictures are prepared when they are asked for: prepared ones take eight times the memory."""
+
+    def __init__(self, asked: Sequence[Example], codec: Codec, worth: Worth) -> None:
+        self._asked, self._codec, self._worth = asked, codec, worth
+        self._held = lru_cache(HELD)(self._prepared)
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __getitem__(self, index: int) -> Task:
+        return self._held(index)
+
+    def _prepared(self, index: int) -> Task:
+        example = self._asked[index]
+        return Task(question_of(example, self._codec), partial(self._worth, truth=truth_of(example)))
