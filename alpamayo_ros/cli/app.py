@@ -11,6 +11,10 @@ from tyro.conf import arg
 Figures = dict[str, Any]
 Rig = Annotated[str, arg(metavar="NAME|FILE", help="rig: a name from config/rigs or a .yaml file")]
 Bundle = Annotated[str, arg(metavar="NAME|DIR", help="a built-in engine (kinematic) or a model bundle's folder")]
+Base = Annotated[
+    Path | None,
+    arg(metavar="DIR", help="bundle whose profile, config and tokenizer are used; none named: the shipped ar1_nano"),
+]
 Profile = Annotated[str, arg(metavar="NAME|FILE", help="input profile for a built-in engine")]
 
 MISSING = {
@@ -31,6 +35,13 @@ MISSING = {
 """What to do about a library that only some commands need."""
 
 app = tyro.extras.SubcommandApp()
+
+
+def shipped_nano() -> Path:
+    """The bundle that comes with the package, wherever the command is typed."""
+    from alpamayo_ros.profile import shared_files
+
+    return shared_files() / "models" / "ar1_nano"
 
 
 def make_room(folder: Path, overwrite: bool) -> None:

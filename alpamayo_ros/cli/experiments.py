@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from alpamayo_ros.cli.app import Figures, app
+from alpamayo_ros.cli.app import Base, Figures, app, shipped_nano
 
 Scenes = UseAppendAction[tuple[Path, ...]]
 
@@ -16,9 +16,7 @@ Scenes = UseAppendAction[tuple[Path, ...]]
 def experiment(
     name: Positional[Annotated[Literal["overfit", "swapped"], arg(metavar="NAME")]],
     out: Annotated[Path, arg(metavar="DIR", help="what is done there already is not done again")],
-    base: Annotated[Path, arg(metavar="DIR", help="bundle whose profile, config and tokenizer are used")] = Path(
-        "models/ar1_nano"
-    ),
+    base: Base = None,
     data: Annotated[
         Scenes, arg(metavar="DIR", help="swapped: scenes to learn from, of alpamayo make-dataset (repeatable)")
     ] = (),
@@ -35,7 +33,7 @@ def experiment(
     from alpamayo_ros.types import InvalidInput
 
     if name == "overfit":
-        return overfit_command(base, out)
+        return overfit_command(base or shipped_nano(), out)
     if tower is None or not data or not held_out:
         raise InvalidInput("swapped wants --data DIR, --held-out DIR and --tower DIR")
-    return swapped_command(data, held_out, tower, base, out, seed or (0, 1, 2))
+    return swapped_command(data, held_out, tower, base or shipped_nano(), out, seed or (0, 1, 2))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from alpamayo_ros.cli.app import Figures, Profile, Rig, app
+from alpamayo_ros.cli.app import Base, Figures, Profile, Rig, app, shipped_nano
 
 Data = Annotated[
     UseAppendAction[tuple[Path, ...]],
@@ -26,16 +26,14 @@ def train(
     begin: Annotated[
         Path | None, arg(metavar="DIR", help="bundle that the stage before left; of the first stage the base itself")
     ] = None,
-    base: Annotated[Path, arg(metavar="DIR", help="bundle whose profile, config and tokenizer are used")] = Path(
-        "models/ar1_nano"
-    ),
+    base: Base = None,
     size: Annotated[Literal["debug", "micro", "nano"], arg(help="of the network and of its stages")] = "debug",
     blind: Annotated[bool, arg(help="a control: all stages of a size without pictures")] = False,
 ) -> Figures:
     """Train a stage, or all stages of a size; "debug" runs in seconds: docs/training.md."""
     from alpamayo_ros.training.commands import train_command
 
-    return train_command(stage, size, data, begin, base, out, blind=blind)
+    return train_command(stage, size, data, begin, base or shipped_nano(), out, blind=blind)
 
 
 @app.command

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from alpamayo_ros.cli.app import Bundle, Figures, app, make_room
+from alpamayo_ros.cli.app import Bundle, Figures, app, make_room, shipped_nano
 
 
 @app.command
@@ -42,7 +42,9 @@ def bench(
     bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
     duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag; soak: how long")] = 60.0,
     gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
-    bundle: Annotated[Path, arg(metavar="DIR", help="engine: a model bundle's folder")] = Path("models/ar1_nano"),
+    bundle: Annotated[
+        Path | None, arg(metavar="DIR", help="engine: a model bundle's folder; none named: the shipped ar1_nano")
+    ] = None,
     samples: Annotated[int, arg(help="simulate: labelled samples to make")] = 2000,
     workers: Annotated[int, arg(help="simulate: processes that make them")] = 2,
     poses: Annotated[Path | None, arg(metavar="FILE", help="safety: poses of a KITTI drive; none is the expert alone")] = None,
@@ -55,7 +57,7 @@ def bench(
     if what == "engine":
         from alpamayo_ros.engine.benchmark import bench_engine
 
-        return {"bench": what, **bench_engine(bundle, out)}
+        return {"bench": what, **bench_engine(bundle or shipped_nano(), out)}
     if what == "speculation":
         from alpamayo_ros.engine.speculation.replay import bench_speculation
         from alpamayo_ros.types import InvalidInput

@@ -185,6 +185,7 @@ def published_of(message: msg.UnicycleTrajectory) -> Published:
         position=np.array(_xyz(pose.position)),
         orientation=np.array(_xyzw(pose.orientation)),
         pose_stamp_ns=time_ns(message.odom_from_ego_t0.header.stamp),
+        provisional=message.provisional,
     )
 
 

@@ -80,6 +80,11 @@ class PlannerParams:
 
     samples: Annotated[int, About("trajectories drawn for one observation", 1, 64)] = 1
     reasoning: Annotated[Literal["none", "full"], About("whether the model writes its Chain of Causation first")] = "full"
+    reason_on_demand: Annotated[bool, About("reason where a rule says so, else plan without words (docs/engines.md)")] = False
+    provisional: Annotated[bool, About("publish a plan without words first, and refine it")] = False
+    reason_every: Annotated[int, About("on demand: of so many cycles in a row one reasons at least", 1, 1000)] = 5
+    quick_samples: Annotated[int, About("trajectories of a plan without words", 1, 64)] = 4
+    reason_spread_m: Annotated[float, About("on demand: samples farther apart than this are a reason, m", 0.01, 1000)] = 1.0
     max_tokens: Annotated[int, About("reasoning that is longer has no end and gives no plan, tokens", 1, 4096)] = 256
     share_reasoning: Annotated[bool, About("one Chain of Causation for all samples; false writes one for each")] = False
     greedy: Annotated[bool, About("take the likeliest token; false samples with temperature and top_p")] = True

@@ -25,7 +25,8 @@ from alpamayo_ros.nodes.params import PlannerParams
 from alpamayo_ros.nodes.supervising import Supervising
 from alpamayo_ros.nodes.tally import Tally
 from alpamayo_ros.pipeline.buffers import Buffers, Counts
-from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
+from alpamayo_ros.pipeline.cycle import Cycle
+from alpamayo_ros.pipeline.deliberation import Deliberating, Deliberation
 from alpamayo_ros.pipeline.observe import next_t0
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.profile import InputProfile
@@ -51,6 +52,7 @@ class Planning:
         self._limits = limits
         self._buffers = buffers
         self._engine = engine
+        self._deliberating = Deliberating(deliberation_of(params))
         self._dropped_before = {role: dropped(counts) for role, counts in buffers.frames.counts.items()}
         self._system_clock = Clock(clock_type=ClockType.SYSTEM_TIME)
         folder = bundle_folder(params.bundle)
@@ -143,9 +145,10 @@ class Planning:
                 self._plan(t0_ns)
 
     def _plan(self, t0_ns: int) -> None:
-        request, space = self._request(t0_ns), self._engine.space
-        cycle = self._with_readiness(run_cycle(self._buffers, t0_ns, self._engine, request, space, self._limits))
-        self._supervising.take(cycle, self._status(cycle))
+        request, space, doubt = self._request(t0_ns), self._engine.space, self._supervising.doubt
+        for cycle in self._deliberating.cycles(self._buffers, t0_ns, self._engine, request, space, self._limits, doubt):
+            ready = self._with_readiness(cycle)
+            self._supervising.take(ready, self._status(ready))
 
     def _request(self, t0_ns: int) -> Request:
         p = self._params
@@ -188,6 +191,12 @@ class Planning:
             return CameraStatus(float("nan"), float("nan"), lost)
         age_ms = (cycle.t0_ns - cycle.observation.frames[role][-1].stamp_ns) / 1e6
         return CameraStatus(age_ms, max(cycle.observation.sync_error_ms[role], key=abs), lost)
+
+
+def deliberation_of(params: PlannerParams) -> Deliberation:
+    """When cycles reason. Raises InvalidInput."""
+    p = params
+    return Deliberation(p.reason_on_demand, p.provisional, p.reason_every, p.quick_samples, p.reason_spread_m)
 
 
 def navigation_words(params: PlannerParams, profile: InputProfile) -> tuple[str, ...] | None:

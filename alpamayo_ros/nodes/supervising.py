@@ -147,6 +147,13 @@ class Supervising:
             pass
 
     @property
+    def doubt(self) -> str:
+        """Why the next cycle should reason, whatever it thinks itself; empty where all is well."""
+        with self._lock:
+            state = self._supervisor.state
+        return "" if state == "nominal" else f"the supervisor's state is {state}"
+
+    @property
     def is_stopped(self) -> bool:
         """Whether nothing is published any more."""
         return self._stopped.is_set()

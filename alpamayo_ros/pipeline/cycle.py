@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from alpamayo_ros.dynamics import ActionSpace
 from alpamayo_ros.engine.contract import Engine
@@ -42,21 +42,35 @@ def run_cycle(
     buffers: Buffers, t0_ns: int, engine: Engine, request: Request, space: ActionSpace, limits: Limits = LIMITS
 ) -> Cycle:
     """Observe at t0, plan and check. What inputs or engine refuse ends the cycle with the reason, never with an old plan."""
+    seen = look(buffers, t0_ns)
+    return seen if seen.observation is None else think(seen, seen.observation, engine, request, space, limits)
+
+
+def look(buffers: Buffers, t0_ns: int) -> Cycle:
+    """The beginning of a cycle: what was observed at t0, with no plan yet, or why nothing was."""
     epoch = buffers.epoch
     started = time.perf_counter()
     try:
         observation = observe(buffers, t0_ns)
     except (StaleInput, InvalidInput) as error:  # InvalidInput: no observation can hold it, such as poses that overflow
         return Cycle(t0_ns, epoch, None, None, str(error), stage_ms={"observe": _ms_since(started)})
-    observed = {"observe": _ms_since(started)}
+    return Cycle(t0_ns, epoch, observation, None, "not planned yet", stage_ms={"observe": _ms_since(started)})
+
+
+def think(
+    seen: Cycle, observation: Observation, engine: Engine, request: Request, space: ActionSpace, limits: Limits = LIMITS
+) -> Cycle:
+    """What becomes of a cycle that has looked. Its total is that of all its stages, those that it had before among them."""
+    before_ms, started = sum(seen.stage_ms.values()), time.perf_counter()
     try:
         planned = plan(observation, engine, request, space)
     except (EngineFailure, InvalidInput) as error:
-        return Cycle(t0_ns, epoch, observation, None, str(error), stage_ms=observed | {"total": _ms_since(started)})
+        stages = {**seen.stage_ms, "total": before_ms + _ms_since(started)}
+        return replace(seen, refused=str(error), stage_ms=stages)
     checked = time.perf_counter()
     found = findings(planned, observation.ego_t0, limits, space)
-    stages = observed | dict(planned.stage_ms) | {"check": _ms_since(checked), "total": _ms_since(started)}
-    return Cycle(t0_ns, epoch, observation, planned, "", found, stages)
+    after = {"check": _ms_since(checked), "total": before_ms + _ms_since(started)}
+    return replace(seen, plan=planned, refused="", findings=found, stage_ms={**seen.stage_ms, **planned.stage_ms, **after})
 
 
 def _ms_since(started: float) -> float:

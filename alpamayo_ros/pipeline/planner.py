@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alpamayo_ros import dynamics, reasoning
 from alpamayo_ros.dynamics import ActionSpace
@@ -19,7 +20,7 @@ def seed_of(t0_ns: int, base: int = 0) -> int:
     return zlib.crc32(f"{base} {t0_ns}".encode())
 
 
-def plan(observation: Observation, engine: Engine, request: Request, space: ActionSpace, *, provisional: bool = False) -> Plan:
+def plan(observation: Observation, engine: Engine, request: Request, space: ActionSpace) -> Plan:
     """Think about an observation and choose one of the trajectories. `stage_ms`: infer, rollout, reasoning.
 
     Samples whose words did not end in a trajectory are no candidates; of the others, the one nearest to all is chosen.
@@ -45,7 +46,7 @@ def plan(observation: Observation, engine: Engine, request: Request, space: Acti
         t0_ns=observation.stamp_ns,
         epoch=observation.epoch,
         source="model",
-        provisional=provisional,
+        provisional=False,  # whoever shows it before a better one says so
         trajectory=candidates[chosen],
         candidates=candidates,
         chosen=chosen,
@@ -73,7 +74,17 @@ def _finished(output: ModelOutput, request: Request) -> list[int]:
 
 def medoid_scores(candidates: Sequence[Trajectory]) -> tuple[float, ...]:
     """1 / (1 + d) per candidate, d its mean x-y distance to the others, m, over all points; the medoid scores highest."""
+    return tuple((1.0 / (1.0 + _apart_m(candidates))).tolist())
+
+
+def spread_m(candidates: Sequence[Trajectory]) -> float:
+    """How far candidates are from each other in the mean, m, over all pairs and points; 0 of one."""
+    return float(_apart_m(candidates).mean())
+
+
+def _apart_m(candidates: Sequence[Trajectory]) -> NDArray[np.floating]:
+    """(n,) mean x-y distance of each candidate to the others, over all points."""
     xy = np.stack([candidate.xyz[:, :2] for candidate in candidates])
     apart = np.linalg.norm(xy[:, None] - xy[None, :], axis=-1).mean(axis=-1)
-    mean_m = apart.sum(axis=1) / max(len(candidates) - 1, 1)
-    return tuple((1.0 / (1.0 + mean_m)).tolist())
+    mean_m: NDArray[np.floating] = apart.sum(axis=1) / max(len(candidates) - 1, 1)
+    return mean_m

@@ -46,6 +46,7 @@ class Epoch:
     accepted: Accepted | None = None  # what is followed: published last
     accepted_ns: int = 0  # when, or since when one is waited for
     newest_t0_ns: int = 0  # of the plans that passed
+    is_provisional: bool = False  # that plan: a refined one of the same t0 may follow
     good: int = 0  # plans that passed in a row
     good_ns: int = 0  # when the last of them came
     compared: Accepted | None = None  # what V14 compares the next plan with

@@ -67,6 +67,7 @@ class Published:
     position: F64  # (3,) m, of the ego in the odometry frame
     orientation: F64  # (4,) x y z w, odometry frame from ego
     pose_stamp_ns: int  # of that pose
+    provisional: bool = False  # a refined plan of the same stamp may follow
 
 
 def gate_breaches(published: Published, last: Published | None) -> tuple[str, ...]:
@@ -160,7 +161,8 @@ def wrong_pose(published: Published) -> tuple[Breach, ...]:
 
 
 def wrong_order(published: Published, last: Published | None) -> tuple[Breach, ...]:
-    """I4 and I9 of two publications in a row: stamps rise inside an epoch, a hold keeps the stamp it has, epochs never fall.
+    """I4 and I9 of two publications in a row: stamps rise inside an epoch, epochs never fall. A hold keeps the stamp that it
+    has, and so does the plan that refines a provisional one.
 
     The stamp of a stop is of odometry, newer than any camera's: a model's stamp is not compared with a stop's.
     """
@@ -171,7 +173,8 @@ def wrong_order(published: Published, last: Published | None) -> tuple[Breach, .
     if (published.source == "stop") != (last.source == "stop"):
         return ()
     ahead_ns = published.stamp_ns - last.stamp_ns
-    if ahead_ns > 0 or (published.source == "hold" and ahead_ns == 0):
+    refines = last.provisional and not published.provisional
+    if ahead_ns > 0 or (ahead_ns == 0 and (published.source == "hold" or refines)):
         return ()
     return (Breach("I4", f"stamp of a {published.source} {ahead_ns / 1e6:+.3f} ms from the {last.source} before it"),)
 

@@ -7,7 +7,8 @@ no thread and no ROS. One thread at a time: the caller locks, and makes `now` un
 `TRANSITIONS` says which state follows which, and why. What is behind it:
 
 * A plan is accepted when no finding rejects it: those given (V1, V3-V13, V15-V18), V2 and V14. Findings in shadow decide
-  nothing. Its t0 is newer than that of every plan of the epoch that was accepted before (I4). A warning makes it "degraded".
+  nothing. Its t0 is newer than that of every plan of the epoch that was accepted before (I4), or that of a
+  provisional one, which it refines. A warning makes it "degraded".
 * Without an accepted plan for `hold_after_ns`, at once when one was rejected, the points still ahead of the last one are held.
 * No accepted plan for `stop_after_ns`, a hold older than `max_age_ns` or shorter than a second, and two plans in a row that
   V14 rejects begin a stop. V14 then compares with nothing, so that a third plan like those two can pass.
@@ -119,8 +120,10 @@ class Supervisor:
             self._reject(found, refusals)
             return self._tell(Output(self.state, self.engaged, plan.t0_ns, now.epoch, findings=found, reasons=refusals + notes))
         memory = self._memory
-        memory.newest_t0_ns, memory.good_ns, memory.waits_since_ns = plan.t0_ns, now.steady_ns, None
-        memory.good, memory.shifts, memory.compared = memory.good + 1, 0, Accepted(plan, ego_t0)
+        memory.good += plan.t0_ns != memory.newest_t0_ns or not memory.good  # a refined plan is no second one
+        memory.newest_t0_ns, memory.is_provisional = plan.t0_ns, plan.provisional
+        memory.good_ns, memory.waits_since_ns = now.steady_ns, None
+        memory.shifts, memory.compared = 0, Accepted(plan, ego_t0)
         self._overdue = ""
         if not self._may_drive():
             reasons = (f"{memory.good} of {self._timing.recover_plans} plans accepted in a row", *self._why, *notes)
@@ -238,7 +241,8 @@ class Supervisor:
         """What forbids any plan, or this one because of those before it."""
         forbids = [text for text in (self._blind, self._memory.no_stop) if text]
         behind_ns = self._memory.newest_t0_ns - plan.t0_ns
-        if plan.epoch == self._memory.number and behind_ns >= 0:
+        refines = behind_ns == 0 and self._memory.is_provisional and not plan.provisional
+        if plan.epoch == self._memory.number and behind_ns >= 0 and not refines:
             forbids.append(f"I4: t0 {_ms(behind_ns)} before that of the last plan that passed, want a newer one")
         return tuple(forbids)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,12 +113,13 @@ class Drive:
         epoch: int | None = None,
         curvature_1pm: float = 0.0,
         accel_mps2: float = 0.0,
+        provisional: bool = False,
     ) -> Output:
         """A plan for a t0 `lag_ms` ago comes, straight on unless it is told otherwise."""
         ego_t0 = self.ego(self.ros_ns - lag_ms * MS)
         of_epoch = self.epoch if epoch is None else epoch
         plan = a_plan(ego_t0.stamp_ns, of_epoch, self.speed_mps, curvature_1pm, accel_mps2)
-        return self.supervisor.take_plan(plan, ego_t0, findings, warnings, self.now())
+        return self.supervisor.take_plan(replace(plan, provisional=provisional), ego_t0, findings, warnings, self.now())
 
     def refuse(self, *reasons: str) -> Output:
         """A cycle that makes no plan."""

@@ -242,6 +242,15 @@ def test_stamps_rise_inside_an_epoch(source: Any, before: Any, ahead_ns: int, is
         assert found[0].text == f"stamp of a {source} {ahead_ns / 1e6:+.3f} ms from the {before} before it"
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "is_fine"), [(True, False, True), (True, True, False), (False, False, False), (False, True, False)]
+)
+def test_the_stamp_of_a_provisional_plan_comes_once_more_and_refined(before: bool, now: bool, is_fine: bool) -> None:
+    for last in (replace(GOOD, provisional=before), replace(GOOD, provisional=before, source="hold")):
+        assert (wrong_order(replace(GOOD, provisional=now), last) == ()) is is_fine
+    assert wrong_order(replace(GOOD, stamp_ns=GOOD.stamp_ns - 1), replace(GOOD, provisional=True)), "never an older one"
+
+
 def test_an_epoch_never_falls_and_a_new_one_has_stamps_of_its_own() -> None:
     older = replace(GOOD, stamp_ns=GOOD.stamp_ns - 10**9, epoch=3)
     assert wrong_order(older, replace(GOOD, epoch=2)) == ()

@@ -139,6 +139,38 @@ def test_a_plan_must_be_newer_than_the_last_one_that_was_accepted(older_ms: int)
     assert said.reasons == (f"I4: t0 {older_ms} ms before that of the last plan that passed, want a newer one",)
 
 
+def test_a_plan_refines_a_provisional_one_of_its_t0_once() -> None:
+    drive = driving()
+    drive.go(100)
+    assert [drive.plan(provisional=True).valid for _ in range(2)] == [True, False], "nothing refines itself"
+    drive.go(30)
+    refined = drive.plan(lag_ms=LAG_MS + 30, accel_mps2=0.5)
+    assert refined.valid
+    assert refined.trajectory is not None
+    assert refined.trajectory.accel_mps2[0] == pytest.approx(0.5)
+    assert not drive.plan(lag_ms=LAG_MS + 30).valid
+    assert not drive.plan(lag_ms=LAG_MS + 30, provisional=True).valid
+
+
+def test_a_refined_plan_that_is_rejected_leaves_the_provisional_one_to_be_held() -> None:
+    drive = driving()
+    drive.go(100)
+    provisional = drive.plan(provisional=True)
+    assert not drive.plan(BAD).valid
+    held = drive.tick()
+    assert held is not None
+    assert (held.source, held.plan) == ("hold", provisional.plan)
+
+
+def test_a_refined_plan_is_no_second_one_in_a_row() -> None:
+    drive = driving()
+    drive.go(TIMING.stop_after_ns // MS + 100)
+    for number in range(1, TIMING.recover_plans + 1):
+        drive.go(100)
+        said = [drive.plan(provisional=True), drive.plan()]
+        assert [each.valid for each in said] == [number == TIMING.recover_plans] * 2, number
+
+
 def test_a_plan_may_be_a_little_ahead_of_the_clock_and_not_more() -> None:
     assert driving().plan(lag_ms=-100).valid
     said = driving().plan(lag_ms=-101)
