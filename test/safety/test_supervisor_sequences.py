@@ -33,7 +33,8 @@ class Sequences(RuleBasedStateMachine):
         self.newest_t0_ns = 0
         self.newest_stop_ns = 0
         self.nominal_since_ns = self.passed_ns = self.drive.steady_ns
-        self.in_a_row = 0  # plans that nothing rejected
+        self.in_a_row = 0  # t0 of plans that nothing rejected
+        self.counted_t0_ns = 0  # the last of them
         self.nothing_to_hold = False  # engaged again after a stop, and no plan since
 
     @initialize(
@@ -70,13 +71,19 @@ class Sequences(RuleBasedStateMachine):
         curvature_1pm=st.sampled_from([0.0, 0.0, 0.0, 0.03]),
         lag_ms=st.sampled_from([50, 50, 50, 10, 150, 700, 1001, -100, -101]),
         behind=st.sampled_from([0, 0, 0, 0, 1, -1]),
+        provisional=st.booleans(),
     )
-    def a_plan_comes(self, findings: tuple[Finding, ...], curvature_1pm: float, lag_ms: int, behind: int) -> None:
+    def a_plan_comes(
+        self, findings: tuple[Finding, ...], curvature_1pm: float, lag_ms: int, behind: int, provisional: bool = False
+    ) -> None:
         drive = self.drive
         before, t0_ns = drive.state, drive.ros_ns - lag_ms * MS
-        output = drive.plan(*findings, lag_ms=lag_ms, epoch=drive.epoch - behind, curvature_1pm=curvature_1pm)
+        epoch = drive.epoch - behind
+        output = drive.plan(*findings, lag_ms=lag_ms, epoch=epoch, curvature_1pm=curvature_1pm, provisional=provisional)
         assert output.stamp_ns == t0_ns
-        self.in_a_row = 0 if any(finding.rejects for finding in output.findings) else self.in_a_row + 1
+        is_rejected = any(finding.rejects for finding in output.findings)
+        self.in_a_row = 0 if is_rejected else self.in_a_row + (t0_ns != self.counted_t0_ns)
+        self.counted_t0_ns = 0 if is_rejected else t0_ns
         if output.valid:
             assert before not in ("stopping", "stopped") or self.in_a_row >= TIMING.recover_plans
             assert BAD not in findings
@@ -85,6 +92,12 @@ class Sequences(RuleBasedStateMachine):
             assert output.plan is not None
             self.look_at_plan(output, output.plan, t0_ns)
         self.look_at(output)
+
+    @rule()
+    def a_provisional_plan_is_refined(self) -> None:
+        self.time_goes_on(100)
+        self.a_plan_comes((), 0.0, 50, 0, provisional=True)
+        self.a_plan_comes((), 0.0, 50, 0)
 
     @rule(count=st.integers(1, 4), lag_ms=st.sampled_from([50, 50, 700]), curvature_1pm=st.sampled_from([0.0, 0.0, 0.03]))
     def plans_come(self, count: int, lag_ms: int, curvature_1pm: float) -> None:
@@ -185,7 +198,10 @@ class Sequences(RuleBasedStateMachine):
     def look_at_plan(self, output: Output, plan: Plan, t0_ns: int) -> None:
         assert output.source == "model"
         assert output.trajectory is plan.trajectory
-        assert plan.t0_ns == t0_ns > self.newest_t0_ns
+        last = self.published[-1].plan if self.published else None
+        refines = last is not None and last.provisional and not plan.provisional
+        assert plan.t0_ns == t0_ns
+        assert t0_ns > self.newest_t0_ns or (refines and t0_ns == self.newest_t0_ns)
         assert not any(finding.rejects for finding in output.findings)
         assert not self.latched
         self.newest_t0_ns = t0_ns
