@@ -38,13 +38,18 @@ def demo(out: Path = Path("out/demo"), duration_s: float = 20.0, bundle: Bundle 
 
 @app.command
 def bench(
-    what: Positional[Literal["ros", "engine", "speculation", "evaluate", "simulate", "safety", "soak", "training"]],
-    bag: Annotated[Path | None, arg(metavar="BAG", help="ros, evaluate: what to replay; none is a new bag")] = None,
-    duration_s: Annotated[float, arg(help="ros, evaluate: length of the new bag; soak: how long")] = 60.0,
+    what: Positional[
+        Literal["ros", "engine", "speculation", "deliberation", "evaluate", "simulate", "safety", "soak", "training"]
+    ],
+    bag: Annotated[
+        Path | None, arg(metavar="BAG", help="ros, evaluate, deliberation: what to replay; none is a new bag")
+    ] = None,
+    duration_s: Annotated[float, arg(help="ros, evaluate, deliberation: length of the new bag; soak: how long")] = 60.0,
     gigabytes: Annotated[float, arg(help="evaluate: repeat the bag until it weighs this much")] = 10.0,
     bundle: Annotated[
-        Path | None, arg(metavar="DIR", help="engine: a model bundle's folder; none named: the shipped ar1_nano")
-    ] = None,
+        str,
+        arg(metavar="DIR", help="engine, deliberation, training: a model bundle's folder; none named: the shipped ar1_nano"),
+    ] = "",
     samples: Annotated[int, arg(help="simulate: labelled samples to make")] = 2000,
     workers: Annotated[int, arg(help="simulate: processes that make them")] = 2,
     poses: Annotated[Path | None, arg(metavar="FILE", help="safety: poses of a KITTI drive; none is the expert alone")] = None,
@@ -54,10 +59,11 @@ def bench(
     out: Path = Path("out/bench"),
 ) -> Figures:
     """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
+    bundle = bundle or str(shipped_nano())
     if what == "engine":
         from alpamayo_ros.engine.benchmark import bench_engine
 
-        return {"bench": what, **bench_engine(bundle or shipped_nano(), out)}
+        return {"bench": what, **bench_engine(Path(bundle), out)}
     if what == "speculation":
         from alpamayo_ros.engine.speculation.replay import bench_speculation
         from alpamayo_ros.types import InvalidInput
@@ -79,7 +85,7 @@ def bench(
     if what == "training":
         from alpamayo_ros.training.throughput import bench_training
 
-        return {"bench": what, **bench_training(size, bundle, out)}
+        return {"bench": what, **bench_training(size, Path(bundle), out)}
     rig = read_rig("seven_camera")
     if what == "simulate":
         from alpamayo_ros.simulation.benchmark import bench_simulate
@@ -95,6 +101,10 @@ def bench(
 
         make_room(out / "long", overwrite=True)
         return {"bench": what, **bench_evaluate(bag, rig, "seven_camera", gigabytes, out)}
+    if what == "deliberation":
+        from alpamayo_ros.evaluation.openloop.deliberation import bench_deliberation
+
+        return {"bench": what, **bench_deliberation(bag, rig, bundle, out)}
     from alpamayo_ros.evaluation.benchmark import bench_ros
 
     return {"bench": what, **bench_ros(bag, rig, read_profile("seven_camera"), out)}

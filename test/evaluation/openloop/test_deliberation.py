@@ -1,0 +1,54 @@
+"""What the ways to think are said to cost: figures from cycles made by hand, and a bag through an engine without words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from evaluation.openloop.made import plan, trajectory
+
+from alpamayo_ros.evaluation.openloop.deliberation import Way, bench_deliberation, told
+from alpamayo_ros.pipeline.cycle import Cycle
+from alpamayo_ros.pipeline.deliberation import Deliberating
+from alpamayo_ros.profile import Rig
+from alpamayo_ros.types import InvalidInput, Request
+
+T0_NS = 10**12
+
+
+def cycle(text: str, speed_mps: float, total_ms: float, *, provisional: bool = False) -> Cycle:
+    made = replace(plan(T0_NS, (trajectory(speed_mps, 0.0),), text, np.random.default_rng(0)), provisional=provisional)
+    return Cycle(T0_NS, 0, None, made, "", stage_ms=MappingProxyType({"observe": 5.0, "total": total_ms + 5.0}))
+
+
+def way(*cycles: tuple[Cycle, ...]) -> Way:
+    return Way(Request(), Deliberating(), list(cycles))
+
+
+def test_figures_are_those_of_the_last_plan_of_a_t0_and_of_the_first() -> None:
+    usual = way((cycle("Keep lane.", 10.0, 100.0),), (cycle("Keep lane.", 10.0, 100.0),))
+    other = way(
+        (cycle("", 11.0, 20.0, provisional=True), cycle("Keep lane.", 10.0, 120.0)),
+        (cycle("", 11.0, 20.0),),
+    )
+    found = told(other, usual, ())
+    assert (found["cycles"], found["plans"], found["reasoned"], found["rejected"]) == (2, 2, 1, 0)
+    assert (found["think_p50_ms"], found["first_plan_p50_ms"]) == (70.0, 20.0)
+    apart_m = 3.25  # 1 m/s faster, over points at 0.1 to 6.4 s
+    assert found["refined_by_m"] == pytest.approx(apart_m)
+    assert found["from_usual_m"] == pytest.approx(apart_m / 2)
+    assert found["ade_m"] is None, "nothing is known of what was driven"
+
+
+def test_cycles_without_a_plan_are_counted_and_cost_nothing() -> None:
+    refused = Cycle(T0_NS, 0, None, None, "no frames", stage_ms=MappingProxyType({"observe": 5.0}))
+    found = told(way((refused,)), way((refused,)), ())
+    assert (found["cycles"], found["plans"], found["think_p50_ms"], found["from_usual_m"]) == (1, 0, None, None)
+
+
+def test_an_engine_without_words_has_nothing_to_leave_out(bag: Path, small_rig: tuple[Rig, Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="kinematic said nothing in"):
+        bench_deliberation(bag, small_rig[0], "kinematic", tmp_path)
