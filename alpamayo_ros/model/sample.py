@@ -19,7 +19,7 @@ from alpamayo_ros.model.prompt import Prompt, without_route
 from alpamayo_ros.model.tokens import Tokenizer, actions_of_tokens
 from alpamayo_ros.model.views.pruning import Reading, pruned, retrieved, see
 from alpamayo_ros.model.vision import Scene
-from alpamayo_ros.types import HORIZON, ModelOutput, Request
+from alpamayo_ros.types import HORIZON, EngineFailure, ModelOutput, Request
 
 Choose = Callable[[Tensor, int], Tensor]  # logits (N, V), index of the token -> token ids (N,)
 
@@ -238,7 +238,13 @@ def uniforms(request: Request, rows: int, limit: int, generator: torch.Generator
 
 
 def chosen(logits: Tensor, uniform: Tensor | None, request: Request) -> Tensor:
-    """Ids (N,) for logits (N, V): the likeliest, or those at `uniform` (N, 1) of the distribution."""
+    """Ids (N,) for logits (N, V): the likeliest, or those at `uniform` (N, 1) of the distribution.
+
+    Raises EngineFailure for logits that are no numbers: the likeliest of those is a word like any other.
+    """
+    largest = logits.amax(dim=-1)
+    if not bool(largest.isfinite().all()):
+        raise EngineFailure(f"logits are not finite: the largest are {largest[:4].tolist()}")
     if uniform is None:
         return logits.argmax(dim=-1)
     kept = probabilities(logits, request.temperature, request.top_p).cumsum(dim=-1)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.network import Alpamayo
-from alpamayo_ros.model.sample import answer, probabilities, sample
+from alpamayo_ros.model.sample import answer, chosen, probabilities, sample
 from alpamayo_ros.model.tokens import Tokenizer
 from alpamayo_ros.profile import Pruning
-from alpamayo_ros.types import ModelOutput, Navigation, Request
+from alpamayo_ros.types import EngineFailure, ModelOutput, Navigation, Request
 
 TURN = Navigation("turn_left", 40.0, "Main St", expires_ns=10_000_000_000)
 
@@ -203,6 +203,17 @@ def test_an_answer_is_text(model: Alpamayo, tokenizer: Tokenizer) -> None:
     reply = answer(model, tokenizer, asked, Request(max_tokens=8))
     assert isinstance(reply, str)
     assert reply == answer(model, tokenizer, asked, Request(max_tokens=8))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("draws", [False, True])
+def test_logits_that_are_no_numbers_are_refused(wrong: float, draws: bool) -> None:
+    logits = torch.zeros(2, 9)
+    uniform = torch.full((2, 1), 0.5) if draws else None
+    chosen(logits, uniform, Request())
+    logits[1, 3] = wrong
+    with pytest.raises(EngineFailure, match="logits are not finite"):
+        chosen(logits, uniform, Request())
 
 
 def test_nucleus_sampling_keeps_the_fewest_tokens_that_reach_top_p() -> None:

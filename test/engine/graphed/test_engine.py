@@ -16,7 +16,7 @@ from model.released import Generation
 from alpamayo_ros.engine.eager import EagerEngine
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.loading import open_engine
-from alpamayo_ros.types import ModelOutput, Navigation, Observation, Request
+from alpamayo_ros.types import EngineFailure, ModelOutput, Navigation, Observation, Request
 
 REQUESTS = (
     Request(steps=1, max_tokens=12),
@@ -125,6 +125,18 @@ def test_a_frame_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.reset(1)
         engine.infer(seen, Request(reasoning="none"))
         assert sum(looks) == 2 * len(frames) + 1, "frames of an earlier epoch are forgotten"
+
+
+@pytest.mark.parametrize("kind", [EagerEngine, GraphedEngine])
+def test_logits_that_are_no_numbers_are_no_words(kind: type[EagerEngine | GraphedEngine]) -> None:
+    """One damaged weight of the last matrix: keys, values and actions are what they were."""
+    with closing(kind(BUNDLE)) as engine:
+        engine.infer(observation(), REQUESTS[0])
+        with torch.inference_mode():
+            engine._model.vlm.lm_head.weight[7, 0] = float("nan")
+        with pytest.raises(EngineFailure, match="logits are not finite"):
+            engine.infer(observation(), REQUESTS[0])
+        assert engine.infer(observation(), REQUESTS[1]).complete == (True,), "without words nothing is wrong"
 
 
 def test_engines_of_a_bundle_are_asked_for_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from evaluation.openloop.made import plan, trajectory
 
-from alpamayo_ros.evaluation.openloop.deliberation import Way, bench_deliberation, told
+from alpamayo_ros.evaluation.openloop.deliberation import FILE, Way, bench_deliberation, told
 from alpamayo_ros.pipeline.cycle import Cycle
 from alpamayo_ros.pipeline.deliberation import Deliberating
 from alpamayo_ros.profile import Rig
-from alpamayo_ros.types import InvalidInput, Request
+from alpamayo_ros.types import Request
 
 T0_NS = 10**12
 
@@ -49,6 +50,13 @@ def test_cycles_without_a_plan_are_counted_and_cost_nothing() -> None:
     assert (found["cycles"], found["plans"], found["think_p50_ms"], found["from_usual_m"]) == (1, 0, None, None)
 
 
-def test_an_engine_without_words_has_nothing_to_leave_out(bag: Path, small_rig: tuple[Rig, Path], tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="kinematic said nothing in"):
-        bench_deliberation(bag, small_rig[0], "kinematic", tmp_path)
+def test_a_bag_is_thought_about_in_every_way(bag: Path, small_rig: tuple[Rig, Path], tmp_path: Path) -> None:
+    """The baseline says a sentence where it is asked to, and drives the same without."""
+    found = bench_deliberation(bag, small_rig[0], "kinematic", tmp_path)["ways"]
+    assert json.loads((tmp_path / FILE).read_text()) == found
+    plans = found["words always"]["plans"]
+    assert plans > 5
+    reasoned = {name: figures["reasoned"] for name, figures in found.items()}
+    on_demand = 1 + (plans - 1) // 5
+    assert reasoned == {"words always": plans, "no words": 0, "on demand": on_demand, "provisional": plans, "both": on_demand}
+    assert {figures["from_usual_m"] for figures in found.values()} == {0.0}
