@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alpamayo_ros.bundle.config import TextConfig
+from alpamayo_ros.model.attention import attend
 from alpamayo_ros.model.vision import Block, turned
 
 
@@ -83,7 +84,7 @@ class Attention(nn.Module):
         q, k, v = (project(x_BLD).unflatten(-1, (-1, self.head_dim)) for project in (self.q_proj, self.k_proj, self.v_proj))
         q, k = (turned(norm(x).transpose(1, 2), *rope) for norm, x in ((self.q_norm, q), (self.k_norm, k)))
         keys, values = memory.extend(layer, k, v.transpose(1, 2))
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=True)
+        y = attend(q, keys, values, mask)
         return self.o_proj(y.transpose(1, 2).flatten(2))
 
 

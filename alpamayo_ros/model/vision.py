@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alpamayo_ros.bundle.config import Config, FlexConfig, TriplaneConfig, VisionConfig
+from alpamayo_ros.model.attention import attend
 from alpamayo_ros.types import InvalidInput
 
 Rope = tuple[Tensor, Tensor]  # cos and sin (P, E)
@@ -80,9 +81,9 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_nPD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return (q, k, v) if rope is None else (turned(q, *rope), turned(k, *rope), v)
 
-    def forward(self, x_nPD: Tensor, rope: Rope | None) -> Tensor:
+    def forward(self, x_nPD: Tensor, rope: Rope | None, asking: int | None = None) -> Tensor:
         q, k, v = self.queries_keys_values(x_nPD, rope)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(attend(q[:, :, :asking], k, v).transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -103,8 +104,9 @@ class Layer(nn.Module):
         self.attn = Attention(config)
         self.mlp = FeedForward(config)
 
-    def forward(self, x_nPD: Tensor, rope: Rope | None) -> Tensor:
-        x_nPD = x_nPD + self.attn(self.norm1(x_nPD), rope)
+    def forward(self, x_nPD: Tensor, rope: Rope | None, asking: int | None = None) -> Tensor:
+        """`asking`: only the first so many are wanted; the others are looked at, and go no further."""
+        x_nPD = x_nPD[:, :asking] + self.attn(self.norm1(x_nPD), rope, asking)
         return x_nPD + self.mlp(self.norm2(x_nPD))
 
 

@@ -38,6 +38,18 @@ def test_only_the_scene_tokens_stay(flex: Flex) -> None:
     assert scene(flex, seen()).shape == (1, SCENE, WIDTH)
 
 
+def test_what_is_not_wanted_of_the_last_layer_is_not_computed_and_the_rest_is_the_same(flex: Flex) -> None:
+    images = labelled(seen(2), LABELS)
+    named = (
+        seen(2).unflatten(0, (2, -1))
+        + (flex.camera(torch.tensor(images.cameras)) + flex.step(torch.tensor(images.steps)))[:, None]
+    )
+    x = torch.cat([flex.scene.weight.expand(2, -1, -1), named.flatten(1, 2)], dim=1)
+    for layer in flex.layers:
+        x = layer(x, None)
+    torch.testing.assert_close(flex(seen(2), images), flex.proj(flex.norm(x))[:, :SCENE], rtol=0, atol=1e-6)
+
+
 def test_the_order_of_the_images_does_not_matter_and_their_labels_do(flex: Flex) -> None:
     order = [4, 0, 3, 5, 1, 2]
     tokens, moved = seen(), [LABELS[i] for i in order]

@@ -38,6 +38,7 @@ class Flex(nn.Module):
         cameras, steps = (torch.tensor(index, device=tokens_nTD.device) for index in (images.cameras, images.steps))
         named = tokens_nTD.unflatten(0, (observations, -1)) + (self.camera(cameras) + self.step(steps))[:, None]
         x = torch.cat([self.scene.weight.expand(observations, -1, -1), named.flatten(1, 2)], dim=1)
-        for layer in self.layers:
+        *layers, last = self.layers
+        for layer in layers:
             x = layer(x, None)
-        return self.proj(self.norm(x[:, : self.scene.num_embeddings]))
+        return self.proj(self.norm(last(x, None, self.scene.num_embeddings)))
