@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor
 
 from alpamayo_ros.bundle.config import open_bundle, parse_config
+from alpamayo_ros.engine import pace, pace_page
 from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.eager import claim_device, open_model
 from alpamayo_ros.model import sample as sampling
@@ -216,6 +217,7 @@ def bench_engine(folder: Path, out: Path, runs: int = RUNS) -> Figures:
         "fraction_of_floor_is": "not measured: no accelerator" if floor is None else "reading the weights once / measured",
         "tiny": tiny,
         "bundle": bundle,
+        "pace": pace.bench_pace(folder, min(runs, pace.RUNS)),
         "runs": runs,
         "torch": torch.__version__,
         "transformers": None if None in ratios else import_module("transformers").__version__,
@@ -224,6 +226,7 @@ def bench_engine(folder: Path, out: Path, runs: int = RUNS) -> Figures:
         _print_tables(name, figures[name]["samples"])
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench_engine.json").write_text(json.dumps(figures, indent=1))
+    pace_page.write(figures["pace"], out)
     return figures
 
 

@@ -60,11 +60,14 @@ class Conditioning(NamedTuple):
 
 
 @torch.inference_mode()
-def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Request) -> ModelOutput:
+def sample(
+    model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Request, told: Sequence[int] | None = None
+) -> ModelOutput:
     """Actions and words for an encoded observation: prompts of mode "reason" write first, those of mode "act" do not.
 
     A row that never writes <|traj_future_start|> is incomplete and gets no flow. Random numbers come from the request's
-    seed alone and are drawn on the CPU, so that devices agree.
+    seed alone and are drawn on the CPU, so that devices agree. `told`: ids that are written whatever the network would choose,
+    so that benchmarks can say how many they are.
     """
     generator = torch.Generator().manual_seed(request.seed)
     noise = torch.randn(request.samples, HORIZON, 2, generator=generator)
@@ -75,6 +78,7 @@ def sample(model: Alpamayo, tokenizer: Tokenizer, prompt: Prompt, request: Reque
     else:
         rows = 1 if request.greedy or request.share_reasoning else request.samples
         choose, ends = chooser(request, rows, request.max_tokens, generator), {start, model.config.eos_token_id}
+        choose = choose if told is None else _saying(told, choose)
         bins = slice(first, first + model.config.traj_vocab_size)  # of the language model's own; never among words
         written = write(model, state, rows, choose, ends, request.max_tokens, bins)
     complete = tuple(end == start for end in written.ended)
@@ -235,6 +239,11 @@ def chooser(request: Request, rows: int, limit: int, generator: torch.Generator)
 def uniforms(request: Request, rows: int, limit: int, generator: torch.Generator) -> Tensor | None:
     """The numbers (limit, rows, 1) from 0 to 1 that decide each token; None where nothing is drawn."""
     return None if request.greedy else torch.rand(limit, rows, 1, generator=generator)
+
+
+def _saying(told: Sequence[int], choose: Choose) -> Choose:
+    """Ids that are told; what the network would choose is found out all the same."""
+    return lambda logits, index: choose(logits, index).fill_(told[index])
 
 
 def chosen(logits: Tensor, uniform: Tensor | None, request: Request) -> Tensor:

@@ -96,7 +96,7 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
         "see": Stage(_small(9000, 64, 2e-3)),
         "gather": Stage(_driving(400, batch=64)),
         "inject": Stage(_driving(200), _TOKENS, asks_reasons=False),
-        "sft": Stage(_driving(3600), _WHOLE),
+        "sft": Stage(_driving(4000), _WHOLE),
         "expert": Stage(_driving(500, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=6)),
     },
 }

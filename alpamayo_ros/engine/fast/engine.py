@@ -61,6 +61,8 @@ class FastEngine:
         self._sight = Sight(network.look, network.batch, 2 * len(profile.cameras) * len(profile.frame_offsets_ms))
         self._arrivals = Arrivals(profile)
         self._last: Asked | None = None
+        self.told: Sequence[int] | None = None
+        """Ids that are written whatever the network would choose: benchmarks say how many words there are, and which."""
 
     @torch.inference_mode()
     def add_frame(self, frame: CameraFrame) -> None:
@@ -146,7 +148,7 @@ class FastEngine:
         first = self._config.traj_token_start
         bins = slice(first, first + self._config.traj_vocab_size)  # never among words
         uniform = uniforms(request, rows, request.max_tokens, generator)
-        rules = Rules(request, uniform, {start, self._config.eos_token_id}, bins)
+        rules = Rules(request, uniform, {start, self._config.eos_token_id}, bins, self.told)
         texts = write(self._network, prompt, rows, rules, self._memory)
         if texts[0].ended == start:
             self._memory.remember(texts[0].tokens)

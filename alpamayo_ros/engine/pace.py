@@ -1,0 +1,256 @@
+"""How fast the fast engine answers beside the reference, on one bundle's weights, frames and noise, by turns.
+
+Whole answers are timed, from an observation to actions on the CPU. Texts are told: so many words, of which a share was said a
+cycle ago, so that what guesses are worth is set and not left to chance. Cold: nothing of an earlier cycle is known. Warm: every
+frame was hinted when it came, and texts said before are remembered; what the newest frames took then is told beside it.
+Rules: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from alpamayo_ros.bundle.config import Config, open_bundle
+from alpamayo_ros.engine.description import blank_observation
+from alpamayo_ros.engine.graphed.engine import GraphedEngine
+from alpamayo_ros.engine.graphed.network import GraphedNetwork
+from alpamayo_ros.profile import InputProfile
+from alpamayo_ros.types import CameraFrame, EngineFailure, ModelOutput, Observation, Request
+
+Figures = dict[str, Any]
+RUNS, WARM_UP = 40, 5
+TOLERANCE = 1e-3
+"""Of float32 actions, after all steps of the flow, which multiply rounding; in another dtype the difference is told alone."""
+
+PLAIN = 250
+"""Told ids are below this: words of any vocabulary, and none of those that mean something."""
+
+STAGES = ("look", "scene", "begin", "go_on", "denoise")
+"""Of the network: new frames, the scene, the prompt with guesses, words behind it, the flow."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked for, and what is known by then."""
+
+    name: str
+    words: int
+    warm: bool = True
+    known: float = 0.0  # share of the words that are as in the cycle before
+    samples: int = 1
+
+
+CASES = (
+    Case("cold, 40 words", 40, warm=False),
+    Case("cold, 16 words", 16, warm=False),
+    Case("cold, 16 words, 6 samples", 16, warm=False, samples=6),
+    Case("warm, 16 words, all new", 16, known=0.0),
+    Case("warm, 16 words, a quarter known", 16, known=0.25),
+    Case("warm, 16 words, half known", 16, known=0.5),
+    Case("warm, 16 words, three quarters known", 16, known=0.75),
+    Case("warm, 16 words, all known", 16, known=1.0),
+    Case("warm, 40 words, all known", 40, known=1.0),
+    Case("warm, no words", 0),
+)
+
+
+@torch.inference_mode()
+def bench_pace(folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES) -> Figures:
+    """Figures by case. Raises EngineFailure where the two do not answer alike, InvalidInput as engines do."""
+    watches: list[Watched] = []
+    with closing(GraphedEngine(folder, lambda network: watches.append(Watched(network)) or watches[0])) as engine:
+        bundle, config = open_bundle(folder)
+        race = Race(engine, watches[0], bundle.profile, config, runs, count(1))
+        on_gpu = engine.device.type == "cuda"
+        return {
+            "weights": engine.weights,
+            "device": torch.cuda.get_device_name(engine.device) if on_gpu else "cpu",
+            "dtype": str(engine.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "runs": runs,
+            "cases": {case.name: timed(race, case) for case in cases},
+            "peak_memory_bytes": torch.cuda.max_memory_allocated(engine.device) if on_gpu else None,
+        }
+
+
+class Drive:
+    """Observations a cycle apart, of noise that no two frames share."""
+
+    def __init__(self, profile: InputProfile, seed: int) -> None:
+        self._profile, self._rng = profile, np.random.default_rng(seed)
+        self._blank = blank_observation(profile)
+        self._images: dict[tuple[str, int], CameraFrame] = {}
+        self._step_ns = round(1e6) * max(1, *(-offset for offset in profile.frame_offsets_ms[-2:]))
+
+    def observation(self, number: int, epoch: int) -> Observation:
+        """The one of a cycle: all but its newest frames were there the cycle before, where frames are evenly spaced."""
+        t0_ns = (number + 10) * self._step_ns
+        frames = {
+            role: tuple(self._frame(role, t0_ns + round(offset * 1e6), epoch) for offset in self._profile.frame_offsets_ms)
+            for role in self._profile.cameras
+        }
+        blank = self._blank
+        ego = replace(blank.ego_t0, stamp_ns=t0_ns)
+        history = replace(blank.history, t0_ns=t0_ns)
+        return replace(blank, stamp_ns=t0_ns, epoch=epoch, frames=frames, history=history, ego_t0=ego)
+
+    def _frame(self, role: str, stamp_ns: int, epoch: int) -> CameraFrame:
+        key = role, stamp_ns
+        if key not in self._images:
+            image = self._rng.integers(0, 256, self._profile.image_shape, np.uint8)
+            self._images[key] = CameraFrame(role, stamp_ns, epoch, image)
+        return replace(self._images[key], epoch=epoch)
+
+
+class Sayings:
+    """Texts of a given length, of which a share is as in the one before."""
+
+    def __init__(self, config: Config, case: Case) -> None:
+        self._rng, self._limit = np.random.default_rng(crc32(case.name.encode())), min(config.traj_token_start, PLAIN)
+        self._case, self._end = case, config.token_ids["future_start"]
+        self._last = self._new(case.words)
+
+    def next(self) -> list[int] | None:
+        """Told ids, the end among them; None where nothing is written."""
+        if not self._case.words:
+            return None
+        known = round(self._case.known * self._case.words)
+        self._last = [*self._last[:known], *self._new(self._case.words - known)]
+        return [*self._last, self._end]
+
+    def _new(self, count: int) -> list[int]:
+        return [int(token) for token in self._rng.integers(0, self._limit, count)]
+
+
+class Watched:
+    """A network whose calls are timed once somebody looks, each until the device is done."""
+
+    def __init__(self, network: GraphedNetwork) -> None:
+        self._network, self.batch = network, network.batch
+        self.device: torch.device | None = None  # None: nobody looks
+        self.ms: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.calls: dict[str, int] = dict.fromkeys(STAGES, 0)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._network, name)
+        return partial(self._timed, name, found) if name in STAGES else found
+
+    def _timed(self, name: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        if self.device is None:
+            return call(*arguments, **named)
+        began = now_ms(self.device)
+        made = call(*arguments, **named)
+        self.ms[name] += now_ms(self.device) - began
+        self.calls[name] += 1
+        return made
+
+
+def now_ms(where: torch.device) -> float:
+    """When everything that was asked of a device is done."""
+    if where.type == "cuda":
+        torch.cuda.synchronize(where)
+    return perf_counter() * 1e3
+
+
+class Race(NamedTuple):
+    """What all cases share."""
+
+    engine: GraphedEngine
+    watch: Watched
+    profile: InputProfile
+    config: Config
+    runs: int
+    epochs: Iterator[int]  # what one case was shown and told is nothing to the next
+
+
+class Cycles:
+    """The cycles of a case, one after another: what is seen, what is told, and the engine where the case begins."""
+
+    def __init__(self, race: Race, case: Case) -> None:
+        self._race, self._case = race, case
+        self._drive, self._sayings = Drive(race.profile, crc32(case.name.encode())), Sayings(race.config, case)
+        self._number, self._epoch = 0, next(race.epochs)
+        race.engine.reset(self._epoch)
+        self.request = Request(samples=case.samples, reasoning="full" if case.words else "none", max_tokens=case.words + 1)
+
+    def next(self) -> tuple[Observation, float]:
+        """An observation, and what its newest frames took when they came, ms."""
+        engine, self._number = self._race.engine, self._number + 1
+        engine.told = self._sayings.next()
+        if not self._case.warm:
+            self._epoch = next(self._race.epochs)
+            engine.reset(self._epoch)
+            return self._drive.observation(self._number, self._epoch), 0.0
+        seen = self._drive.observation(self._number, self._epoch)
+        for frame in (frame for frames in seen.frames.values() for frame in frames[:-1]):
+            engine.add_frame(frame)
+        began = now_ms(engine.device)
+        for frames in seen.frames.values():
+            engine.add_frame(frames[-1])
+        return seen, now_ms(engine.device) - began
+
+
+def timed(race: Race, case: Case) -> Figures:
+    """One case: both ways by turns, then stage by stage, which waits for the device in between and is not the whole."""
+    engine, cycles = race.engine, Cycles(race, case)
+    answering = {"fast": engine.infer, "reference": engine.as_the_reference}
+    ms: dict[str, list[float]] = defaultdict(list)
+    worst = 0.0
+    told = track(range(-min(WARM_UP, race.runs), race.runs), case.name, console=Console(stderr=True), transient=True)
+    for run in told:
+        seen, arrived_ms = cycles.next()
+        answers: dict[str, ModelOutput] = {}
+        for name in sorted(answering, reverse=run % 2 == 1):
+            began = now_ms(engine.device)
+            answers[name] = answering[name](seen, cycles.request)
+            ms[name] += [now_ms(engine.device) - began] if run >= 0 else []
+        ms["arrival"] += [arrived_ms] if run >= 0 else []
+        worst = max(worst, difference(case, answers["fast"], answers["reference"], exact=is_exact(engine)))
+    told_ms = {name: _percentiles(values) for name, values in ms.items() if case.warm or name != "arrival"}
+    ratio = round(float(np.median(np.array(ms["reference"]) / ms["fast"])), 3)
+    return {**told_ms, "ratio": ratio, "largest_difference": worst, **_stages(race, cycles)}
+
+
+def is_exact(engine: GraphedEngine) -> bool:
+    """Whether the two ways can be held against each other: untrained networks multiply rounding by hundreds."""
+    return engine.dtype == torch.float32 and engine.weights == "trained"
+
+
+def difference(case: Case, fast: ModelOutput, reference: ModelOutput, *, exact: bool) -> float:
+    """Between actions, at most. Raises EngineFailure for other words, and where exact ones differ by more than rounding."""
+    apart = float(np.abs(fast.actions - reference.actions).max())
+    if (fast.tokens, fast.texts) != (reference.tokens, reference.texts) or (exact and not apart <= TOLERANCE):
+        words = f"words {list(fast.tokens)} and {list(reference.tokens)}"
+        raise EngineFailure(f"{case.name}: actions differ by {apart:.2g}, allowed {TOLERANCE:g}; {words}: nothing is timed")
+    return apart
+
+
+def _stages(race: Race, cycles: Cycles) -> Figures:
+    """Mean ms by stage and passes of the language model, in answers of their own."""
+    watch = race.watch
+    watch.ms, watch.calls = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
+    for _ in range(race.runs):
+        seen, _arrived = cycles.next()
+        watch.device = race.engine.device
+        race.engine.infer(seen, cycles.request)
+        watch.device = None
+    passes = (watch.calls["begin"] + watch.calls["go_on"]) / race.runs
+    return {"stage_ms": {name: round(spent / race.runs, 3) for name, spent in watch.ms.items()}, "passes": round(passes, 2)}
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float]:
+    return {f"p{p}_ms": round(float(np.percentile(values, p)), 3) for p in (50, 95, 99)}

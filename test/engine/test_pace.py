@@ -1,0 +1,89 @@
+"""The race of the fast engine against the reference: what is told is what is said, and unequal answers are not timed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from model.nano import BUNDLE, observation
+
+from alpamayo_ros.bundle.config import open_bundle
+from alpamayo_ros.engine import pace_page
+from alpamayo_ros.engine.graphed.engine import GraphedEngine
+from alpamayo_ros.engine.pace import STAGES, Case, Drive, bench_pace, difference
+from alpamayo_ros.profile import read_profile
+from alpamayo_ros.types import EngineFailure, ModelOutput, Request
+
+COLD = Case("cold", 6, warm=False)
+WARM = Case("warm", 6, known=1.0)
+WORDLESS = Case("no words", 0)
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return bench_pace(BUNDLE, runs=2, cases=(COLD, WARM, WORDLESS))
+
+
+def test_every_case_has_its_figures(found: dict[str, Any]) -> None:
+    assert list(found["cases"]) == ["cold", "warm", "no words"]
+    for name, case in found["cases"].items():
+        assert set(case["fast"]) == set(case["reference"]) == {"p50_ms", "p95_ms", "p99_ms"}
+        assert ("arrival" in case) == (name != "cold")
+        assert tuple(case["stage_ms"]) == STAGES
+        assert case["stage_ms"]["denoise"] > 0
+    assert found["weights"] == "untrained"
+
+
+def test_what_was_seen_and_said_before_is_not_paid_for(found: dict[str, Any]) -> None:
+    """Passes of the language model: a word each where nothing is known, and what was said is read once more."""
+    cold, warm, wordless = (found["cases"][case.name] for case in (COLD, WARM, WORDLESS))
+    assert (cold["passes"], warm["passes"], wordless["passes"]) == (COLD.words + 2, 2, 1)
+    assert cold["stage_ms"]["look"] > 0
+    assert warm["stage_ms"]["look"] == wordless["stage_ms"]["look"] == 0
+
+
+def test_the_page_has_a_row_a_case_and_the_picture_is_one(found: dict[str, Any], tmp_path: Path) -> None:
+    pace_page.write(found, tmp_path)
+    rows = (tmp_path / "bench_engine.md").read_text().splitlines()
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| cold", "| warm", "| no words"]
+    assert (tmp_path / "bench_engine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_told_words_are_written_by_both_ways_and_cost_what_they_cost() -> None:
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        request = Request(steps=1, max_tokens=9)
+        own = engine.infer(observation(), request)
+        engine.told = [11, 12, 13, open_bundle(BUNDLE)[1].token_ids["future_start"]]
+        answers = engine.infer(observation(), request), engine.as_the_reference(observation(), request)
+        assert [(answer.tokens, answer.complete) for answer in answers] == [((4,), (True,))] * 2
+        assert answers[0].texts == answers[1].texts != own.texts
+        np.testing.assert_allclose(answers[0].actions, answers[1].actions, rtol=0, atol=1e-5)
+        engine.told = None
+        assert engine.infer(observation(), request).texts == own.texts
+
+
+def test_answers_that_differ_are_not_timed() -> None:
+    one = ModelOutput(np.zeros((1, 64, 2), np.float32), ("Stop.",), (3,), (True,))
+    assert difference(COLD, one, one, exact=True) == 0.0
+    off = replace(one, actions=np.full((1, 64, 2), 0.5, np.float32))
+    with pytest.raises(EngineFailure, match=r"cold: actions differ by 0\.5, allowed 0\.001"):
+        difference(COLD, one, off, exact=True)
+    assert difference(COLD, one, off, exact=False) == 0.5, "told, not refused: bfloat16 rounds"
+    with pytest.raises(EngineFailure, match="nothing is timed"):
+        difference(COLD, one, replace(one, texts=("Go.",)), exact=False)
+
+
+def test_a_drive_shows_every_frame_once_more() -> None:
+    profile = read_profile(str(BUNDLE / "profile.yaml"))
+    drive = Drive(profile, 1)
+    first, second = (drive.observation(number, 0) for number in (1, 2))
+    for role, frames in second.frames.items():
+        known = {frame.stamp_ns: frame for frame in first.frames[role]}
+        assert [frame.stamp_ns in known for frame in frames] == [True] * (len(frames) - 1) + [False]
+        assert all(known[frame.stamp_ns].crc32 == frame.crc32 for frame in frames[:-1])
