@@ -27,7 +27,7 @@ BUILD := export AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) PATH=$(VENV)
   $(COLCON) --symlink-install --merge-install --install-base $(VENV)
 endif
 
-.PHONY: build demo test faults mutants fuzz lock sbom lint bench clean
+.PHONY: build demo test gpu-test faults mutants fuzz lock sbom lint bench clean
 build: .venv/built
 
 .venv/environment: requirements.txt wheels/requirements.txt wheels/patch_cmake_exports.sh
@@ -64,6 +64,14 @@ faults: build
 	$(RUN) .venv/bin/alpamayo faults --out out/faults --shard 2/2 > /dev/null
 	wait $$!
 	$(RUN) .venv/bin/alpamayo faults --out out/faults --merge --at-least 0.9
+
+# For a machine with a GPU, ROS or not: the fast engine in CUDA graphs beside the reference, the figures of docs/performance.md for a
+# network of the released size with drawn weights, and plans by TensorRT where it is installed. GPU_PYTHON: an interpreter that has
+# requirements.txt but for ROS.
+GPU_PYTHON ?= .venv/bin/python
+gpu-test:
+	mkdir -p out/gpu
+	PYTHONPATH=. $(GPU_PYTHON) -m pytest -m gpu test/gpu -s
 
 # Changes safety/ in small ways and runs its tests against each, in a copy with an environment of its own (docs/mutants.md).
 mutants:

@@ -6,6 +6,7 @@ What goes in is copied into tensors that live as long as the stage, and what com
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Generic, TypeVar
 
 import torch
@@ -14,6 +15,13 @@ Result = TypeVar("Result")
 
 WARM_UPS = 3
 """Calls before recording, in which libraries choose their kernels and take their workspaces (PyTorch, CUDA graphs)."""
+
+
+@cache
+def _pool() -> tuple[int, int]:
+    """Memory that all stages share: they never run at the same time, and what comes out of one is held meanwhile."""
+    handle: tuple[int, int] = torch.cuda.graph_pool_handle()
+    return handle
 
 
 class Stage(Generic[Result]):
@@ -40,5 +48,5 @@ class Stage(Generic[Result]):
                 self._run()
         torch.cuda.current_stream(device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, pool=_pool()):
             self._result = self._run()

@@ -1,0 +1,33 @@
+"""The figures of docs/performance.md for a network of the released size, weights drawn: written, not judged by the clock."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from gpu.full_size import full_size_bundle
+from model.released import Generation
+
+from alpamayo_ros.engine import pace_page
+from alpamayo_ros.engine.pace import bench_pace
+
+pytestmark = pytest.mark.gpu
+
+OUT = Path("out/gpu")
+MOST_BYTES = 26e9
+RUNS = 40
+
+
+@pytest.mark.parametrize("generation", ["r1", "1.5"])
+def test_the_released_size_fits_and_its_pace_is_written_down(generation: Generation, tmp_path: Path) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    found = bench_pace(full_size_bundle(tmp_path / "bundle", generation), RUNS)
+    out = OUT / generation
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "pace.json").write_text(json.dumps(found, indent=1) + "\n")
+    pace_page.write(found, out)
+    assert found["dtype"] == "bfloat16"
+    assert found["weights"] == "untrained"
+    assert found["peak_memory_bytes"] <= MOST_BYTES
