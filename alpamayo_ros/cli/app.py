@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,14 @@ def shipped_nano() -> Path:
     from alpamayo_ros.profile import shared_files
 
     return shared_files() / "models" / "ar1_nano"
+
+
+def unless_failed(figures: Figures, *, failed: bool) -> Figures:
+    """The figures; what failed says them, too, and ends with status 1."""
+    if failed:
+        print(json.dumps(figures))
+        raise SystemExit(1)
+    return figures
 
 
 def make_room(folder: Path, overwrite: bool) -> None:

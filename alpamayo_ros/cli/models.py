@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from alpamayo_ros.cli.app import Bundle, Figures, Profile, Rig, app
+from alpamayo_ros.cli.app import Bundle, Figures, Profile, Rig, app, unless_failed
 
 
 @app.command
@@ -42,8 +41,21 @@ def build(
     precision: Annotated[Literal["fp32", "fp16", "bf16"], arg(help="of the plans' weights and sums")] = "bf16",
     opset: Annotated[Literal[18, 23], arg(help="of ONNX; 18 where TensorRT is older than 10.14")] = 23,
     onnx: Annotated[bool, arg(help="stop at the ONNX files: no GPU and no TensorRT needed")] = False,
+    fp8: Annotated[
+        Path | None, arg(metavar="BAG", help="build nothing: hold @graphed-fp8 against the exact engine on a drive's windows")
+    ] = None,
+    rig: Annotated[str, arg(metavar="NAME|FILE", help="of that drive")] = "seven_camera",
+    every_s: Annotated[float, arg(help="between those windows")] = 0.5,
 ) -> Figures:
     """Build engines: every part of the network as ONNX, held against torch, and as TensorRT's plans for this machine."""
+    if fp8 is not None:
+        from alpamayo_ros.engine.graphed.eight import PARITY, hold
+        from alpamayo_ros.evaluation.replay import observations
+        from alpamayo_ros.profile import read_profile, read_rig
+
+        found = hold(bundle, observations(fp8, read_rig(rig), read_profile(str(bundle / "profile.yaml")), every_s))
+        figures = {**vars(found), "why_not": found.too_far, "files": [str(bundle / PARITY)]}
+        return unless_failed(figures, failed=bool(found.too_far))
     from alpamayo_ros.engine.tensorrt.build import build_onnx, build_plans
 
     return build_onnx(bundle, opset) if onnx else build_plans(bundle, precision, opset)
@@ -108,10 +120,7 @@ def evaluate(
 
     setup = Setup(rig, bundle or ("kinematic",), profile, Request(samples, reasoning, greedy=not draw), rate_hz)
     figures = run(Asked(bags, setup, out, ray, PerBag(ray_cpus, ray_gpus), against, fail_on, golden, write_golden))
-    if figures["failed"]:
-        print(json.dumps(figures))
-        raise SystemExit(1)
-    return figures
+    return unless_failed(figures, failed=figures["failed"])
 
 
 @app.command

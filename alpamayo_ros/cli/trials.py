@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from alpamayo_ros.cli.app import Bundle, Figures, app, make_room, shipped_nano
+from alpamayo_ros.cli.app import Bundle, Figures, app, make_room, shipped_nano, unless_failed
 
 
 @app.command
@@ -134,21 +133,13 @@ def faults(
         from alpamayo_ros.simulation.faults.sabotage import run_broken
 
         caught = run_broken(out)
-        return _unless(caught, failed=bool(caught["missed"] or caught["control"]))
+        return unless_failed(caught, failed=bool(caught["missed"] or caught["control"]))
     if not merge:
         return run_campaign(out, subset, shard_of(shard), resume, seeds)
     if not (shards := sorted(out.glob("runs-*-of-*.jsonl"))):
         raise InvalidInput(f"{out}: no runs-I-of-N.jsonl of a campaign")
     figures = merge_shards(shards, out)
-    return _unless(figures, failed=bool(figures["unsafe"]) or figures["good_share"] < at_least)
-
-
-def _unless(figures: Figures, *, failed: bool) -> Figures:
-    """The figures; a trial that failed says them, too, and ends with status 1."""
-    if failed:
-        print(json.dumps(figures))
-        raise SystemExit(1)
-    return figures
+    return unless_failed(figures, failed=bool(figures["unsafe"]) or figures["good_share"] < at_least)
 
 
 def shard_of(text: str) -> tuple[int, int]:

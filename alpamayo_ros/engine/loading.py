@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BUILT_IN: dict[str, type[KinematicEngine]] = {"kinematic": KinematicEngine}
 
-ENGINES = ("eager", "graphed", "tensorrt")
+ENGINES = ("eager", "graphed", "graphed-fp8", "tensorrt")
 """What runs a bundle: the reference, what says the same token for token, and what does so as far as its precision goes."""
 
 BUNDLE_FILES = "profile.yaml, config.json, model.safetensors or source.yaml, tokenizer.json"
@@ -45,6 +45,10 @@ def open_engine(bundle: str) -> Engine:
         from alpamayo_ros.engine.tensorrt.engine import TensorRtEngine
 
         return TensorRtEngine(folder)
+    if bundle_engine(bundle) == "graphed-fp8":
+        from alpamayo_ros.engine.graphed.eight import EightBitEngine
+
+        return EightBitEngine(folder)
     from alpamayo_ros.engine.graphed.engine import GraphedEngine
 
     return GraphedEngine(folder)

@@ -7,9 +7,10 @@ turn came is planned for, however long that takes. The same bag and bundle give 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,12 @@ from alpamayo_ros.evaluation.metrics import consistency_share
 from alpamayo_ros.pipeline import decode
 from alpamayo_ros.pipeline.buffers import Buffers, ring_slots
 from alpamayo_ros.pipeline.cycle import Cycle, run_cycle
-from alpamayo_ros.pipeline.observe import next_t0
+from alpamayo_ros.pipeline.observe import next_t0, observe
 from alpamayo_ros.pipeline.planner import seed_of
 from alpamayo_ros.pipeline.poses import BACKWARD_JUMP_NS
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.safety.contract import Finding
-from alpamayo_ros.types import U8, CameraFrame, EgoPose, InvalidInput, Navigation, Plan, Request
+from alpamayo_ros.types import U8, CameraFrame, EgoPose, InvalidInput, Navigation, Observation, Plan, Request, StaleInput
 
 MAX_WAIT_NS = 100_000_000
 OFFLINE_DEADLINE_MS = 60_000.0
@@ -192,6 +193,26 @@ class BagPass:
         if stamp_ns < self._stamps.get(topic, stamp_ns) - BACKWARD_JUMP_NS:
             self.backward[topic] += 1
         self._stamps[topic] = stamp_ns
+
+
+def observations(bag: Path, rig: Rig, profile: InputProfile, every_s: float) -> Iterator[Observation]:
+    """What a planner would see of a bag, so many seconds apart, with pictures of their own; what it could not see is left out.
+
+    Raises InvalidInput as BagPass does.
+    """
+    if not 0 < every_s < math.inf:
+        raise InvalidInput(f"want a time between windows above 0 s, got {every_s}")
+    one_pass = BagPass(bag, rig, profile, [], lambda _topic, _reason: None)
+    with closing(one_pass):
+        for t0_ns in one_pass.instants(one_pass.records(), 1.0 / every_s):
+            with suppress(StaleInput, InvalidInput):
+                seen = observe(one_pass.buffers, t0_ns)
+                yield replace(seen, frames={role: tuple(map(_kept, frames)) for role, frames in seen.frames.items()})
+
+
+def _kept(frame: CameraFrame) -> CameraFrame:
+    """With a picture that nobody writes over."""
+    return replace(frame, image=frame.image.copy(), slot=None)
 
 
 class _TellingRing:

@@ -1,16 +1,19 @@
 """The decoder's layers with the matrices that read the same input joined into one.
 
-The network's own weights become views of the joined ones: the reference path runs on the same memory.
+The network's own weights become views of the joined ones: the reference path runs on the same memory. In eight bits they are
+given up instead, and there is no reference path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alpamayo_ros.engine.graphed.matrices import Plain, Product, scaled
 from alpamayo_ros.model.language import Attention, Decoder, Layer, RMSNorm
 from alpamayo_ros.model.vision import turned
 
@@ -18,47 +21,65 @@ from alpamayo_ros.model.vision import turned
 class Fused(NamedTuple):
     """One layer."""
 
+    heads: int  # H
+    groups: int  # G
     before: RMSNorm
-    qkv: Tensor  # (E (H + 2 G), D)
+    qkv: Product  # D to E (H + 2 G)
     q_norm: RMSNorm
     k_norm: RMSNorm
-    out: Tensor  # (D, H E)
+    out: Product  # H E to D
     between: RMSNorm
-    gate_up: Tensor  # (2 F, D)
-    down: Tensor  # (D, F)
+    gate_up: Product  # D to 2 F
+    down: Product  # F to D
 
     def queries_keys_values(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(..., L, D) to queries (..., L, H, E), keys and values (..., L, G, E), turned to their positions (..., L, 1, E)."""
         size = self.q_norm.weight.shape[0]
-        heads = self.out.shape[1] // size
-        grouped = (self.qkv.shape[0] // size - heads) // 2
-        q, k, v = F.linear(self.before(x), self.qkv).unflatten(-1, (-1, size)).split((heads, grouped, grouped), dim=-2)
+        q, k, v = self.qkv(self.before(x)).unflatten(-1, (-1, size)).split((self.heads, self.groups, self.groups), dim=-2)
         return turned(self.q_norm(q), *rope), turned(self.k_norm(k), *rope), v
 
     def after_attention(self, x: Tensor, y: Tensor) -> Tensor:
         """The layer's output, from its input (..., L, D) and what attention found (..., L, H, E)."""
-        x = x + F.linear(y.flatten(-2), self.out)
-        gate, up = F.linear(self.between(x), self.gate_up).chunk(2, dim=-1)
-        return x + F.linear(F.silu(gate) * up, self.down)
+        x = x + self.out(y.flatten(-2))
+        gate, up = self.gate_up(self.between(x)).chunk(2, dim=-1)
+        return x + self.down(F.silu(gate) * up)
 
 
-def fused(decoder: Decoder) -> list[Fused]:
-    """Join the matrices of every layer. What the decoder computes stays as it is."""
-    return [_fused(layer) for layer in decoder.layers if isinstance(layer, Layer)]
+def fused(decoder: Decoder, joined: Callable[..., Product] | None = None) -> list[Fused]:
+    """Every layer with its matrices joined: as they are, so that what it computes stays as it is, or `in_eight_bits`."""
+    return [_fused(layer, joined or as_they_are) for layer in decoder.layers if isinstance(layer, Layer)]
 
 
-def _fused(layer: Layer) -> Fused:
+def _fused(layer: Layer, joined: Callable[..., Product]) -> Fused:
     attention: Attention = layer.self_attn
-    qkv = _joined(attention.q_proj, attention.k_proj, attention.v_proj)
-    gate_up = _joined(layer.mlp.gate_proj, layer.mlp.up_proj)
-    norms = attention.q_norm, attention.k_norm
-    before, between = layer.input_layernorm, layer.post_attention_layernorm
-    return Fused(before, qkv, *norms, attention.o_proj.weight, between, gate_up, layer.mlp.down_proj.weight)
+    size = attention.head_dim
+    return Fused(
+        heads=attention.q_proj.out_features // size,
+        groups=attention.k_proj.out_features // size,
+        before=layer.input_layernorm,
+        qkv=joined(attention.q_proj, attention.k_proj, attention.v_proj),
+        q_norm=attention.q_norm,
+        k_norm=attention.k_norm,
+        out=joined(attention.o_proj),
+        between=layer.post_attention_layernorm,
+        gate_up=joined(layer.mlp.gate_proj, layer.mlp.up_proj),
+        down=joined(layer.mlp.down_proj),
+    )
 
 
-def _joined(*linears: nn.Linear) -> Tensor:
+def as_they_are(*linears: nn.Linear) -> Product:
     """The matrices of linear layers, one under the other; their own become views of it."""
-    joined = torch.cat([linear.weight.detach() for linear in linears])
-    for linear, part in zip(linears, joined.split([linear.out_features for linear in linears]), strict=True):
+    if len(linears) == 1:
+        return Plain(linears[0].weight)
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    for linear, part in zip(linears, weight.split([linear.out_features for linear in linears]), strict=True):
         linear.weight = nn.Parameter(part, requires_grad=False)
-    return joined
+    return Plain(weight)
+
+
+def in_eight_bits(*linears: nn.Linear) -> Product:
+    """The same in FP8; the layers have no weights of their own any more."""
+    product = scaled(torch.cat([linear.weight.detach() for linear in linears]))
+    for linear in linears:
+        linear.weight = nn.Parameter(linear.weight.detach().to("meta"), requires_grad=False)
+    return product

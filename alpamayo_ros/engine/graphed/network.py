@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.engine.fast.prompt import WIDTHS, Cut, Prompt, Word
-from alpamayo_ros.engine.graphed.fused import fused
+from alpamayo_ros.engine.graphed.fused import fused, in_eight_bits
 from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Store, VisionPass, Words
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Images, Scene
@@ -22,11 +22,12 @@ REACH = 64
 class GraphedNetwork:
     """A network on one device."""
 
-    def __init__(self, model: Alpamayo, image_height: int, image_width: int) -> None:
+    def __init__(self, model: Alpamayo, image_height: int, image_width: int, *, in_fp8: bool = False) -> None:
+        """`in_fp8`: the language model's matrices in eight bits. The last one and the expert's bear it worst, and stay."""
         self._model = model
         self._vision = VisionPass(model, image_height, image_width)
         self.batch = self._vision.batch
-        self._layers = fused(model.vlm.model.language_model)
+        self._layers = fused(model.vlm.model.language_model, in_eight_bits if in_fp8 else None)
         self._expert = fused(model.expert)
         self._passes: dict[tuple[int, int, int, int], LanguagePass] = {}
         self._flows: dict[tuple[int, int, int], FlowPass] = {}
