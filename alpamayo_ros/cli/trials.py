@@ -54,6 +54,10 @@ def bench(
     poses: Annotated[Path | None, arg(metavar="FILE", help="safety: poses of a KITTI drive; none is the expert alone")] = None,
     scenes: Annotated[int, arg(help="safety: scenes of the expert")] = 64,
     size: Annotated[Literal["debug", "micro", "nano"], arg(help="training: of the network and its stages")] = "nano",
+    reference: Annotated[
+        Path | None,
+        arg(metavar="DIR", help="engine: a clone of NVlabs/alpamayo, timed beside ours"),
+    ] = None,
     traces: Annotated[Path | None, arg(metavar="FILE", help="speculation: JSON {drive: [trace, ...]}, in order")] = None,
     out: Path = Path("out/bench"),
 ) -> Figures:
@@ -62,7 +66,7 @@ def bench(
     if what == "engine":
         from alpamayo_ros.engine.benchmark import bench_engine
 
-        return {"bench": what, **bench_engine(Path(bundle), out)}
+        return {"bench": what, **bench_engine(Path(bundle), out, checkout=reference)}
     if what == "speculation":
         from alpamayo_ros.engine.speculation.replay import bench_speculation
         from alpamayo_ros.types import InvalidInput

@@ -200,7 +200,7 @@ class Stopwatch:
 
 
 @torch.inference_mode()
-def bench_engine(folder: Path, out: Path, runs: int = RUNS) -> Figures:
+def bench_engine(folder: Path, out: Path, runs: int = RUNS, checkout: Path | None = None) -> Figures:
     """Measure a bundle on the device of engines, and the tiny pipeline on one CPU thread; prints tables and writes the figures.
 
     `ratio` is ours to transformers' of the whole tiny pipeline, the worse of the numbers of samples.
@@ -217,7 +217,7 @@ def bench_engine(folder: Path, out: Path, runs: int = RUNS) -> Figures:
         "fraction_of_floor_is": "not measured: no accelerator" if floor is None else "reading the weights once / measured",
         "tiny": tiny,
         "bundle": bundle,
-        "pace": pace.bench_pace(folder, min(runs, pace.RUNS)),
+        "pace": pace.bench_pace(folder, min(runs, pace.RUNS), checkout=checkout),
         "runs": runs,
         "torch": torch.__version__,
         "transformers": None if None in ratios else import_module("transformers").__version__,

@@ -25,9 +25,14 @@ from rich.console import Console
 from rich.progress import track
 
 from alpamayo_ros.bundle.config import Config, open_bundle
+from alpamayo_ros.bundle.folder import Bundle, read_json
 from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
+from alpamayo_ros.engine.public_reference import Public
+from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.model.prompt import encode
+from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.types import CameraFrame, EngineFailure, ModelOutput, Observation, Request
 
@@ -69,18 +74,23 @@ CASES = (
 
 
 @torch.inference_mode()
-def bench_pace(folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES) -> Figures:
-    """Figures by case. Raises EngineFailure where the two do not answer alike, InvalidInput as engines do."""
+def bench_pace(folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES, checkout: Path | None = None) -> Figures:
+    """Figures by case; with a clone of NVlabs/alpamayo its own pipeline, from ids and pixels on, where words are told.
+
+    Raises EngineFailure where the two do not answer alike, InvalidInput as engines do.
+    """
     watches: list[Watched] = []
     with closing(GraphedEngine(folder, lambda network: watches.append(Watched(network)) or watches[0])) as engine:
         bundle, config = open_bundle(folder)
-        race = Race(engine, watches[0], bundle.profile, config, runs, count(1))
+        public = opened_public(checkout, engine.model, bundle.folder) if checkout else None
+        race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config))
         on_gpu = engine.device.type == "cuda"
         return {
             "weights": engine.weights,
             "device": torch.cuda.get_device_name(engine.device) if on_gpu else "cpu",
             "dtype": str(engine.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            "public": public and f"NVlabs/alpamayo, {public.attention}",
             "runs": runs,
             "cases": {case.name: timed(race, case) for case in cases},
             "peak_memory_bytes": torch.cuda.max_memory_allocated(engine.device) if on_gpu else None,
@@ -171,10 +181,12 @@ class Race(NamedTuple):
 
     engine: GraphedEngine
     watch: Watched
-    profile: InputProfile
+    bundle: Bundle
     config: Config
     runs: int
     epochs: Iterator[int]  # what one case was shown and told is nothing to the next
+    public: Public | None
+    tokenizer: Tokenizer
 
 
 class Cycles:
@@ -182,7 +194,7 @@ class Cycles:
 
     def __init__(self, race: Race, case: Case) -> None:
         self._race, self._case = race, case
-        self._drive, self._sayings = Drive(race.profile, crc32(case.name.encode())), Sayings(race.config, case)
+        self._drive, self._sayings = Drive(race.bundle.profile, crc32(case.name.encode())), Sayings(race.config, case)
         self._number, self._epoch = 0, next(race.epochs)
         race.engine.reset(self._epoch)
         self.request = Request(samples=case.samples, reasoning="full" if case.words else "none", max_tokens=case.words + 1)
@@ -207,13 +219,15 @@ class Cycles:
 def timed(race: Race, case: Case) -> Figures:
     """One case: both ways by turns, then stage by stage, which waits for the device in between and is not the whole."""
     engine, cycles = race.engine, Cycles(race, case)
-    answering = {"fast": engine.infer, "reference": engine.as_the_reference}
+    answering: dict[str, Callable[[Observation, Request], Any]] = {"fast": engine.infer, "reference": engine.as_the_reference}
+    if race.public is not None and case.words:
+        answering["public"] = partial(_ask_public, race)
     ms: dict[str, list[float]] = defaultdict(list)
     worst = 0.0
     told = track(range(-min(WARM_UP, race.runs), race.runs), case.name, console=Console(stderr=True), transient=True)
     for run in told:
         seen, arrived_ms = cycles.next()
-        answers: dict[str, ModelOutput] = {}
+        answers: dict[str, Any] = {}
         for name in sorted(answering, reverse=run % 2 == 1):
             began = now_ms(engine.device)
             answers[name] = answering[name](seen, cycles.request)
@@ -221,8 +235,21 @@ def timed(race: Race, case: Case) -> Figures:
         ms["arrival"] += [arrived_ms] if run >= 0 else []
         worst = max(worst, difference(case, answers["fast"], answers["reference"], exact=is_exact(engine)))
     told_ms = {name: _percentiles(values) for name, values in ms.items() if case.warm or name != "arrival"}
-    ratio = round(float(np.median(np.array(ms["reference"]) / ms["fast"])), 3)
-    return {**told_ms, "ratio": ratio, "largest_difference": worst, **_stages(race, cycles)}
+    others = {"ratio": "reference"} | ({"public_ratio": "public"} if "public" in answering else {})
+    ratios = {name: round(float(np.median(np.array(ms[other]) / ms["fast"])), 3) for name, other in others.items()}
+    return {**told_ms, **ratios, "largest_difference": worst, **_stages(race, cycles)}
+
+
+def opened_public(checkout: Path, model: Alpamayo, folder: Path) -> Public:
+    """The public reference on a bundle's weights. Raises InvalidInput, EngineFailure."""
+    return Public(checkout, model, read_json(folder / "config.json"), read_json(folder / "backbone.json"))
+
+
+def _ask_public(race: Race, seen: Observation, request: Request) -> Any:
+    assert race.public is not None
+    assert race.engine.told is not None
+    prompt = encode(seen, race.bundle.profile, race.tokenizer, race.config, "reason")
+    return race.public.answer(prompt, seen, request, race.engine.told).cpu()
 
 
 def is_exact(engine: GraphedEngine) -> bool:

@@ -26,14 +26,17 @@ def write(pace: Mapping[str, Any], out: Path) -> None:
 
 def table(pace: Mapping[str, Any]) -> str:
     """As Markdown: whole answers, ms, and what the reference takes for the same."""
-    head = "| case | p50 / p95 / p99 ms | newest frames, p50 ms | passes | reference p50 ms | times as fast |\n"
-    head += "|---|---|---|---|---|---|\n"
+    head = "| case | p50 / p95 / p99 ms | newest frames, p50 ms | passes | reference p50 ms | times as fast |"
+    public = "public reference p50 ms | times as fast |" if pace.get("public") else ""
+    head += f" {public}\n|---|---|---|---|---|---|{'---|---|' if public else ''}\n"
     rows = []
     for name, found in pace["cases"].items():
         whole = " / ".join(f"{found['fast'][p]:.1f}" for p in ("p50_ms", "p95_ms", "p99_ms"))
         arrival = f"{found['arrival']['p50_ms']:.1f}" if "arrival" in found else "in it"
         reference = f"{found['reference']['p50_ms']:.1f}"
-        rows.append(f"| {name} | {whole} | {arrival} | {found['passes']:.1f} | {reference} | {found['ratio']:.2f} |\n")
+        theirs = f" {found['public']['p50_ms']:.1f} | {found['public_ratio']:.2f} |" if "public" in found else ""
+        theirs = theirs or (" - | - |" if public else "")
+        rows.append(f"| {name} | {whole} | {arrival} | {found['passes']:.1f} | {reference} | {found['ratio']:.2f} |{theirs}\n")
     return head + "".join(rows)
 
 

@@ -17,7 +17,7 @@ from alpamayo_ros.engine import pace_page
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.pace import STAGES, Case, Drive, bench_pace, difference
 from alpamayo_ros.profile import read_profile
-from alpamayo_ros.types import EngineFailure, ModelOutput, Request
+from alpamayo_ros.types import EngineFailure, InvalidInput, ModelOutput, Request
 
 COLD = Case("cold", 6, warm=False)
 WARM = Case("warm", 6, known=1.0)
@@ -87,3 +87,8 @@ def test_a_drive_shows_every_frame_once_more() -> None:
         known = {frame.stamp_ns: frame for frame in first.frames[role]}
         assert [frame.stamp_ns in known for frame in frames] == [True] * (len(frames) - 1) + [False]
         assert all(known[frame.stamp_ns].crc32 == frame.crc32 for frame in frames[:-1])
+
+
+def test_a_folder_without_the_public_reference_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="want a clone of NVlabs/alpamayo"):
+        bench_pace(BUNDLE, runs=1, cases=(COLD,), checkout=tmp_path)

@@ -29,19 +29,19 @@ class GraphedEngine(FastEngine):
         `watched`: what stands between the engine and its network, such as a stopwatch.
         """
         bundle, config = open_bundle(folder)
-        self._model = open_model(bundle, config, claim_device())
-        network = GraphedNetwork(self._model, bundle.profile.image_height, bundle.profile.image_width)
-        self.device, self.dtype = self._model.vlm.lm_head.weight.device, self._model.vlm.lm_head.weight.dtype
+        self.model = open_model(bundle, config, claim_device())
+        network = GraphedNetwork(self.model, bundle.profile.image_height, bundle.profile.image_width)
+        self.device, self.dtype = self.model.vlm.lm_head.weight.device, self.model.vlm.lm_head.weight.dtype
         super().__init__(bundle, config, read_tokenizer(folder, config), watched(network), self.as_the_reference)
 
     def as_the_reference(self, observation: Observation, request: Request) -> ModelOutput:
         """What the reference answers on these very weights. Raises EngineFailure, InvalidInput."""
         mode: Mode = "act" if request.reasoning == "none" else "reason"
         prompt = encode(observation, self._profile, self._tokenizer, self._config, mode)
-        return sample(self._model, self._tokenizer, prompt, request, self.told)
+        return sample(self.model, self._tokenizer, prompt, request, self.told)
 
     def ask(self, observation: Observation, question: str, request: Request) -> str:
         """The model's answer to a question about an observation. Raises EngineFailure, InvalidInput."""
         prompt = encode(observation, self._profile, self._tokenizer, self._config, "ask", question)
         with out_of_memory_told("a question"):
-            return answer(self._model, self._tokenizer, prompt, request)
+            return answer(self.model, self._tokenizer, prompt, request)

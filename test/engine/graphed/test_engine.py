@@ -69,7 +69,7 @@ def test_the_comparison_can_fail(pair: tuple[EagerEngine, GraphedEngine, list[Ob
     expected = reference.infer(observations[0], REQUESTS[1])
     with pytest.raises(AssertionError):
         assert_same(fast.infer(observations[0], replace(REQUESTS[1], seed=1)), expected)
-    weight = fast._model.expert.layers[0].mlp.down_proj.weight
+    weight = fast.model.expert.layers[0].mlp.down_proj.weight
     before = weight.clone()
     with torch.no_grad():
         weight[0, 0] += 0.5
@@ -88,7 +88,7 @@ def test_words_that_end_are_followed_by_the_same_actions(monkeypatch: pytest.Mon
         assert written
         start = reference._tokenizer.id("<|traj_future_start|>")
         for engine in (reference, fast):
-            head = engine._model.vlm.lm_head.weight
+            head = engine.model.vlm.lm_head.weight
             with torch.no_grad():
                 head[start] = head[start] * 30
         expected = reference.infer(seen, request)
@@ -132,8 +132,9 @@ def test_logits_that_are_no_numbers_are_no_words(kind: type[EagerEngine | Graphe
     """One damaged weight of the last matrix: keys, values and actions are what they were."""
     with closing(kind(BUNDLE)) as engine:
         engine.infer(observation(), REQUESTS[0])
+        model = engine._model if isinstance(engine, EagerEngine) else engine.model
         with torch.inference_mode():
-            engine._model.vlm.lm_head.weight[7, 0] = float("nan")
+            model.vlm.lm_head.weight[7, 0] = float("nan")
         with pytest.raises(EngineFailure, match="logits are not finite"):
             engine.infer(observation(), REQUESTS[0])
         assert engine.infer(observation(), REQUESTS[1]).complete == (True,), "without words nothing is wrong"
@@ -152,4 +153,4 @@ def test_it_may_be_closed_twice_and_holds_no_weights_then() -> None:
     engine.close()
     engine.close()
     assert not engine._network._layers
-    assert all(parameter.is_meta for parameter in engine._model.parameters())
+    assert all(parameter.is_meta for parameter in engine.model.parameters())
