@@ -25,8 +25,8 @@ class Fused(NamedTuple):
     groups: int  # G
     before: RMSNorm
     qkv: Product  # D to E (H + 2 G)
-    q_norm: RMSNorm
-    k_norm: RMSNorm
+    qk_norm: Tensor  # (H + G, E): queries and keys are normalised and turned together
+    eps: float
     out: Product  # H E to D
     between: RMSNorm
     gate_up: Product  # D to 2 F
@@ -34,9 +34,11 @@ class Fused(NamedTuple):
 
     def queries_keys_values(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(..., L, D) to queries (..., L, H, E), keys and values (..., L, G, E), turned to their positions (..., L, 1, E)."""
-        size = self.q_norm.weight.shape[0]
-        q, k, v = self.qkv(self.before(x)).unflatten(-1, (-1, size)).split((self.heads, self.groups, self.groups), dim=-2)
-        return turned(self.q_norm(q), *rope), turned(self.k_norm(k), *rope), v
+        together, size = self.qk_norm.shape
+        qk, v = self.qkv(self.before(x)).unflatten(-1, (-1, size)).split((together, self.groups), dim=-2)
+        normal = self.qk_norm * F.rms_norm(qk.float(), (size,), eps=self.eps).to(qk.dtype)
+        q, k = turned(normal, *rope).split((self.heads, self.groups), dim=-2)
+        return q, k, v
 
     def after_attention(self, x: Tensor, y: Tensor) -> Tensor:
         """The layer's output, from its input (..., L, D) and what attention found (..., L, H, E)."""
@@ -52,14 +54,15 @@ def fused(decoder: Decoder, joined: Callable[..., Product] | None = None) -> lis
 
 def _fused(layer: Layer, joined: Callable[..., Product]) -> Fused:
     attention: Attention = layer.self_attn
-    size = attention.head_dim
+    size, norms = attention.head_dim, (attention.q_norm.weight, attention.k_norm.weight)
+    heads, groups = (linear.out_features // size for linear in (attention.q_proj, attention.k_proj))
     return Fused(
-        heads=attention.q_proj.out_features // size,
-        groups=attention.k_proj.out_features // size,
+        heads=heads,
+        groups=groups,
         before=layer.input_layernorm,
         qkv=joined(attention.q_proj, attention.k_proj, attention.v_proj),
-        q_norm=attention.q_norm,
-        k_norm=attention.k_norm,
+        qk_norm=torch.cat([norm.detach().expand(count, -1) for norm, count in zip(norms, (heads, groups), strict=True)]),
+        eps=attention.q_norm.eps,
         out=joined(attention.o_proj),
         between=layer.post_attention_layernorm,
         gate_up=joined(layer.mlp.gate_proj, layer.mlp.up_proj),
