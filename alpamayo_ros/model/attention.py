@@ -15,7 +15,8 @@ def attend(q_BHLE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, mask: Tensor | None =
     """
     if q_BHLE.requires_grad and not q_BHLE.is_cuda:
         return by_products(q_BHLE, k_BGSE, v_BGSE, mask)
-    return F.scaled_dot_product_attention(q_BHLE, k_BGSE, v_BGSE, attn_mask=mask, enable_gqa=True)
+    grouped = q_BHLE.shape[1] != k_BGSE.shape[1]  # exporters want it said only where it is so
+    return F.scaled_dot_product_attention(q_BHLE, k_BGSE, v_BGSE, attn_mask=mask, enable_gqa=grouped)
 
 
 def by_products(q_BHLE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, mask: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import torch
 from model.nano import BUNDLE, nano_model
 
 from alpamayo_ros.cli import trials
-from alpamayo_ros.engine import benchmark
+from alpamayo_ros.engine import benchmark, pace
 from alpamayo_ros.engine.benchmark import SAMPLES, STEPS, TINY, WORDS, Ours, Stopwatch, Transformers
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.network import Alpamayo
@@ -138,7 +139,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     bench_engine = benchmark.bench_engine
     monkeypatch.setattr(benchmark, "claim_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(benchmark, "bench_engine", lambda folder, out: bench_engine(folder, out, runs=1))
+    monkeypatch.setattr(benchmark, "bench_engine", lambda folder, out, checkout: bench_engine(folder, out, 1, checkout))
+    monkeypatch.setattr(pace, "bench_pace", partial(pace.bench_pace, cases=(pace.CASES[1],)))
 
 
 @pytest.mark.usefixtures("quick")

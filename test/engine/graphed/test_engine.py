@@ -87,8 +87,8 @@ def test_words_that_end_are_followed_by_the_same_actions(monkeypatch: pytest.Mon
         written = "".join(reference.infer(seen, request).texts)
         assert written
         start = reference._tokenizer.id("<|traj_future_start|>")
-        for engine in (reference, fast):
-            head = engine.model.vlm.lm_head.weight
+        for model in (reference._model, fast.model):
+            head = model.vlm.lm_head.weight
             with torch.no_grad():
                 head[start] = head[start] * 30
         expected = reference.infer(seen, request)
