@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alpamayo_ros.bundle.config import Config
@@ -87,6 +87,16 @@ def save_weights(model: Alpamayo, path: Path, metadata: Mapping[str, str]) -> No
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, written, dict(metadata))
     written.chmod(0o644)  # safetensors leaves what only its owner can read, and bundles are installed for others
     written.replace(path)
+
+
+def write_state(model: Alpamayo, path: Path) -> None:
+    """A model's weights as they are, for another process of the same run."""
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+
+
+def read_state(model: Alpamayo, path: Path, device: str) -> None:
+    """Give a model what another process wrote."""
+    model.load_state_dict(load_file(path, device), assign=True)
 
 
 def stored_constants(config: Config) -> dict[str, Tensor]:

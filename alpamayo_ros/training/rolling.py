@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 
+from alpamayo_ros.engine.weights import read_state, write_state
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.tokens import Tokenizer
 from alpamayo_ros.training.rollouts import Group, Question, roll_out_all
@@ -57,7 +57,7 @@ def rolling(bundle: Path, told: Path, workers: Workers = HERE) -> Iterator[Rolli
 
         def roll(model: Alpamayo, parts: Sequence[Asked]) -> Iterator[Group]:
             weights = told.resolve() / f"{next(numbers)}.safetensors"
-            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
+            write_state(model, weights)
             try:
                 for groups in in_order(crew([(weights, part) for part in parts])):
                     if isinstance(groups, Failure):
@@ -80,7 +80,7 @@ def _begin(bundle: Path, device: str) -> Callable[[tuple[Path, Asked]], list[Gro
         nonlocal held
         weights, part = item
         if weights != held:
-            model.load_state_dict(load_file(weights, device), assign=True)
+            read_state(model, weights, device)
             held = weights
         groups = roll_out_all(model, part.questions, part.drawing, part.seeds, codec.tokenizer)
         return [_moved(group, torch.device("cpu")) for group in groups]
