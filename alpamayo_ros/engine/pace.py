@@ -25,12 +25,11 @@ from rich.console import Console
 from rich.progress import track
 
 from alpamayo_ros.bundle.config import Config, open_bundle
-from alpamayo_ros.bundle.folder import Bundle, read_json
+from alpamayo_ros.bundle.folder import Bundle
 from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.engine.public_reference import Public
-from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
 from alpamayo_ros.profile import InputProfile
@@ -80,9 +79,14 @@ def bench_pace(folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES, ch
     Raises EngineFailure where the two do not answer alike, InvalidInput as engines do.
     """
     watches: list[Watched] = []
-    with closing(GraphedEngine(folder, lambda network: watches.append(Watched(network)) or watches[0])) as engine:
+
+    def watched(network: GraphedNetwork) -> Watched:
+        watches.append(Watched(network))
+        return watches[-1]
+
+    with closing(GraphedEngine(folder, watched)) as engine:
         bundle, config = open_bundle(folder)
-        public = opened_public(checkout, engine.model, bundle.folder) if checkout else None
+        public = Public(checkout, engine.model, bundle.folder) if checkout else None
         race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config))
         on_gpu = engine.device.type == "cuda"
         return {
@@ -238,11 +242,6 @@ def timed(race: Race, case: Case) -> Figures:
     others = {"ratio": "reference"} | ({"public_ratio": "public"} if "public" in answering else {})
     ratios = {name: round(float(np.median(np.array(ms[other]) / ms["fast"])), 3) for name, other in others.items()}
     return {**told_ms, **ratios, "largest_difference": worst, **_stages(race, cycles)}
-
-
-def opened_public(checkout: Path, model: Alpamayo, folder: Path) -> Public:
-    """The public reference on a bundle's weights. Raises InvalidInput, EngineFailure."""
-    return Public(checkout, model, read_json(folder / "config.json"), read_json(folder / "backbone.json"))
 
 
 def _ask_public(race: Race, seen: Observation, request: Request) -> Any:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from alpamayo_ros.bundle.config import Config
+from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Prompt
 from alpamayo_ros.types import EngineFailure, InvalidInput, Observation, Request
@@ -30,8 +31,8 @@ UNLOADED = ("freqs", "action_space.")
 class Public:
     """The reference with the weights of one of ours."""
 
-    def __init__(self, checkout: Path, model: Alpamayo, stored: Mapping[str, Any], backbone: Mapping[str, Any]) -> None:
-        """`checkout`: a clone of NVlabs/alpamayo; `stored`, `backbone`: config.json and the backbone's.
+    def __init__(self, checkout: Path, model: Alpamayo, folder: Path) -> None:
+        """`checkout`: a clone of NVlabs/alpamayo; `folder`: the model's bundle, in the released layout.
 
         Raises InvalidInput for a folder that is none, EngineFailure where its weights are other ones than ours.
         """
@@ -42,6 +43,7 @@ class Public:
             sys.path.insert(0, str(source))
         self.attention = "flash_attention_2" if find_spec("flash_attn") and model.device.type == "cuda" else "sdpa"
         self._config = model.config
+        stored, backbone = read_json(folder / "config.json"), read_json(folder / "backbone.json")
         self._model = _built(import_module(MODULE).AlpamayoR1, model.config, stored, backbone, self.attention)
         _load(self._model, model)
 

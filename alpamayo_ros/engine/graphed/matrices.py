@@ -7,7 +7,7 @@ half the time and read half the bytes. Elsewhere the same numbers are multiplied
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,8 @@ Product = Callable[[Tensor], Tensor]
 """x (..., D) -> (..., N)."""
 
 
-class Plain(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Plain:
     """Weights (N, D) as they are."""
 
     weight: Tensor
@@ -33,7 +34,8 @@ class Plain(NamedTuple):
         return F.linear(x, self.weight)
 
 
-class Scaled(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Scaled:
     """Rows in eight bits, each with what it is to be multiplied by."""
 
     rows: Tensor  # (N, D) e4m3

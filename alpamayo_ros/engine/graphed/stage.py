@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -18,10 +18,9 @@ WARM_UPS = 3
 
 
 @cache
-def _pool() -> tuple[int, int]:
+def _pool() -> Any:
     """Memory that all stages share: they never run at the same time, and what comes out of one is held meanwhile."""
-    handle: tuple[int, int] = torch.cuda.graph_pool_handle()
-    return handle
+    return torch.cuda.graph_pool_handle()
 
 
 class Stage(Generic[Result]):
