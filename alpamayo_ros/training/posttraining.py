@@ -7,6 +7,7 @@ bundle's expert reads a backbone that is no longer its own: engines refuse the b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
@@ -171,9 +172,9 @@ def digests(data: Sequence[Path], labels: Sequence[Path]) -> dict[str, str]:
 
 
 def weights_told(bundle: Path) -> str:
-    """Which weights a run began with: what their file says, or the index of their shards."""
+    """Which weights a run began with: what their file says, in an order of its own each time, or the index of their shards."""
     weights = bundle / WEIGHTS_FILE
-    return str(read_metadata(weights)) if weights.exists() else file_sha256(bundle / INDEX_FILE)
+    return json.dumps(read_metadata(weights), sort_keys=True) if weights.exists() else file_sha256(bundle / INDEX_FILE)
 
 
 def _leave(student: Student, codec: Codec, asked: PostTraining, processes: Processes) -> None:

@@ -73,7 +73,8 @@ def test_salience_is_the_attention_received_in_the_last_layer(model: Alpamayo, m
     calls = []
     plain = F.scaled_dot_product_attention
 
-    def recorded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def recorded(q: Tensor, k: Tensor, v: Tensor, attn_mask: None, enable_gqa: bool) -> Tensor:
+        assert (attn_mask, enable_gqa) == (None, False)
         calls.append(plain(q, k, torch.eye(k.shape[2]).expand(*k.shape[:3], -1)))
         return plain(q, k, v)
 
