@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,16 @@ def shipped_nano() -> Path:
     from alpamayo_ros.profile import shared_files
 
     return shared_files() / "models" / "ar1_nano"
+
+
+def endpoint_key(variable: str) -> str:
+    """The key that an environment variable holds, none where none is named. Raises InvalidInput for one that is not there."""
+    from alpamayo_ros.types import InvalidInput
+
+    key = os.getenv(variable) if variable else ""
+    if key is None:
+        raise InvalidInput(f"no environment variable {variable}: it is to hold the endpoint's key")
+    return key
 
 
 def unless_failed(figures: Figures, *, failed: bool) -> Figures:

@@ -8,9 +8,15 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from alpamayo_ros.cli.app import Figures, Rig, app
+from alpamayo_ros.cli.app import Figures, Rig, app, endpoint_key
 
 Profile = Annotated[str, arg(metavar="NAME|FILE", help="of the bundle that is to learn from them: BUNDLE/profile.yaml")]
+
+Data = Annotated[
+    UseAppendAction[tuple[Path, ...]],
+    arg(metavar="DIR", help="of alpamayo add-drives or make-dataset: of its split train (repeatable)"),
+]
+Out = Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")]
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 """What torchrun says of a process, and what is so without it."""
@@ -44,11 +50,8 @@ def add_drives(
 def post_train(
     stage: Positional[Annotated[Literal["sft", "expert"], arg(metavar="STAGE", help="the backbone, or the expert on it")]],
     bundle: Positional[Annotated[Path, arg(metavar="BUNDLE", help="folder of a model with weights")]],
-    data: Annotated[
-        UseAppendAction[tuple[Path, ...]],
-        arg(metavar="DIR", help="of alpamayo add-drives or make-dataset: of its split train (repeatable)"),
-    ],
-    out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
+    data: Data,
+    out: Out,
     steps: Annotated[int, arg(help="updates")],
     batch: Annotated[int, arg(help="examples of an update, all processes and passes together")],
     labels: Annotated[
@@ -92,11 +95,8 @@ def post_train(
 @app.command
 def reinforce(
     bundle: Positional[Annotated[Path, arg(metavar="BUNDLE", help="folder of a model with weights")]],
-    data: Annotated[
-        UseAppendAction[tuple[Path, ...]],
-        arg(metavar="DIR", help="of alpamayo add-drives or make-dataset: of its split train (repeatable)"),
-    ],
-    out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
+    data: Data,
+    out: Out,
     steps: Annotated[int, arg(help="updates")],
     batch: Annotated[int, arg(help="samples of an update, chosen from the pool by what they teach")],
     pool: Annotated[int, arg(help="samples that are rolled out for an update")],
@@ -140,7 +140,7 @@ def reinforce(
         Request(samples=rollouts, greedy=False, temperature=temperature, max_tokens=max_tokens),
         pool=pool,
     )
-    judged = judge_of(judge, model, os.getenv(key_from, "") if key_from else "", cache)
+    judged = judge_of(judge, model, endpoint_key(key_from), cache)
     asked = Reinforcing(bundle, data, labels, out, examples, settings, CONFIGS[rewards], judged)
     crew = Workers(ray, workers, gpus=gpus) if ray else Workers()
     with joined(0, 1, 0) as alone:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from alpamayo_ros.cli.app import Base, Figures, Profile, Rig, app, shipped_nano
+from alpamayo_ros.cli.app import Base, Figures, Profile, Rig, app, endpoint_key, shipped_nano
 
 Data = Annotated[
     UseAppendAction[tuple[Path, ...]],
@@ -78,10 +77,7 @@ def label(
         return label_world(scenes(family or families_of(split), split, each), out, Workers(ray or None, workers))
     if not teacher or not model:
         raise InvalidInput("bags are labelled by a teacher: --teacher https://host/v1 --model NAME")
-    key = os.getenv(key_from) if key_from else ""
-    if key is None:
-        raise InvalidInput(f"no environment variable {key_from}: it is to hold the teacher's key")
-    endpoint = Endpoint(teacher, model, key, input_price=prices[0], output_price=prices[1])
+    endpoint = Endpoint(teacher, model, endpoint_key(key_from), input_price=prices[0], output_price=prices[1])
     return label_drives(Drives(bag, rig, profile), endpoint, cache, out, review)
 
 

@@ -68,6 +68,11 @@ def test_fewer_labelled_examples_than_a_pool_wants_are_refused(reinforce: Any, t
     assert (refused.status, f"want {few} tasks and 1 process, got {few - 1} and 1" in refused.err) == (2, True), refused.err
 
 
+def test_a_key_that_is_not_there_is_refused_before_anything_is_paid(reinforce: Any, tmp_path: Path) -> None:
+    refused = reinforce(tmp_path / "run", "--judge", "https://host/v1", "--model", "grader", "--key-from", "NO_SUCH_KEY")
+    assert (refused.status, "no environment variable NO_SUCH_KEY" in refused.err) == (2, True), refused.err
+
+
 def test_half_a_judge_is_refused(tmp_path: Path) -> None:
     for url, model in (("https://host/v1", ""), ("", "grader")):
         with pytest.raises(InvalidInput, match="--judge https://host/v1 --model NAME"):
