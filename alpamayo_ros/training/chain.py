@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ def train_all(
     """Train a size by its stages into `out`/NAME, and leave the model in `out`/bundle; figures per stage.
 
     `base` has the profile, the config and the tokenizer. What is done already is not done again. A control is trained blind: it
-    has what everybody has but pictures, and no stages that learn to see. Raises InvalidInput as the stages do.
+    has what everybody has but pictures, no stages that learn to see, and all of its own motion, as that is what it has.
+    Raises InvalidInput as the stages do.
     """
     if not (out / "begin").exists():
         begin_bundle(out / "begin", base, SIZES[size])
@@ -66,7 +67,8 @@ def train_all(
     tower = begun_model(codec, begin, stages["see"].optimisation.seed).vlm.model.visual
     shelf = shelve(map(blinded, scenes()) if blind else scenes(), tower, codec)
     for name in ORDER[2:] if blind else ORDER[1:]:
-        done[name] = asdict(train_stage(name, stages[name], scenes, begin, out / name, processes, shelf))
+        stage = replace(stages[name], forgets=0.0) if blind else stages[name]
+        done[name] = asdict(train_stage(name, stage, scenes, begin, out / name, processes, shelf))
         begin = out / name / "bundle"
     if size in REINFORCEMENTS:
         done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], shelf, begin, out / "reinforce", processes)

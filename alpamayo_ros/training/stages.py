@@ -13,13 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, has_weights, read_metadata
 from alpamayo_ros.engine.weights import save_weights
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.simulation.data.samples import SceneSamples
+from alpamayo_ros.training.augmentation import forget_motion
 from alpamayo_ros.training.batch import Batch
 from alpamayo_ros.training.checkpoints import backbone_sha256
 from alpamayo_ros.training.encoding import Codec
@@ -55,6 +58,11 @@ class Stage:
     optimisation: Optimisation
     learned: Learned | None = None  # None: what is on pictures
     asks_reasons: bool = True
+    forgets: float = 0.0  # how often an example knows of its past motion the newest step alone
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.forgets <= 1.0:
+            raise InvalidInput(f"forgets {self.forgets}, want a probability, 0 .. 1")
 
 
 _BACKBONE: tuple[Part, ...] = ("views", "language")
@@ -96,7 +104,7 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
         "see": Stage(_small(9000, 64, 2e-3)),
         "gather": Stage(_driving(400, batch=64)),
         "inject": Stage(_driving(200), _TOKENS, asks_reasons=False),
-        "sft": Stage(_driving(4000), _WHOLE),
+        "sft": Stage(_driving(4000), _WHOLE, forgets=0.5),
         "expert": Stage(_driving(500, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
@@ -139,15 +147,20 @@ def _with_shelf(model: Alpamayo, stage: Stage, shelf: Shelf, run: Run, processes
     if stage.learned is not None:
         student = Student(model, stage.learned)
         with adapted(student, settings.seed):
-            return fit(student, _feed(shelf, settings), settings, run, processes)
+            return fit(student, _feed(shelf, stage, model.config), settings, run, processes)
     if not isinstance(model.views, Flex):
         raise InvalidInput(f"only scene tokens of Flex can gather what was seen, this network has {type(model.views).__name__}")
     return gather(Gatherer(model.views, len(shelf.lessons[0].rows)), shelf, settings, run, processes)
 
 
-def _feed(shelf: Shelf, settings: Optimisation) -> Feed:
+def _feed(shelf: Shelf, stage: Stage, config: Config) -> Feed:
+    settings = stage.optimisation
+
     def feed(begin: int) -> Iterator[Batch]:
-        return shelf.shuffled(settings.batch // settings.accumulate, settings.seed, begin)
+        batches = shelf.shuffled(settings.batch // settings.accumulate, settings.seed, begin)
+        for number, batch in enumerate(batches, begin):
+            rng = np.random.default_rng([settings.seed, number])
+            yield batch._replace(token_ids=forget_motion(batch.token_ids, config, stage.forgets, rng))
 
     return feed
 
