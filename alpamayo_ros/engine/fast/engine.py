@@ -66,10 +66,11 @@ class FastEngine:
 
     @torch.inference_mode()
     def add_frame(self, frame: CameraFrame) -> None:
-        """Look at a frame that may be asked about, if it is one of the profile's, and read what can be read with it."""
+        """Look at a frame that may be asked about with those of its time, if it is one of the profile's; read what can be read
+        with it."""
         if frame.role not in self._profile.cameras or frame.image.shape != self._profile.image_shape:
             return
-        self._sight.features([frame])
+        self._sight.expect(frame)
         self._arrivals.take(frame)
         if self._last is not None and self._last.prompt.cuts:
             self._read_ahead(self._last)

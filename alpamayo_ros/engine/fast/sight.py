@@ -1,7 +1,8 @@
 """What the vision tower makes of single frames, kept as long as they may come again.
 
 A frame's features depend on its pixels alone, for images look at themselves only; and they are always computed in batches of
-one size, so that they are the same bits whenever that is.
+one size, so that they are the same bits whenever that is. A batch costs little more than an image: frames wait for each other
+until one is full or somebody asks.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ class Sight:
     def __init__(self, look: Callable[[Sequence[U8]], tuple[Tensor, tuple[Tensor, ...]]], batch: int, most: int) -> None:
         self._look_at, self._batch, self._most = look, batch, most
         self._known: OrderedDict[Key, Features] = OrderedDict()
+        self._waiting: dict[Key, CameraFrame] = {}
+
+    def expect(self, frame: CameraFrame) -> None:
+        """A frame that may be asked for: it is looked at together with others."""
+        key = key_of(frame)
+        if key not in self._known:
+            self._waiting[key] = frame
+        if len(self._waiting) == self._batch:
+            self._look([])
+            self._keep(self._most)
 
     def features(self, frames: Sequence[CameraFrame]) -> list[Features]:
         """Of each frame, looked at unless it was already."""
@@ -40,19 +51,29 @@ class Sight:
         found = [self._known[key_of(frame)] for frame in frames]
         for frame in frames:
             self._known.move_to_end(key_of(frame))
-        while len(self._known) > max(self._most, len(frames)):
-            self._known.popitem(last=False)
+        self._keep(max(self._most, len(frames)))
         return found
 
     def forget(self, epoch: int) -> None:
         """Frames of epochs before this one."""
-        for key in [key for key in self._known if key[0] < epoch]:
-            del self._known[key]
+        for held in (self._known, self._waiting):
+            for key in [key for key in held if key[0] < epoch]:
+                del held[key]
 
-    def _look(self, frames: Sequence[CameraFrame]) -> None:
-        tokens, deepstack = self._look_at([frame.image for frame in frames])
-        for i, frame in enumerate(frames):
-            self._known[key_of(frame)] = Features(tokens[i].clone(), tuple(each[i].clone() for each in deepstack))
+    def _look(self, wanted: Sequence[CameraFrame]) -> None:
+        """At these, and at as many of those that wait as there is room for."""
+        batch = {key_of(frame): frame for frame in wanted}
+        for key, frame in self._waiting.items():
+            if len(batch) < self._batch:
+                batch[key] = frame
+        tokens, deepstack = self._look_at([frame.image for frame in batch.values()])
+        for i, key in enumerate(batch):
+            self._known[key] = Features(tokens[i].clone(), tuple(each[i].clone() for each in deepstack))
+            self._waiting.pop(key, None)
+
+    def _keep(self, most: int) -> None:
+        while len(self._known) > most:
+            self._known.popitem(last=False)
 
 
 def key_of(frame: CameraFrame) -> Key:

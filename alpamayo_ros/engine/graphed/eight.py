@@ -78,7 +78,9 @@ class EightBitEngine(FastEngine):
     def _open(self, folder: Path) -> None:
         bundle, config = open_bundle(folder)
         model = open_model(bundle, config, claim_device())
-        network = GraphedNetwork(model, bundle.profile.image_height, bundle.profile.image_width, in_fp8=True)
+        network = GraphedNetwork(
+            model, bundle.profile.image_height, bundle.profile.image_width, len(bundle.profile.cameras), in_fp8=True
+        )
         super().__init__(bundle, config, read_tokenizer(folder, config), network)
 
 

@@ -30,7 +30,9 @@ class GraphedEngine(FastEngine):
         """
         bundle, config = open_bundle(folder)
         self.model = open_model(bundle, config, claim_device())
-        network = GraphedNetwork(self.model, bundle.profile.image_height, bundle.profile.image_width)
+        network = GraphedNetwork(
+            self.model, bundle.profile.image_height, bundle.profile.image_width, len(bundle.profile.cameras)
+        )
         self.device, self.dtype = self.model.vlm.lm_head.weight.device, self.model.vlm.lm_head.weight.dtype
         super().__init__(bundle, config, read_tokenizer(folder, config), watched(network), self.as_the_reference)
 

@@ -22,10 +22,12 @@ REACH = 64
 class GraphedNetwork:
     """A network on one device."""
 
-    def __init__(self, model: Alpamayo, image_height: int, image_width: int, *, in_fp8: bool = False) -> None:
-        """`in_fp8`: the language model's matrices in eight bits. The last one and the expert's bear it worst, and stay."""
+    def __init__(self, model: Alpamayo, image_height: int, image_width: int, cameras: int, *, in_fp8: bool = False) -> None:
+        """Images of one time, as many as there are cameras, are looked at together.
+
+        `in_fp8`: the language model's matrices in eight bits. The last one and the expert's bear it worst, and stay."""
         self._model = model
-        self._vision = VisionPass(model, image_height, image_width)
+        self._vision = VisionPass(model, image_height, image_width, cameras)
         self.batch = self._vision.batch
         self._layers = fused(model.vlm.model.language_model, in_eight_bits if in_fp8 else None)
         self._expert = fused(model.expert)

@@ -114,9 +114,9 @@ class LanguagePass:
 class VisionPass:
     """A batch of images through the vision tower."""
 
-    def __init__(self, model: Alpamayo, height: int, width: int) -> None:
+    def __init__(self, model: Alpamayo, height: int, width: int, batch: int) -> None:
         side, like = model.config.vision.patch_size, model.vlm.lm_head.weight
-        self.batch = 4 if like.is_cuda else 1
+        self.batch = batch
         self._model, self._grid = model, (height // side, width // side)
         self._patches = patches([np.zeros((height, width, 3), np.uint8)] * self.batch, model.config).to(like.device)
         self._stage = Stage(self._run, like.device)

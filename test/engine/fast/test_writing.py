@@ -73,7 +73,7 @@ def spoiled(trace: Sequence[int], rng: np.random.Generator) -> list[int]:
 def test_greedy_texts_are_the_same_for_a_thousand_prompts_whatever_is_guessed(
     model: Alpamayo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng, reader, passes = np.random.default_rng(0), GraphedNetwork(model, 64, 64), Counter[str]()
+    rng, reader, passes = np.random.default_rng(0), GraphedNetwork(model, 64, 64, 1), Counter[str]()
     for name in ("begin", "go_on"):
         monkeypatch.setattr(GraphedNetwork, name, counted(getattr(GraphedNetwork, name), name, passes))
     words = 0
@@ -102,7 +102,7 @@ def counted(method: object, name: str, counts: Counter[str]) -> object:
 @torch.inference_mode()
 @pytest.mark.parametrize("rows", [1, 5, 30])
 def test_drawn_texts_are_the_same_in_every_row(model: Alpamayo, rows: int) -> None:
-    rng, reader = np.random.default_rng(rows), GraphedNetwork(model, 64, 64)
+    rng, reader = np.random.default_rng(rows), GraphedNetwork(model, 64, 64, 1)
     for seed in range(5):
         request = Request(greedy=False, temperature=0.5, samples=rows, seed=seed, max_tokens=LIMIT)
         uniform = sampling.uniforms(request, rows, LIMIT, torch.Generator().manual_seed(seed))
@@ -116,7 +116,7 @@ def test_drawn_texts_are_the_same_in_every_row(model: Alpamayo, rows: int) -> No
 @torch.inference_mode()
 def test_words_that_are_accepted_unseen_are_found_out(model: Alpamayo, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: a verifier that believes every guess writes other words."""
-    rng, reader = np.random.default_rng(0), GraphedNetwork(model, 64, 64)
+    rng, reader = np.random.default_rng(0), GraphedNetwork(model, 64, 64, 1)
     monkeypatch.setattr(
         writing,
         "_judge",
@@ -133,7 +133,7 @@ def test_words_that_are_accepted_unseen_are_found_out(model: Alpamayo, monkeypat
 @torch.inference_mode()
 def test_drawn_words_have_the_distribution_of_the_network(model: Alpamayo) -> None:
     """Of two words, whatever is guessed: chi-square over the likeliest pairs."""
-    rng, reader, draws = np.random.default_rng(2), GraphedNetwork(model, 64, 64), 3000
+    rng, reader, draws = np.random.default_rng(2), GraphedNetwork(model, 64, 64, 1), 3000
     prompt = prompt_of(rng, model)
     request = Request(greedy=False, temperature=0.25, top_p=0.9, samples=30, max_tokens=2)
     memory = Memory()
@@ -179,7 +179,7 @@ def test_keys_and_values_do_not_tell_how_words_were_found(model: Alpamayo) -> No
     prompt = prompt_of(rng, model)
     expected = plain(model, prompt, 1, GREEDY, None)[0]
     for traces in ([], [expected], [spoiled(expected, rng)]):
-        reader, memory = GraphedNetwork(model, 64, 64), Memory(traces)
+        reader, memory = GraphedNetwork(model, 64, 64, 1), Memory(traces)
         [text] = write(reader, prompt, 1, Rules(GREEDY, None, {END}, NOTHING), memory, most=16)
         noise = torch.randn(2, 64, 2, generator=torch.Generator().manual_seed(0))
         stored.append(reader.denoise(noise, [(99, text.slots)] * 2, 3))

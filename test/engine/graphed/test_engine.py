@@ -109,8 +109,8 @@ def test_a_frame_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [frame for frames in seen.frames.values() for frame in frames]
     with closing(GraphedEngine(BUNDLE)) as engine:
         looks: list[int] = []
-        look = engine._sight._look
-        monkeypatch.setattr(engine._sight, "_look", lambda new: (looks.append(len(new)), look(new)))
+        look = engine._sight._look_at
+        monkeypatch.setattr(engine._sight, "_look_at", lambda new: (looks.append(len(new)), look(new))[1])
         for frame in frames:
             engine.add_frame(frame)
         assert sum(looks) == len(frames)
