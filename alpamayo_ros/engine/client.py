@@ -42,11 +42,13 @@ class EngineClient:
         deadline_ms: float,
         engine_python: str = "",  # another interpreter, with numpy and what the engine needs; empty: this one
         limits: Limits | None = None,
+        refused: str = "",  # why what was asked for does not run, where this runs in its place
     ) -> None:
         if ring.image_shape != profile.image_shape:
             raise InvalidInput(f"frame ring of {ring.image_shape} images, profile {profile.name} wants {profile.image_shape}")
         if not deadline_ms > 0:
             raise InvalidInput(f"deadline_ms: want more than 0, got {deadline_ms}")
+        self.bundle, self.refused = bundle, refused
         self._ring = ring
         self._deadline_s = deadline_ms / 1e3
         self._ids = count(1)

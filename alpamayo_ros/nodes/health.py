@@ -197,6 +197,8 @@ class Health:
         engine = self._engine
         values = {
             "state": engine.state,
+            "bundle": engine.bundle,
+            "refused": engine.refused,
             "weights": engine.weights,
             "restarts": str(engine.restarts),
             "last_failure": engine.last_failure,
@@ -210,6 +212,8 @@ class Health:
         restarted = self._recent.rise("restarts", engine.restarts)
         if restarted or not engine.alive:
             return Diagnostic("engine", WARN, f"{engine.state}, restarted {restarted} times: {engine.last_failure}", values)
+        if engine.refused:
+            return Diagnostic("engine", WARN, f"{engine.bundle} runs in place of what was named: {engine.refused}", values)
         return Diagnostic("engine", OK, engine.state, values)
 
     def _planner(self, tally: Tally) -> Diagnostic:

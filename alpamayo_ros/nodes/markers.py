@@ -152,7 +152,8 @@ def status_lines(status: msg.PlanStatus) -> list[str]:
     names = {number: name for name, number in STATE.items()}
     state = names.get(status.state, f"state {status.state}").upper()
     bundle = f"{state} ({PurePath(status.bundle).name}, weights: {status.weights})"
-    return [bundle, *problem_lines(status)]
+    instead = [f"{shown_text(status.engine)} runs in place of the engine that was named"] if status.fallback else []
+    return [bundle, *instead, *problem_lines(status)]
 
 
 def problem_lines(status: msg.PlanStatus) -> list[str]:

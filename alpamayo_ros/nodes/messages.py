@@ -71,6 +71,8 @@ class CycleStatus:
     bundle: str
     weights: Weights
     bundle_hash: str = ""  # of a folder
+    engine: str = ""  # that runs a folder
+    fallback: bool = False  # it is not the one that was named
     mode: Mode = "shadow"
     engaged: bool = False
     plan_id: int = 0  # 0 when there is no plan
@@ -193,6 +195,8 @@ def status_message(status: CycleStatus, rig: Rig) -> msg.PlanStatus:
         findings=[_check_result(finding) for finding in sorted(status.findings, key=_by_weight)[:MAX_FINDINGS]],
         bundle=bounded(status.bundle, 64),
         bundle_hash=status.bundle_hash,
+        engine=status.engine,
+        fallback=status.fallback,
         weights=status.weights,
         age_ms=float(status.age_ms),
         odometry_extrapolated_ms=float(status.odometry_extrapolated_ms),

@@ -35,6 +35,10 @@ class PlannerParams:
 
     rig: Annotated[str, About("rig: a name from config/rigs or a .yaml file")] = "seven_camera"
     bundle: Annotated[str, About("a built-in engine (kinematic) or a model bundle's folder")] = "kinematic"
+    fallback: Annotated[
+        Literal["none", "eager", "graphed"],
+        About("what runs the bundle's folder where the engine that is named refuses to open; none: the node refuses"),
+    ] = "none"
     profile: Annotated[str, About("input profile of a built-in engine: a name from config/profiles or a .yaml file")] = (
         "seven_camera"
     )

@@ -19,7 +19,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.loading import bundle_profile, default_deadline_ms
+from alpamayo_ros.engine.loading import bundle_engine, bundle_folder, bundle_profile, default_deadline_ms
 from alpamayo_ros.engine.ring import FrameRing
 from alpamayo_ros.nodes.autoware import autoware_outputs
 from alpamayo_ros.nodes.health import Health
@@ -29,7 +29,7 @@ from alpamayo_ros.nodes.planning import Planning, navigation_words
 from alpamayo_ros.nodes.process import run_node
 from alpamayo_ros.nodes.supervising import limits_of, settings_of, timing_of
 from alpamayo_ros.pipeline.buffers import Buffers, check_rates, ring_slots
-from alpamayo_ros.profile import read_rig
+from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.safety.limits import Limits
 from alpamayo_ros.types import EngineFailure, InvalidInput
 
@@ -122,8 +122,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         settings_of(params)  # refused now, not when the node is activated
         ring = FrameRing(profile.image_shape, ring_slots(profile, rig, params.decode_threads))
         made.callback(ring.close)
-        deadline_ms = params.deadline_ms or default_deadline_ms(params.bundle)
-        engine = self._while_running(lambda: EngineClient(params.bundle, profile, ring, deadline_ms, params.engine_python))
+        engine = self._while_running(lambda: self._engine(profile, ring))
         made.callback(engine.close)
         buffers = Buffers(profile, rig, ring, params.decode_threads, on_frame=engine.add_frame)
         made.callback(buffers.close)
@@ -132,6 +131,21 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         health = Health(self, buffers, engine, timing_of(params, rig).stop_after_ns / 1e6, params.probe_timer_ms)
         made.callback(health.close)
         return Configured(buffers, engine, outputs, limits, health, made.pop_all())
+
+    def _engine(self, profile: InputProfile, ring: FrameRing) -> EngineClient:
+        """The one that is named, or the one that may run in its place. Raises InvalidInput, EngineFailure."""
+        params, folder = self.params, bundle_folder(self.params.bundle)
+        deadline_ms = params.deadline_ms or default_deadline_ms(params.bundle)
+        if params.fallback != "none" and folder is None:
+            raise InvalidInput(f"fallback {params.fallback}: {params.bundle} is no folder that another engine could run")
+        try:
+            return EngineClient(params.bundle, profile, ring, deadline_ms, params.engine_python)
+        except (InvalidInput, EngineFailure) as refusal:
+            if params.fallback in ("none", bundle_engine(params.bundle)):
+                raise
+            instead = f"{folder}@{params.fallback}"
+            self.get_logger().warning(f"{params.bundle} does not open, {instead} runs in its place: {refusal}")
+            return EngineClient(instead, profile, ring, deadline_ms, params.engine_python, refused=str(refusal))
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
         self.refusal = why

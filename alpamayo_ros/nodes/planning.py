@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 from alpamayo_ros.bundle.folder import read_special_tokens
 from alpamayo_ros.bundle.identity import bundle_hash
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.loading import bundle_folder, bundle_name
+from alpamayo_ros.engine.loading import bundle_engine, bundle_folder, bundle_name
 from alpamayo_ros.nodes.inputs import Inputs, Listeners
 from alpamayo_ros.nodes.messages import CameraStatus, CycleStatus
 from alpamayo_ros.nodes.outputs import Outputs
@@ -57,7 +57,9 @@ class Planning:
         self._system_clock = Clock(clock_type=ClockType.SYSTEM_TIME)
         folder = bundle_folder(params.bundle)
         digest = bundle_hash(folder) if folder else ""
-        self._about = CycleStatus(0, 0, "init", bundle_name(params.bundle), engine.weights, digest, mode=params.mode)
+        runs, instead = (bundle_engine(engine.bundle) if folder else ""), bool(engine.refused)
+        name, mode = bundle_name(params.bundle), params.mode
+        self._about = CycleStatus(0, 0, "init", name, engine.weights, digest, runs, instead, mode)
         self._supervising = Supervising(node, params, limits, buffers, outputs, self._about, plan_id)
         told = Listeners(self._supervising.say_epoch, self._supervising.take_pose, self._supervising.take_driver)
         self.inputs = Inputs(node, buffers, told, navigation_words(params, buffers.profile))

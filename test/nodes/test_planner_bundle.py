@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from model.nano import BUNDLE, SHIPPED
-from nodes.planner_harness import SPEED_MPS, driving
+from nodes.planner_harness import SPEED_MPS, driving, planner
 
 from alpamayo_ros.bundle.identity import bundle_hash
 
@@ -59,3 +59,26 @@ def test_the_shipped_network_thinks_before_it_drives_and_its_plans_pass_the_chec
     assert len(plan.points) == 64
     assert trace.complete
     assert len(trace.text.split()) > 3
+
+
+def test_an_engine_that_refuses_to_open_is_replaced_where_that_was_asked_for_and_everybody_is_told(tmp_path: Path) -> None:
+    """Nobody looked how near eight bits come to this bundle: that engine refuses."""
+    named = f"{SHIPPED}@graphed-fp8"
+    with driving(tmp_path, bundle=named, fallback="graphed", deadline_ms=60_000.0) as (vehicle, _):
+        vehicle.drive_until_plan()
+        status = vehicle.status_at(vehicle.t0_ns)
+        assert (status.bundle, status.engine, status.fallback) == ("ar1_nano", "graphed", True)
+        said = vehicle.diagnostic("engine", "runs in place of what was named")
+        assert "nobody has held FP8 against the exact engine" in said
+
+
+def test_what_cannot_be_replaced_is_refused(tmp_path: Path) -> None:
+    for bundle, fallback, because in (
+        (f"{SHIPPED}@graphed-fp8", "none", "nobody has held FP8 against the exact engine"),
+        ("kinematic", "graphed", "no folder that another engine could run"),
+    ):
+        folder = tmp_path / fallback
+        folder.mkdir()
+        with planner(folder, bundle=bundle, fallback=fallback) as (vehicle, process):
+            assert process.wait(60) != 0
+            assert because in vehicle.log.read_text()
