@@ -58,7 +58,9 @@ def bench(
         Path | None,
         arg(metavar="DIR", help="engine: a clone of NVlabs/alpamayo, timed beside ours"),
     ] = None,
-    traces: Annotated[Path | None, arg(metavar="FILE", help="speculation: JSON {drive: [trace, ...]}, in order")] = None,
+    traces: Annotated[
+        Path | None, arg(metavar="FILE", help="speculation, engine: JSON {drive: [trace, ...]}, in order")
+    ] = None,
     out: Path = Path("out/bench"),
 ) -> Figures:
     """Measure the figures of docs/performance.md, with the public node's way, or transformers' modules, in the same run."""
@@ -66,7 +68,7 @@ def bench(
     if what == "engine":
         from alpamayo_ros.engine.benchmark import bench_engine
 
-        return {"bench": what, **bench_engine(Path(bundle), out, checkout=reference)}
+        return {"bench": what, **bench_engine(Path(bundle), out, checkout=reference, traces=traces)}
     if what == "speculation":
         from alpamayo_ros.engine.speculation.replay import bench_speculation
         from alpamayo_ros.types import InvalidInput

@@ -195,19 +195,19 @@ class Stopwatch:
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         at = (50, 95, 99)
-        found = {stage: np.percentile(ms, at).round(3).tolist() for stage, ms in self.ms.items()}
-        return {stage: {f"p{p}_ms": value for p, value in zip(at, values, strict=True)} for stage, values in found.items()}
+        return {stage: {f"p{p}_ms": round(float(np.percentile(ms, p)), 3) for p in at} for stage, ms in self.ms.items()}
 
 
 @torch.inference_mode()
-def bench_engine(folder: Path, out: Path, runs: int = RUNS, checkout: Path | None = None) -> Figures:
+def bench_engine(
+    folder: Path, out: Path, runs: int = RUNS, checkout: Path | None = None, traces: Path | None = None
+) -> Figures:
     """Measure a bundle on the device of engines, and the tiny pipeline on one CPU thread; prints tables and writes the figures.
 
     `ratio` is ours to transformers' of the whole tiny pipeline, the worse of the numbers of samples.
     Raises InvalidInput for a bundle that is none, EngineFailure where transformers computes something else.
     """
-    bundle = bench_bundle(folder, claim_device(), runs)
-    tiny = bench_tiny(runs)
+    bundle, tiny = bench_bundle(folder, claim_device(), runs), bench_tiny(runs)
     ratios = [found["ratio"] for found in tiny["samples"].values()]
     floor = bundle.pop("fraction_of_floor")
     figures = {
@@ -217,7 +217,7 @@ def bench_engine(folder: Path, out: Path, runs: int = RUNS, checkout: Path | Non
         "fraction_of_floor_is": "not measured: no accelerator" if floor is None else "reading the weights once / measured",
         "tiny": tiny,
         "bundle": bundle,
-        "pace": pace.bench_pace(folder, min(runs, pace.RUNS), checkout=checkout),
+        "pace": pace.bench_pace(folder, min(runs, pace.RUNS), checkout=checkout, traces=traces),
         "runs": runs,
         "torch": torch.__version__,
         "transformers": None if None in ratios else import_module("transformers").__version__,

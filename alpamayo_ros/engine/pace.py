@@ -30,6 +30,8 @@ from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.engine.public_reference import Public
+from alpamayo_ros.engine.sayings import Drawn, Replayed, Sayings
+from alpamayo_ros.engine.speculation.replay import read_traces
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
 from alpamayo_ros.profile import InputProfile
@@ -39,9 +41,6 @@ Figures = dict[str, Any]
 RUNS, WARM_UP = 40, 5
 TOLERANCE = 1e-3
 """Of float32 actions, after all steps of the flow, which multiply rounding; in another dtype the difference is told alone."""
-
-PLAIN = 250
-"""Told ids are below this: words of any vocabulary, and none of those that mean something."""
 
 STAGES = ("look", "scene", "begin", "go_on", "denoise")
 """Of the network: new frames, the scene, the prompt with guesses, words behind it, the flow."""
@@ -56,6 +55,7 @@ class Case:
     warm: bool = True
     known: float = 0.0  # share of the words that are as in the cycle before
     samples: int = 1
+    replayed: Replayed | None = None  # what is said, in place of drawn words
 
 
 CASES = (
@@ -73,8 +73,12 @@ CASES = (
 
 
 @torch.inference_mode()
-def bench_pace(folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES, checkout: Path | None = None) -> Figures:
+def bench_pace(
+    folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES, checkout: Path | None = None, traces: Path | None = None
+) -> Figures:
     """Figures by case; with a clone of NVlabs/alpamayo its own pipeline, from ids and pixels on, where words are told.
+
+    With traces of drives, {drive: [trace, ...]}, they are told in a case of their own, and guessed as far as they can be.
 
     Raises EngineFailure where the two do not answer alike, InvalidInput as engines do.
     """
@@ -89,6 +93,9 @@ def bench_pace(folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES, ch
         public = Public(checkout, engine.model, bundle.folder) if checkout else None
         race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config))
         on_gpu = engine.device.type == "cuda"
+        if traces is not None:
+            said = Replayed(read_traces(traces), config)
+            cases = [*cases, Case("warm, traces of drives", said.longest, replayed=said)]
         return {
             "weights": engine.weights,
             "device": torch.cuda.get_device_name(engine.device) if on_gpu else "cpu",
@@ -128,26 +135,6 @@ class Drive:
             image = self._rng.integers(0, 256, self._profile.image_shape, np.uint8)
             self._images[key] = CameraFrame(role, stamp_ns, epoch, image)
         return replace(self._images[key], epoch=epoch)
-
-
-class Sayings:
-    """Texts of a given length, of which a share is as in the one before."""
-
-    def __init__(self, config: Config, case: Case) -> None:
-        self._rng, self._limit = np.random.default_rng(crc32(case.name.encode())), min(config.traj_token_start, PLAIN)
-        self._case, self._end = case, config.token_ids["future_start"]
-        self._last = self._new(case.words)
-
-    def next(self) -> list[int] | None:
-        """Told ids, the end among them; None where nothing is written."""
-        if not self._case.words:
-            return None
-        known = round(self._case.known * self._case.words)
-        self._last = [*self._last[:known], *self._new(self._case.words - known)]
-        return [*self._last, self._end]
-
-    def _new(self, count: int) -> list[int]:
-        return [int(token) for token in self._rng.integers(0, self._limit, count)]
 
 
 class Watched:
@@ -197,8 +184,10 @@ class Cycles:
     """The cycles of a case, one after another: what is seen, what is told, and the engine where the case begins."""
 
     def __init__(self, race: Race, case: Case) -> None:
-        self._race, self._case = race, case
-        self._drive, self._sayings = Drive(race.bundle.profile, crc32(case.name.encode())), Sayings(race.config, case)
+        self._race, self._case, seed = race, case, crc32(case.name.encode())
+        self._drive = Drive(race.bundle.profile, seed)
+        self._sayings: Sayings = case.replayed or Drawn(race.config, case.words, case.known, seed)
+        self._own = race.engine.memory
         self._number, self._epoch = 0, next(race.epochs)
         race.engine.reset(self._epoch)
         self.request = Request(samples=case.samples, reasoning="full" if case.words else "none", max_tokens=case.words + 1)
@@ -206,7 +195,8 @@ class Cycles:
     def next(self) -> tuple[Observation, float]:
         """An observation, and what its newest frames took when they came, ms."""
         engine, self._number = self._race.engine, self._number + 1
-        engine.told = self._sayings.next()
+        engine.told, known = self._sayings.next()
+        engine.memory = known or self._own
         if not self._case.warm:
             self._epoch = next(self._race.epochs)
             engine.reset(self._epoch)

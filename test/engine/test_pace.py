@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from alpamayo_ros.bundle.config import open_bundle
 from alpamayo_ros.engine import pace_page
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.pace import STAGES, Case, Drive, bench_pace, difference
+from alpamayo_ros.engine.sayings import Drawn, Replayed
 from alpamayo_ros.profile import read_profile
 from alpamayo_ros.types import EngineFailure, InvalidInput, ModelOutput, Request
 
@@ -66,6 +68,37 @@ def test_told_words_are_written_by_both_ways_and_cost_what_they_cost() -> None:
         np.testing.assert_allclose(answers[0].actions, answers[1].actions, rtol=0, atol=1e-5)
         engine.told = None
         assert engine.infer(observation(), request).texts == own.texts
+
+
+def test_traces_of_drives_are_guessed_from_what_was_said_before_them_and_elsewhere(tmp_path: Path) -> None:
+    usual, other = "Slow down for the red light.", "Keep the lane, the road is clear."
+    traces = tmp_path / "traces.json"
+    traces.write_text(json.dumps({"one": [usual, other, other], "two": [other, usual, usual]}))
+    found = bench_pace(BUNDLE, runs=2, cases=(), traces=traces)["cases"]["warm, traces of drives"]
+    assert found["passes"] == 2, "each was said in the other drive: the prompt, and everything once more"
+    strange = tmp_path / "strange.json"
+    strange.write_text(json.dumps({"one": ["Alpha beta gamma delta."], "two": ["Nobody ever says so."]}))
+    found = bench_pace(BUNDLE, runs=2, cases=(), traces=strange)["cases"]["warm, traces of drives"]
+    assert found["passes"] > 3
+
+
+def test_more_words_than_a_model_has_are_refused() -> None:
+    config = open_bundle(BUNDLE)[1]
+    traces = {"one": [" ".join("a" * (1 + n // 26) + chr(97 + n % 26) for n in range(4000))], "two": ["stop"]}
+    with pytest.raises(InvalidInput, match=r"traces of \d+ different words, the model has \d+"):
+        Replayed(traces, config)
+
+
+def test_drawn_words_never_end_a_text() -> None:
+    config = open_bundle(BUNDLE)[1]
+    drawn = Drawn(config, words=200, known=0.5, seed=0)
+    first, second = (drawn.next()[0] for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first[-1] == second[-1] == config.token_ids["future_start"]
+    assert config.eos_token_id not in first
+    assert (len(first), first[:100]) == (201, second[:100])
+    assert first[100:200] != second[100:200]
 
 
 def test_answers_that_differ_are_not_timed() -> None:

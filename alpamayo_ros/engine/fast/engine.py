@@ -57,7 +57,8 @@ class FastEngine:
         self.weights: Weights = bundle.weights
         self._profile = profile = bundle.profile
         self._config, self._tokenizer, self._network, self._seldom = config, tokenizer, network, seldom
-        self._memory = Memory(read_corpus(Path(bundle.folder), tokenizer, meta_actions=profile.meta_actions))
+        # What was said, and is guessed again. Benchmarks put another one in its place.
+        self.memory = Memory(read_corpus(Path(bundle.folder), tokenizer, meta_actions=profile.meta_actions))
         self._sight = Sight(network.look, network.batch, 2 * len(profile.cameras) * len(profile.frame_offsets_ms))
         self._arrivals = Arrivals(profile)
         self._last: Asked | None = None
@@ -89,7 +90,7 @@ class FastEngine:
     def reset(self, epoch: int) -> None:
         """Forget the frames of earlier epochs, and what was said in them."""
         self._sight.forget(epoch)
-        self._memory.forget()
+        self.memory.forget()
         self._arrivals.forget()
 
     def close(self) -> None:
@@ -150,7 +151,7 @@ class FastEngine:
         bins = slice(first, first + self._config.traj_vocab_size)  # never among words
         uniform = uniforms(request, rows, request.max_tokens, generator)
         rules = Rules(request, uniform, {start, self._config.eos_token_id}, bins, self.told)
-        texts = write(self._network, prompt, rows, rules, self._memory)
+        texts = write(self._network, prompt, rows, rules, self.memory)
         if texts[0].ended == start:
-            self._memory.remember(texts[0].tokens)
+            self.memory.remember(texts[0].tokens)
         return texts

@@ -49,7 +49,7 @@ def bench_speculation(traces: Path, out: Path) -> dict[str, Any]:
 
     Raises InvalidInput for a file of another kind, and for less than two drives.
     """
-    drives = _numbered(read_traces(traces))
+    drives, _ = numbered(read_traces(traces))
     passes = {way.name: _replayed(drives, way) for way in WAYS}
     figures = {name: summary(counts) for name, counts in passes.items()}
     plain, ours = (figures[way.name]["mean_forwards"] for way in (WAYS[0], WAYS[-1]))
@@ -127,13 +127,14 @@ def draw(passes: Mapping[str, Sequence[int]], path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
-def _numbered(drives: Mapping[str, Sequence[str]]) -> dict[str, list[list[int]]]:
-    """Words as numbers."""
+def numbered(drives: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[list[int]]], dict[str, int]]:
+    """Words as numbers, and the number of each word."""
     ids: dict[str, int] = {}
-    return {
+    told = {
         drive: [[ids.setdefault(word, len(ids)) for word in (*WORD.findall(trace), *ENDS)] for trace in said]
         for drive, said in drives.items()
     }
+    return told, ids
 
 
 def _replayed(drives: Mapping[str, Sequence[Sequence[int]]], way: Way) -> list[int]:

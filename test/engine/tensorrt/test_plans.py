@@ -17,7 +17,9 @@ from alpamayo_ros.engine.tensorrt import plans
 from alpamayo_ros.engine.tensorrt.plans import load_tensorrt
 from alpamayo_ros.types import EngineFailure
 
-BINDINGS = "tensorrt_cu13_bindings==11.4.0.106"
+BINDINGS = ("tensorrt_cu13_bindings==10.14.1.48.post1", "tensorrt_cu13_bindings==11.4.0.106")
+"""The oldest that takes attention of opset 23 as a single node, and the newest."""
+
 IS = {  # what variables of plans.py hold
     "builder": "Builder", "network": "INetworkDefinition", "parser": "OnnxParser", "profile": "IOptimizationProfile",
     "config": "IBuilderConfig", "engine": "ICudaEngine", "context": "IExecutionContext", "_runtime": "Runtime",
@@ -38,15 +40,15 @@ print(json.dumps(told))
 """
 
 
-@pytest.fixture(scope="module")
-def bindings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=BINDINGS)
+def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real bindings over libraries that hold nothing but the few symbols they want."""
     folder = tmp_path_factory.mktemp("bindings")
     if sys.version_info[:2] != (3, 11) or shutil.which("gcc") is None:
         pytest.skip("wants Python 3.11 and gcc, for the wheel and for empty libraries under it")
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), BINDINGS]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), request.param]
     if subprocess.run(pip, capture_output=True, timeout=300, check=False).returncode:
-        pytest.skip(f"pip has no {BINDINGS} here")
+        pytest.skip(f"pip has no {request.param} here")
     [wheel] = folder.glob("*.whl")
     shutil.unpack_archive(wheel, folder, "zip")
     made = "createInferBuilder createInferRefitter createInferRuntime createNvOnnxParserRefitter createNvOnnxParser"
@@ -57,7 +59,7 @@ def bindings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for library, symbols in wanted.items():
         source = "".join(f"void *{symbol}(void) {{ return 0; }}\n" for symbol in symbols.split())
-        name = f"lib{library}.so.11"
+        name = f"lib{library}.so.{request.param.partition('==')[2].partition('.')[0]}"
         gcc = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(folder / name), f"-Wl,-soname,{name}"]
         subprocess.run(gcc, input=source.encode(), check=True)
     return folder
