@@ -27,6 +27,7 @@ from rich.progress import track
 from alpamayo_ros.bundle.config import Config, open_bundle
 from alpamayo_ros.bundle.folder import Bundle
 from alpamayo_ros.engine.description import blank_observation
+from alpamayo_ros.engine.graphed.eight import EightBitEngine
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.engine.public_reference import Public
@@ -79,24 +80,20 @@ def bench_pace(
     """Figures by case; with a clone of NVlabs/alpamayo its own pipeline, from ids and pixels on, where words are told.
 
     With traces of drives, {drive: [trace, ...]}, they are told in a case of their own, and guessed as far as they can be.
+    On a GPU the engine in eight bits follows, when the exact one has given back its memory.
 
     Raises EngineFailure where the two do not answer alike, InvalidInput as engines do.
     """
     watches: list[Watched] = []
-
-    def watched(network: GraphedNetwork) -> Watched:
-        watches.append(Watched(network))
-        return watches[-1]
-
-    with closing(GraphedEngine(folder, watched)) as engine:
-        bundle, config = open_bundle(folder)
+    bundle, config = open_bundle(folder)
+    if traces is not None:
+        said = Replayed(read_traces(traces), config)
+        cases = [*cases, Case("warm, traces of drives", said.longest, replayed=said)]
+    with closing(GraphedEngine(folder, partial(_watched, watches))) as engine:
         public = Public(checkout, engine.model, bundle.folder) if checkout else None
         race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config))
         on_gpu = engine.device.type == "cuda"
-        if traces is not None:
-            said = Replayed(read_traces(traces), config)
-            cases = [*cases, Case("warm, traces of drives", said.longest, replayed=said)]
-        return {
+        figures = {
             "weights": engine.weights,
             "device": torch.cuda.get_device_name(engine.device) if on_gpu else "cpu",
             "dtype": str(engine.dtype).removeprefix("torch."),
@@ -106,6 +103,22 @@ def bench_pace(
             "cases": {case.name: timed(race, case) for case in cases},
             "peak_memory_bytes": torch.cuda.max_memory_allocated(engine.device) if on_gpu else None,
         }
+    return figures | {"in_fp8": bench_eight(folder, runs, cases) if on_gpu else None}
+
+
+@torch.inference_mode()
+def bench_eight(folder: Path, runs: int, cases: Sequence[Case]) -> Figures:
+    """Figures by case of the engine in eight bits, alone: how near its answers are is its gate's business."""
+    watches: list[Watched] = []
+    bundle, config = open_bundle(folder)
+    with closing(EightBitEngine.unchecked(folder, partial(_watched, watches))) as engine:
+        race = Race(engine, watches[0], bundle, config, runs, count(1), None, read_tokenizer(folder, config))
+        return {case.name: timed(race, case) for case in cases}
+
+
+def _watched(watches: list[Watched], network: GraphedNetwork) -> Watched:
+    watches.append(Watched(network))
+    return watches[-1]
 
 
 class Drive:
@@ -170,7 +183,7 @@ def now_ms(where: torch.device) -> float:
 class Race(NamedTuple):
     """What all cases share."""
 
-    engine: GraphedEngine
+    engine: GraphedEngine | EightBitEngine
     watch: Watched
     bundle: Bundle
     config: Config
@@ -213,7 +226,9 @@ class Cycles:
 def timed(race: Race, case: Case) -> Figures:
     """One case: both ways by turns, then stage by stage, which waits for the device in between and is not the whole."""
     engine, cycles = race.engine, Cycles(race, case)
-    answering: dict[str, Callable[[Observation, Request], Any]] = {"fast": engine.infer, "reference": engine.as_the_reference}
+    answering: dict[str, Callable[[Observation, Request], Any]] = {"fast": engine.infer}
+    if isinstance(engine, GraphedEngine):
+        answering["reference"] = engine.as_the_reference
     if race.public is not None and case.words:
         answering["public"] = partial(_ask_public, race)
     ms: dict[str, list[float]] = defaultdict(list)
@@ -227,11 +242,13 @@ def timed(race: Race, case: Case) -> Figures:
             answers[name] = answering[name](seen, cycles.request)
             ms[name] += [now_ms(engine.device) - began] if run >= 0 else []
         ms["arrival"] += [arrived_ms] if run >= 0 else []
-        worst = max(worst, difference(case, answers["fast"], answers["reference"], exact=is_exact(engine)))
+        if "reference" in answers:
+            worst = max(worst, difference(case, answers["fast"], answers["reference"], exact=is_exact(engine)))
     told_ms = {name: _percentiles(values) for name, values in ms.items() if case.warm or name != "arrival"}
-    others = {"ratio": "reference"} | ({"public_ratio": "public"} if "public" in answering else {})
+    others = {name: other for name, other in (("ratio", "reference"), ("public_ratio", "public")) if other in answering}
     ratios = {name: round(float(np.median(np.array(ms[other]) / ms["fast"])), 3) for name, other in others.items()}
-    return {**told_ms, **ratios, "largest_difference": worst, **_stages(race, cycles)}
+    compared = {"largest_difference": worst} if "ratio" in ratios else {}
+    return {**told_ms, **ratios, **compared, **_stages(race, cycles)}
 
 
 def _ask_public(race: Race, seen: Observation, request: Request) -> Any:
@@ -241,7 +258,7 @@ def _ask_public(race: Race, seen: Observation, request: Request) -> Any:
     return race.public.answer(prompt, seen, request, race.engine.told).cpu()
 
 
-def is_exact(engine: GraphedEngine) -> bool:
+def is_exact(engine: GraphedEngine | EightBitEngine) -> bool:
     """Whether the two ways can be held against each other: untrained networks multiply rounding by hundreds."""
     return engine.dtype == torch.float32 and engine.weights == "trained"
 

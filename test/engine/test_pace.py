@@ -16,7 +16,7 @@ from model.nano import BUNDLE, observation
 from alpamayo_ros.bundle.config import open_bundle
 from alpamayo_ros.engine import pace_page
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
-from alpamayo_ros.engine.pace import STAGES, Case, Drive, bench_pace, difference
+from alpamayo_ros.engine.pace import STAGES, Case, Drive, bench_eight, bench_pace, difference
 from alpamayo_ros.engine.sayings import Drawn, Replayed
 from alpamayo_ros.profile import read_profile
 from alpamayo_ros.types import EngineFailure, InvalidInput, ModelOutput, Request
@@ -53,8 +53,19 @@ def test_what_was_seen_and_said_before_is_not_paid_for(found: dict[str, Any]) ->
 def test_the_page_has_a_row_a_case_and_the_picture_is_one(found: dict[str, Any], tmp_path: Path) -> None:
     pace_page.write(found, tmp_path)
     rows = (tmp_path / "bench_engine.md").read_text().splitlines()
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| cold", "| warm", "| no words"]
+    assert [row.split(" | ")[0] for row in rows[4:7]] == ["| cold", "| warm", "| no words"]
+    assert rows[-1] == "Nearly exact, in FP8: not measured, no accelerator"
     assert (tmp_path / "bench_engine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_engine_in_eight_bits_is_timed_alone(tmp_path: Path, found: dict[str, Any]) -> None:
+    eight = bench_eight(BUNDLE, 1, (WARM,))
+    assert eight["warm"]["passes"] == 2
+    assert not {"reference", "ratio", "largest_difference"} & set(eight["warm"])
+    pace_page.write(found | {"in_fp8": eight}, tmp_path)
+    row = (tmp_path / "bench_engine.md").read_text().splitlines()[-1]
+    assert row.startswith("| warm |")
+    assert row.endswith("| - | - |")
 
 
 def test_told_words_are_written_by_both_ways_and_cost_what_they_cost() -> None:

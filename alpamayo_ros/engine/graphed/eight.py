@@ -7,7 +7,7 @@ found. Without that, or where it strays too far, or for other weights than those
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from alpamayo_ros.bundle.identity import bundle_hash
 from alpamayo_ros.dynamics import ActionSpace, estimate_v0, rollout
 from alpamayo_ros.engine.eager import claim_device, open_model
 from alpamayo_ros.engine.fast.engine import FastEngine
+from alpamayo_ros.engine.fast.network import Network
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.model.tokens import read_tokenizer
@@ -66,22 +67,23 @@ class EightBitEngine(FastEngine):
     def __init__(self, folder: Path) -> None:
         """Open a bundle. Raises InvalidInput, also for one that nobody has held against the exact engine."""
         checked(folder)
-        self._open(folder)
+        self._open(folder, lambda network: network)
 
     @classmethod
-    def unchecked(cls, folder: Path) -> EightBitEngine:
-        """For whoever checks. Raises InvalidInput for a bundle that is none."""
+    def unchecked(cls, folder: Path, watched: Callable[[GraphedNetwork], Network] = lambda network: network) -> EightBitEngine:
+        """For whoever checks, or times. Raises InvalidInput for a bundle that is none. `watched`: as of `GraphedEngine`."""
         engine = cls.__new__(cls)
-        engine._open(folder)
+        engine._open(folder, watched)
         return engine
 
-    def _open(self, folder: Path) -> None:
+    def _open(self, folder: Path, watched: Callable[[GraphedNetwork], Network]) -> None:
         bundle, config = open_bundle(folder)
         model = open_model(bundle, config, claim_device())
+        self.device, self.dtype = model.vlm.lm_head.weight.device, model.vlm.lm_head.weight.dtype
         network = GraphedNetwork(
             model, bundle.profile.image_height, bundle.profile.image_width, len(bundle.profile.cameras), in_fp8=True
         )
-        super().__init__(bundle, config, read_tokenizer(folder, config), network)
+        super().__init__(bundle, config, read_tokenizer(folder, config), watched(network))
 
 
 def checked(folder: Path) -> Parity:
