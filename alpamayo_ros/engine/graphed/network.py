@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,7 +88,7 @@ class GraphedNetwork:
         if key not in self._flows:
             self._flows[key] = FlowPass(self._model, self._expert, self._store, *key)
         positions = torch.tensor([position for position, _ in behind])
-        return self._flows[key](noise, positions, torch.stack([self._mask(slots, reach) for _, slots in behind])).cpu()
+        return self._flows[key](noise, positions, self._masks([slots for _, slots in behind], reach)).cpu()
 
     def _pass(self, start: int, end: int, width: int, reach: int) -> LanguagePass:
         key = (start, end, width, reach)
@@ -99,15 +100,16 @@ class GraphedNetwork:
         """As tensors of a pass's width: columns without a word look at themselves, in slots at which nobody looks."""
         spare = [Word(0, 0, reach - 1 - column, ()) for column in range(width - len(words))]
         every = [*words, *spare]
-        mask = [self._mask([*word.looks_at, word.slot], reach) for word in every]
         tokens, positions, slots = torch.tensor([word[:3] for word in every], dtype=torch.long).view(-1, 3).T
-        return Words(tokens, positions, slots, torch.stack(mask) if mask else torch.zeros(0, reach, dtype=torch.bool))
+        return Words(tokens, positions, slots, self._masks([(*word.looks_at, word.slot) for word in every], reach))
 
-    def _mask(self, slots: Sequence[int], reach: int) -> Tensor:
-        mask = torch.zeros(reach, dtype=torch.bool)
-        mask[: self._prompt_length] = True
-        mask[list(slots)] = True
-        return mask
+    def _masks(self, slots: Sequence[Sequence[int]], reach: int) -> Tensor:
+        """(n, reach): the prompt, and so many slots behind it."""
+        masks = np.zeros((len(slots), reach), bool)
+        masks[:, : self._prompt_length] = True
+        for mask, own in zip(masks, slots, strict=True):
+            mask[list(own)] = True
+        return torch.from_numpy(masks)
 
     def _reserve(self, slots: int) -> None:
         """Have memory for so many slots, and for the columns of a pass that have no word."""
