@@ -90,6 +90,11 @@ class EngineClient:
         return self._keeper.bad_answers
 
     @property
+    def last_bad_answer(self) -> str:
+        """What the last of them was; empty when there was none."""
+        return self._keeper.last_bad_answer
+
+    @property
     def last_failure(self) -> str:
         """Why the last process ended; empty when none has."""
         return self._keeper.last_failure

@@ -41,6 +41,7 @@ class Keeper:
         self.restarts = 0
         self.bad_answers = 0
         self.last_failure = ""
+        self.last_bad_answer = ""
         self.process: EngineProcess | None = None
         self._start = start
         self._limits = limits
@@ -92,6 +93,7 @@ class Keeper:
         many, within_s = self._limits.bad_answers, self._limits.bad_answers_s
         with self._changed:
             self.bad_answers += 1
+            self.last_bad_answer = because
             self._bad_answers_s.append(time.monotonic())
             soon = len(self._bad_answers_s) == many and self._bad_answers_s[-1] - self._bad_answers_s[0] <= within_s
             if soon and self.process is not None:

@@ -202,6 +202,8 @@ class Health:
             "weights": engine.weights,
             "restarts": str(engine.restarts),
             "last_failure": engine.last_failure,
+            "bad_answers": str(engine.bad_answers),
+            "last_bad_answer": engine.last_bad_answer,
             "engine_pid": str(engine.pid or 0),
             "node_pid": str(os.getpid()),
         }
@@ -212,6 +214,10 @@ class Health:
         restarted = self._recent.rise("restarts", engine.restarts)
         if restarted or not engine.alive:
             return Diagnostic("engine", WARN, f"{engine.state}, restarted {restarted} times: {engine.last_failure}", values)
+        if bad := self._recent.rise("bad answers", engine.bad_answers):
+            return Diagnostic(
+                "engine", WARN, f"{bad} bad answers in the last {RECENT_S:.0f} s, last: {engine.last_bad_answer}", values
+            )
         if engine.refused:
             return Diagnostic("engine", WARN, f"{engine.bundle} runs in place of what was named: {engine.refused}", values)
         return Diagnostic("engine", OK, engine.state, values)

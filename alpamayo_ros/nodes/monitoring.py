@@ -227,6 +227,7 @@ def trajectory_message_of(published: Published) -> msg.UnicycleTrajectory:
         odom_from_ego_t0=pose,
         points=points,
         plan_id=p.plan_id,
+        provisional=p.provisional,
     )
 
 

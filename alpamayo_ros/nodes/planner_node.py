@@ -143,9 +143,15 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
         except (InvalidInput, EngineFailure) as refusal:
             if params.fallback in ("none", bundle_engine(params.bundle)):
                 raise
-            instead = f"{folder}@{params.fallback}"
-            self.get_logger().warning(f"{params.bundle} does not open, {instead} runs in its place: {refusal}")
-            return EngineClient(instead, profile, ring, deadline_ms, params.engine_python, refused=str(refusal))
+            instead, told = f"{folder}@{params.fallback}", str(refusal)
+            # A deadline that was set for the one that is named may be too short for this one.
+            patient_ms = max(deadline_ms, default_deadline_ms(instead))
+            try:
+                engine = EngineClient(instead, profile, ring, patient_ms, params.engine_python, refused=told)
+            except (InvalidInput, EngineFailure) as second:
+                raise EngineFailure(f"{params.bundle}: {told}; in its place {instead}: {second}") from second
+            self.get_logger().warning(f"{params.bundle} does not open, {instead} runs in its place: {told}")
+            return engine
 
     def _refuse(self, why: str) -> TransitionCallbackReturn:
         self.refusal = why

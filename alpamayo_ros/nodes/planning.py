@@ -88,7 +88,7 @@ class Planning:
     def close(self) -> None:
         """Stop listening and planning, and forget what was seen: it is no history after a pause."""
         self.stop()
-        self._pool.shutdown()  # a plan under way is waited for, at most deadline_ms
+        self._pool.shutdown()  # a plan under way is waited for, at most deadline_ms, twice that where two are thought
         self._supervising.close()
         self.inputs.close()
         for service in self._services:
@@ -151,6 +151,8 @@ class Planning:
         for cycle in self._deliberating.cycles(self._buffers, t0_ns, self._engine, request, space, self._limits, doubt):
             ready = self._with_readiness(cycle)
             self._supervising.take(ready, self._status(ready))
+            if self._supervising.is_stopped or self._buffers.epoch != cycle.epoch:
+                return  # what would refine it comes too late
 
     def _request(self, t0_ns: int) -> Request:
         p = self._params

@@ -54,11 +54,19 @@ class ShadowComparison:
                 self._poses.offer(pose)
 
     def take_plan(self, plan_id: int, plan: Plan, ego_t0: EgoPose) -> None:
-        """A plan to be compared once its horizon has passed, unless it comes within a second of the one before."""
+        """A plan to be compared once its horizon has passed, unless it comes within a second of the one before.
+
+        One that refines the last of them takes its place.
+        """
         with self._lock:
-            if self._is_in(plan.epoch) and plan.t0_ns >= self._newest_t0_ns + APART_NS:
-                self._newest_t0_ns = plan.t0_ns
-                self._waiting.append((plan_id, plan, ego_t0))
+            if not self._is_in(plan.epoch):
+                return
+            if self._waiting and self._waiting[-1][1].t0_ns == plan.t0_ns:
+                self._waiting.pop()
+            elif plan.t0_ns < self._newest_t0_ns + APART_NS:
+                return
+            self._newest_t0_ns = plan.t0_ns
+            self._waiting.append((plan_id, plan, ego_t0))
 
     def due(self) -> tuple[Difference, ...]:
         """Differences of the plans whose horizon has passed since the last call; none where odometry has a gap."""

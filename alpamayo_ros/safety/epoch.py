@@ -50,7 +50,8 @@ class Epoch:
     good: int = 0  # plans that passed in a row
     good_ns: int = 0  # when the last of them came
     compared: Accepted | None = None  # what V14 compares the next plan with
-    shifts: int = 0  # plans in a row that V14 rejected
+    shifts: int = 0  # cycles in a row of which V14 rejected a plan
+    shifted_t0_ns: int = -1  # of the last of them
 
     holds_now: bool = False  # a plan was rejected: do not wait for the next one
     held_ns: int | None = None  # when the last hold was published

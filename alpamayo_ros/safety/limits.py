@@ -50,8 +50,8 @@ class Limits:
     speed_step_mps: Limit = Limit(1.0, 3.0, "m/s", "ours")
     speed_step_share: Limit = Limit(0.1, 0.2, "of the measured speed", "ours")
     # V6
-    accel_mps2: Limit = Limit(2.0, 5.0, "m/s^2", "ISO 15622; reject: trajectory_validator")
-    decel_mps2: Limit = Limit(3.5, 6.0, "m/s^2", "ISO 15622; reject: ours")
+    accel_mps2: Limit = Limit(2.0, 5.0, "m/s^2", "ISO 15622; reject: trajectory_validator", ceiling=9.8)
+    decel_mps2: Limit = Limit(3.5, 6.0, "m/s^2", "ISO 15622; reject: ours", ceiling=9.8)
     # V7, V8, V9
     lat_accel_mps2: Limit = Limit(3.0, 4.9, "m/s^2", "ISO 11270; reject: nuPlan", ceiling=9.8)
     lat_jerk_mps3: Limit = Limit(5.0, 8.4, "m/s^3", "ISO 11270; reject: nuPlan")

@@ -117,13 +117,15 @@ class Supervisor:
         refusals = (*self._refusals(plan), *(str(finding) for finding in found if finding.rejects))
         notes = (*(str(finding) for finding in found if finding.warns), *warnings)
         if refusals:
-            self._reject(found, refusals)
+            self._reject(plan.t0_ns, found, refusals)
             return self._tell(Output(self.state, self.engaged, plan.t0_ns, now.epoch, findings=found, reasons=refusals + notes))
         memory = self._memory
         memory.good += plan.t0_ns != memory.newest_t0_ns or not memory.good  # a refined plan is no second one
         memory.newest_t0_ns, memory.is_provisional = plan.t0_ns, plan.provisional
         memory.good_ns, memory.waits_since_ns = now.steady_ns, None
-        memory.shifts, memory.compared = 0, Accepted(plan, ego_t0)
+        memory.compared = Accepted(plan, ego_t0)
+        if not plan.provisional:  # what refines it may yet be rejected
+            memory.shifts = 0
         self._overdue = ""
         if not self._may_drive():
             reasons = (f"{memory.good} of {self._timing.recover_plans} plans accepted in a row", *self._why, *notes)
@@ -246,12 +248,15 @@ class Supervisor:
             forbids.append(f"I4: t0 {_ms(behind_ns)} before that of the last plan that passed, want a newer one")
         return tuple(forbids)
 
-    def _reject(self, found: tuple[Finding, ...], reasons: tuple[str, ...]) -> None:
+    def _reject(self, t0_ns: int, found: tuple[Finding, ...], reasons: tuple[str, ...]) -> None:
         memory = self._memory
         memory.good = 0  # also of a plan that came while time stood still: plans are in a row, or they are not
         if self._blind:
             return
-        memory.shifts = memory.shifts + 1 if any(each.check == "V14" and each.rejects for each in found) else 0
+        if not any(each.check == "V14" and each.rejects for each in found):
+            memory.shifts = 0
+        elif t0_ns != memory.shifted_t0_ns:  # two plans of one t0 are one observation
+            memory.shifts, memory.shifted_t0_ns = memory.shifts + 1, t0_ns
         if self._phase in DRIVING:
             memory.holds_now = True
             self._go("degraded", *reasons)

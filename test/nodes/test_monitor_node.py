@@ -216,8 +216,9 @@ def test_a_relay_that_changes_nothing_is_found_good_and_one_that_lies_is_not(tmp
 
 def test_values_are_messages_and_back() -> None:
     plan = replace(published("model", odometer(START_NS, 0.5), np.linspace(0.0, 1.0, 64)), plan_id=7, epoch=3)
-    back = monitoring.published_of(monitoring.trajectory_message_of(plan))
-    assert {name for name, value in vars(plan).items() if not np.array_equal(value, getattr(back, name))} == set()
+    for said in (plan, replace(plan, provisional=True)):
+        back = monitoring.published_of(monitoring.trajectory_message_of(said))
+        assert {name for name, value in vars(said).items() if not np.array_equal(value, getattr(back, name))} == set()
     for status in (status_of(plan), replace(status_of(plan), source=None, valid=False, state="silent", engaged=False)):
         assert monitoring.status_of(monitoring.status_message_of(status)) == status
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from model.nano import BUNDLE, SHIPPED
 from nodes.planner_harness import SPEED_MPS, driving, planner
 
 from alpamayo_ros.bundle.identity import bundle_hash
+from alpamayo_ros.pipeline.decode import stamp_ns
 
 pytestmark = [pytest.mark.ros, pytest.mark.patient]
 
@@ -82,3 +84,29 @@ def test_what_cannot_be_replaced_is_refused(tmp_path: Path) -> None:
         with planner(folder, bundle=bundle, fallback=fallback) as (vehicle, process):
             assert process.wait(60) != 0
             assert because in vehicle.log.read_text()
+
+
+def test_a_provisional_plan_comes_first_and_is_refined_under_the_same_t0(tmp_path: Path) -> None:
+    # The two may differ by more than one plan from the next is allowed to: that is not what is shown here.
+    limits = tmp_path / "wide.yaml"
+    limits.write_text(WIDE)
+    named = f"{SHIPPED}@graphed"
+    with driving(tmp_path, bundle=named, provisional=True, quick_samples=2, limits=limits, deadline_ms=60_000.0) as (
+        vehicle,
+        _,
+    ):
+        vehicle.drive_until_plan()
+        t0 = vehicle.t0_ns
+
+        def both() -> list[Any]:
+            return [each for each in vehicle.plans.trajectory if stamp_ns(each.header.stamp) == t0]
+
+        assert vehicle.wait(lambda: len(both()) == 2)
+        first, second = both()
+        assert (first.provisional, second.provisional) == (True, False)
+        assert first.plan_id < second.plan_id
+        told = [(status.plan_id, status.valid) for status in vehicle.statuses_at(t0) if status.valid]
+        assert told == [(first.plan_id, True), (second.plan_id, True)]
+        assert vehicle.wait(lambda: any(trace.plan_id == second.plan_id for trace in vehicle.plans.reasoning))
+        trace = next(trace for trace in vehicle.plans.reasoning if trace.plan_id == second.plan_id)
+        assert len(trace.text.split()) > 3

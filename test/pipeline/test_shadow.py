@@ -103,6 +103,13 @@ def test_plans_closer_than_a_second_are_not_all_compared() -> None:
     assert [each.t0_ns - T for each in compared(plans, still)] == [0, SECOND]
 
 
+def test_what_refines_a_provisional_plan_is_compared_in_its_place() -> None:
+    slower = dynamics.trajectory(np.full(64, -0.5), np.zeros(64), 8.0)
+    (difference,) = compared([replace(plan(slower), provisional=True), plan()], driven(TURN, START))
+    assert difference.plan_id == 1
+    assert difference.ade_m == pytest.approx(0.0, abs=1e-9)
+
+
 def test_of_plans_that_wait_for_odometry_only_the_newest_are_kept() -> None:
     standing = dynamics.trajectory(np.zeros(64), np.zeros(64), 0.0)
     plans = [plan(standing, T + n * SECOND) for n in range(14)]

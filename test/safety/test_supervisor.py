@@ -205,6 +205,33 @@ def test_plans_that_agree_with_one_another_get_out_of_that_stop() -> None:
     assert [said.state for said in drive.plans(3, curvature_1pm=SHIFTED_1PM)] == ["stopping", "stopping", "nominal"]
 
 
+def test_plans_that_always_refine_theirs_too_far_begin_a_stop_though_provisional_ones_pass() -> None:
+    drive = driving()
+    states = []
+    for _ in range(2):
+        drive.go(100)
+        assert drive.plan(provisional=True).valid
+        states.append(drive.plan(curvature_1pm=SHIFTED_1PM).state)
+    assert states == ["degraded", "stopping"]
+
+
+def test_two_shifted_plans_of_one_t0_are_one_shift() -> None:
+    drive = driving()
+    drive.go(100)
+    both = [drive.plan(curvature_1pm=SHIFTED_1PM, provisional=is_provisional) for is_provisional in (True, False)]
+    assert [said.state for said in both] == ["degraded", "degraded"]
+    assert drive.plans(1, curvature_1pm=SHIFTED_1PM)[0].state == "stopping"
+
+
+def test_a_t0_of_which_a_plan_was_rejected_does_not_help_out_of_a_stop() -> None:
+    drive = driving()
+    drive.go(TIMING.stop_after_ns // MS + 100)
+    for _ in range(2 * TIMING.recover_plans):
+        drive.go(100)
+        assert not drive.plan(provisional=True).valid
+        assert drive.plan(BAD).state == "stopping"
+
+
 def test_a_plan_rejected_for_something_else_comes_between_two_shifts() -> None:
     drive = driving()
     drive.plans(1, curvature_1pm=SHIFTED_1PM)
