@@ -32,6 +32,7 @@ from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.engine.public_reference import Public
 from alpamayo_ros.engine.sayings import Drawn, Replayed, Sayings
+from alpamayo_ros.engine.speculation.drafts import Memory
 from alpamayo_ros.engine.speculation.replay import read_traces
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
@@ -91,7 +92,7 @@ def bench_pace(
         cases = [*cases, Case("warm, traces of drives", said.longest, replayed=said)]
     with closing(GraphedEngine(folder, partial(_watched, watches))) as engine:
         public = Public(checkout, engine.model, bundle.folder) if checkout else None
-        race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config))
+        race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config), engine.memory)
         on_gpu = engine.device.type == "cuda"
         figures = {
             "weights": engine.weights,
@@ -112,7 +113,7 @@ def bench_eight(folder: Path, runs: int, cases: Sequence[Case]) -> Figures:
     watches: list[Watched] = []
     bundle, config = open_bundle(folder)
     with closing(EightBitEngine.unchecked(folder, partial(_watched, watches))) as engine:
-        race = Race(engine, watches[0], bundle, config, runs, count(1), None, read_tokenizer(folder, config))
+        race = Race(engine, watches[0], bundle, config, runs, count(1), None, read_tokenizer(folder, config), engine.memory)
         return {case.name: timed(race, case) for case in cases}
 
 
@@ -191,6 +192,7 @@ class Race(NamedTuple):
     epochs: Iterator[int]  # what one case was shown and told is nothing to the next
     public: Public | None
     tokenizer: Tokenizer
+    memory: Memory  # the engine's own
 
 
 class Cycles:
@@ -200,7 +202,8 @@ class Cycles:
         self._race, self._case, seed = race, case, crc32(case.name.encode())
         self._drive = Drive(race.bundle.profile, seed)
         self._sayings: Sayings = case.replayed or Drawn(race.config, case.words, case.known, seed)
-        self._own = race.engine.memory
+        if case.replayed is not None:
+            case.replayed.begin()
         self._number, self._epoch = 0, next(race.epochs)
         race.engine.reset(self._epoch)
         self.request = Request(samples=case.samples, reasoning="full" if case.words else "none", max_tokens=case.words + 1)
@@ -209,7 +212,7 @@ class Cycles:
         """An observation, and what its newest frames took when they came, ms."""
         engine, self._number = self._race.engine, self._number + 1
         engine.told, known = self._sayings.next()
-        engine.memory = known or self._own
+        engine.memory = known or self._race.memory
         if not self._case.warm:
             self._epoch = next(self._race.epochs)
             engine.reset(self._epoch)
@@ -220,7 +223,10 @@ class Cycles:
         began = now_ms(engine.device)
         for frames in seen.frames.values():
             engine.add_frame(frames[-1])
-        return seen, now_ms(engine.device) - began
+        arrived_ms = now_ms(engine.device) - began
+        # As in the engine's process, where frames of a request are read anew: their checksums are part of the answer.
+        again = {role: tuple(map(replace, frames)) for role, frames in seen.frames.items()}
+        return replace(seen, frames=again), arrived_ms
 
 
 def timed(race: Race, case: Case) -> Figures:

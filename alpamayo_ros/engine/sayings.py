@@ -58,8 +58,12 @@ class Replayed:
         drives = list(_spelled(traces, config).values())
         chosen = [drives[place] for place in np.linspace(0, len(drives) - 1, min(DRIVES, len(drives))).astype(int)]
         self._drives = [(own, Memory([text for other in drives if other is not own for text in other])) for own in chosen]
-        self._numbers: Iterator[int] = count()
+        self.begin()
         self.longest = max(len(text) for own in chosen for text in own)
+
+    def begin(self) -> None:
+        """From the first trace on."""
+        self._numbers: Iterator[int] = count()
 
     def next(self) -> tuple[list[int] | None, Memory | None]:
         """As `Sayings`."""

@@ -15,14 +15,15 @@ import torch
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.bundle.folder import Bundle
 from alpamayo_ros.engine.contract import Weights
+from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.eager import out_of_memory_told
-from alpamayo_ros.engine.fast.ahead import Arrivals
+from alpamayo_ros.engine.fast.ahead import KEPT, Arrivals
 from alpamayo_ros.engine.fast.network import Network
 from alpamayo_ros.engine.fast.prompt import Prompt, cuts_of
 from alpamayo_ros.engine.fast.sight import Sight, joined
 from alpamayo_ros.engine.fast.writing import Rules, Text, write
 from alpamayo_ros.engine.speculation.corpus import read_corpus
-from alpamayo_ros.engine.speculation.drafts import Memory
+from alpamayo_ros.engine.speculation.drafts import BLOCK, Memory
 from alpamayo_ros.model.language import rope_positions
 from alpamayo_ros.model.prompt import Mode, named_images, observed_frames, prompt_ids
 from alpamayo_ros.model.sample import output, uniforms
@@ -33,6 +34,9 @@ from alpamayo_ros.types import HORIZON, CameraFrame, InvalidInput, ModelOutput, 
 
 UNPRUNED = Pruning(prefill_keep=1.0, decode_keep=1.0)
 
+
+LATE_NS = 500_000_000
+"""An answer may be asked for so long after its newest frame: what came meanwhile must not push out its oldest."""
 
 Answering = Callable[[Observation, Request], ModelOutput]
 
@@ -59,7 +63,8 @@ class FastEngine:
         self._config, self._tokenizer, self._network, self._seldom = config, tokenizer, network, seldom
         # What was said, and is guessed again. Benchmarks put another one in its place.
         self.memory = Memory(read_corpus(Path(bundle.folder), tokenizer, meta_actions=profile.meta_actions))
-        self._sight = Sight(network.look, network.batch, 2 * len(profile.cameras) * len(profile.frame_offsets_ms))
+        span_ns = max(profile.offsets_ns) - min(profile.offsets_ns) + LATE_NS
+        self._sight = Sight(network.look, network.batch, span_ns, KEPT * len(profile.cameras))
         self._arrivals = Arrivals(profile)
         self._last: Asked | None = None
         self.told: Sequence[int] | None = None
@@ -86,6 +91,13 @@ class FastEngine:
                 return self._seldom(observation, request)
             mode: Mode = "act" if request.reasoning == "none" else "reason"
             return self._infer(self._prompt(observation, mode), request)
+
+    def warm_up(self) -> None:
+        """Answer once with words and once without, and forget it: what is recorded then is not recorded while driving."""
+        blank = blank_observation(self._profile)
+        for request in (Request(max_tokens=2 * BLOCK), Request(reasoning="none")):
+            self.infer(blank, request)
+        self.reset(blank.epoch + 1)
 
     def reset(self, epoch: int) -> None:
         """Forget the frames of earlier epochs, and what was said in them."""

@@ -18,6 +18,9 @@ class Network(Protocol):
     batch: int
     """Images that are looked at together: always so many, so that features are the same bits whenever that is."""
 
+    again: int
+    """Words that are read again together: always so many, for the same reason."""
+
     def look(self, images: Sequence[U8]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Tokens (n, T, D) and deepstack features of n images, at most `batch`. Good until the next call."""
         ...

@@ -27,10 +27,15 @@ class Features(NamedTuple):
 
 
 class Sight:
-    """A memory of `most` frames. `look`: tokens and deepstack features of at most `batch` images at a time."""
+    """A memory of the frames of the last `span_ns`, of at most `most`.
 
-    def __init__(self, look: Callable[[Sequence[U8]], tuple[Tensor, tuple[Tensor, ...]]], batch: int, most: int) -> None:
-        self._look_at, self._batch, self._most = look, batch, most
+    `look`: tokens and deepstack features of at most `batch` images at a time.
+    """
+
+    def __init__(
+        self, look: Callable[[Sequence[U8]], tuple[Tensor, tuple[Tensor, ...]]], batch: int, span_ns: int, most: int
+    ) -> None:
+        self._look_at, self._batch, self._span_ns, self._most = look, batch, span_ns, most
         self._known: OrderedDict[Key, Features] = OrderedDict()
         self._waiting: dict[Key, CameraFrame] = {}
 
@@ -39,7 +44,7 @@ class Sight:
         key = key_of(frame)
         if key not in self._known:
             self._waiting[key] = frame
-        if len(self._waiting) == self._batch:
+        if len(self._waiting) >= self._batch:
             self._look([])
             self._keep(self._most)
 
@@ -72,6 +77,10 @@ class Sight:
             self._waiting.pop(key, None)
 
     def _keep(self, most: int) -> None:
+        """What may be asked for again: of the newest epoch, and not older than the newest by more than the span."""
+        epoch, newest_ns = max(((epoch, stamp_ns) for epoch, _, stamp_ns, _ in self._known), default=(0, 0))
+        for key in [key for key in self._known if (key[0], key[2]) < (epoch, newest_ns - self._span_ns)]:
+            del self._known[key]
         while len(self._known) > most:
             self._known.popitem(last=False)
 

@@ -2,7 +2,8 @@
 
 Every token is chosen from the network's own logits with the numbers that decide it in the reference, so that right guesses
 save passes and wrong ones change nothing: greedy or drawn, the words are the same. What was written is then read once more, all
-of it side by side, as it always is: not even rounding tells how the words were found.
+of it side by side, in passes of one size: not even rounding tells how the words were found. A lone text is held against what
+these passes would write: in bfloat16 two words are often equally likely, and which one a pass prefers depends on its size.
 """
 
 from __future__ import annotations
@@ -58,6 +59,15 @@ class Text:
             if token in ends:
                 self.ended = token
 
+    def put_right(self, at: int, after: Sequence[int], ends: Collection[int]) -> bool:
+        """Cut the text where, behind its words from `at` on, others belong; whether it was."""
+        for place, token in enumerate(after[: len(self.tokens) - 1 - at], at + 1):
+            if self.tokens[place] != token:
+                self.tokens, self.slots, self.ended = [*self.tokens[:place], token], self.slots[:place], None
+                self.ended = token if token in ends else None
+                return True
+        return False
+
 
 def write(network: Network, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int = GUESSES) -> list[Text]:
     """Read a prompt and write texts behind it, with a tree of at most so many guesses in the same pass."""
@@ -70,15 +80,16 @@ def write(network: Network, prompt: Prompt, rows: int, rules: Rules, memory: Mem
         Word(tree.tokens[path[-1]], position + len(path) - 1, first + path[-1], [first + node for node in path[:-1]])
         for path in paths
     ]
-    logits = network.begin(prompt, guessed, most, most + rows * (limit + BLOCK))
+    logits = network.begin(prompt, guessed, most, most + rows * (limit + BLOCK) + network.again)
     for text in texts:
         after = _chosen(logits, [(len(path), text.row) for path in ((), *paths)], rules)
         agreed = tree.agreed(after)
         text.take([after[node + 1] for node in (ROOT, *agreed)], [first + node for node in agreed], rules.ends)
-    while unwritten := [text for text in texts if not text.is_written]:
-        _go_on(network, texts, unwritten, first, position, rules, memory)
-    _read_again(network, texts, first, position)
-    return texts
+    while True:
+        while unwritten := [text for text in texts if not text.is_written]:
+            _go_on(network, texts, unwritten, first, position, rules, memory)
+        if _stand(network, texts, first, position, rules):
+            return texts
 
 
 def _go_on(
@@ -105,16 +116,25 @@ def _go_on(
         after = after[len(block) :]
 
 
-def _read_again(network: Network, texts: Sequence[Text], first: int, position: int) -> None:
-    """Every word of every text, as many in a pass as it takes, in slots of their own from the first on."""
+def _stand(network: Network, texts: Sequence[Text], first: int, position: int, rules: Rules) -> bool:
+    """Read every word of every text again, in slots of their own from the first on; whether they stand.
+
+    A lone text is cut where another word belongs: what it says is then a matter of the prompt and of its own words alone.
+    """
     slot = count(first)
     words: list[Word] = []
     for text in texts:
         text.slots = [next(slot) for _ in text.tokens]
         words += [Word(token, position + at, text.slots[at], text.slots[:at]) for at, token in enumerate(text.tokens)]
-    for at in range(0, len(words), WIDTHS[-1]):
-        some = words[at : at + WIDTHS[-1]]
-        network.go_on(some, width_of(len(some)))
+    for at in range(0, len(words), network.again):
+        some = words[at : at + network.again]
+        filled = [*some, *(Word(0, position, next(slot), ()) for _ in range(network.again - len(some)))]
+        logits = network.go_on(filled, network.again)
+        if len(texts) == 1:
+            after = _chosen(logits[: len(some)], [(at + i + 1, texts[0].row) for i in range(len(some))], rules)
+            if texts[0].put_right(at, after, rules.ends):
+                return False
+    return True
 
 
 def _judge(text: Text, block: Sequence[Word], after: Sequence[int], rules: Rules) -> None:

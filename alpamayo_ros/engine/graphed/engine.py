@@ -35,6 +35,8 @@ class GraphedEngine(FastEngine):
         )
         self.device, self.dtype = self.model.vlm.lm_head.weight.device, self.model.vlm.lm_head.weight.dtype
         super().__init__(bundle, config, read_tokenizer(folder, config), watched(network), self.as_the_reference)
+        if self.device.type == "cuda":
+            self.warm_up()
 
     def as_the_reference(self, observation: Observation, request: Request) -> ModelOutput:
         """What the reference answers on these very weights. Raises EngineFailure, InvalidInput."""

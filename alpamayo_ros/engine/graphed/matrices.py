@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,17 @@ class Scaled:
 
     def __call__(self, x: Tensor) -> Tensor:
         tokens = scaled(x.flatten(0, -2))
-        if x.is_cuda:
+        if multiplies_eighths(x.device):
             y = torch._scaled_mm(tokens.rows, self.rows.t(), tokens.scale, self.scale.t(), out_dtype=x.dtype)
         else:
             y = ((tokens.rows.float() @ self.rows.float().t()) * tokens.scale * self.scale.t()).to(x.dtype)
         return y.unflatten(0, x.shape[:-1])
+
+
+@cache
+def multiplies_eighths(device: torch.device) -> bool:
+    """Whether this device multiplies e4m3 whose rows have scales of their own: Hopper and later."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def scaled(rows: Tensor) -> Scaled:

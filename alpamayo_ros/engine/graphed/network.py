@@ -12,6 +12,7 @@ from torch import Tensor
 from alpamayo_ros.engine.fast.prompt import WIDTHS, Cut, Prompt, Word
 from alpamayo_ros.engine.graphed.fused import fused, in_eight_bits
 from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Store, VisionPass, Words
+from alpamayo_ros.engine.speculation.drafts import BLOCK
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Images, Scene
 from alpamayo_ros.types import U8
@@ -24,12 +25,14 @@ class GraphedNetwork:
     """A network on one device."""
 
     def __init__(self, model: Alpamayo, image_height: int, image_width: int, cameras: int, *, in_fp8: bool = False) -> None:
-        """Images of one time, as many as there are cameras, are looked at together.
+        """Images of one time, as many as there are cameras, are looked at together; one by one where prompts are read as they
+        come.
 
         `in_fp8`: the language model's matrices in eight bits. The last one and the expert's bear it worst, and stay."""
         self._model = model
-        self._vision = VisionPass(model, image_height, image_width, cameras)
+        self._vision = VisionPass(model, image_height, image_width, cameras if model.config.views is not None else 1)
         self.batch = self._vision.batch
+        self.again = WIDTHS[-1] if model.vlm.lm_head.weight.is_cuda else BLOCK  # a CPU pays for every column
         self._layers = fused(model.vlm.model.language_model, in_eight_bits if in_fp8 else None)
         self._expert = fused(model.expert)
         self._passes: dict[tuple[int, int, int, int], LanguagePass] = {}
@@ -121,6 +124,7 @@ class GraphedNetwork:
         self._read = ()
         self._passes.clear()  # they hold on to the memory that was
         self._flows.clear()
+        self._store = Store(like.new_zeros(0), like.new_zeros(0))  # before there is more: both would not fit
         self._store = Store(like.new_zeros(shape), like.new_zeros(shape))
 
 

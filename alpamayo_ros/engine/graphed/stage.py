@@ -49,3 +49,4 @@ class Stage(Generic[Result]):
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=_pool()):
             self._result = self._run()
+        del self._run  # it holds the pass that holds this stage: memory would wait for a collection of the garbage

@@ -128,6 +128,8 @@ class _Continuations:
                 followed[said[end]] += times
                 if not followed[said[end]]:
                     del followed[said[end]]
+                if not followed:
+                    del self._followed[said[start:end]]
 
     def after(self, words: Tokens) -> int | None:
         """What came most often after these; of equals the one that came first."""

@@ -32,7 +32,7 @@ def told(sight: Sight, *frames: CameraFrame) -> list[int]:
 
 def test_expected_frames_wait_until_a_batch_is_full() -> None:
     eyes = Eyes()
-    sight = Sight(eyes, batch=3, most=10)
+    sight = Sight(eyes, batch=3, span_ns=100, most=10)
     for number in (1, 2):
         sight.expect(frame(number))
     assert eyes.looks == []
@@ -44,7 +44,7 @@ def test_expected_frames_wait_until_a_batch_is_full() -> None:
 
 def test_what_is_asked_for_comes_first_and_takes_along_what_waits() -> None:
     eyes = Eyes()
-    sight = Sight(eyes, batch=3, most=10)
+    sight = Sight(eyes, batch=3, span_ns=100, most=10)
     for number in (1, 2):
         sight.expect(frame(number))
     assert told(sight, frame(2), frame(7)) == [2, 7]
@@ -55,7 +55,7 @@ def test_what_is_asked_for_comes_first_and_takes_along_what_waits() -> None:
 
 def test_a_frame_that_comes_twice_is_one() -> None:
     eyes = Eyes()
-    sight = Sight(eyes, batch=2, most=10)
+    sight = Sight(eyes, batch=2, span_ns=100, most=10)
     for number in (1, 1, 1):
         sight.expect(frame(number))
     assert eyes.looks == []
@@ -66,7 +66,7 @@ def test_a_frame_that_comes_twice_is_one() -> None:
 
 def test_what_waits_is_forgotten_with_its_epoch() -> None:
     eyes = Eyes()
-    sight = Sight(eyes, batch=2, most=10)
+    sight = Sight(eyes, batch=2, span_ns=100, most=10)
     sight.expect(frame(1, epoch=0))
     sight.forget(epoch=1)
     sight.expect(frame(2, epoch=1))
@@ -77,10 +77,33 @@ def test_what_waits_is_forgotten_with_its_epoch() -> None:
 
 def test_no_more_is_kept_than_may_be() -> None:
     eyes = Eyes()
-    sight = Sight(eyes, batch=1, most=2)
+    sight = Sight(eyes, batch=1, span_ns=100, most=2)
     for number in (1, 2, 3):
         sight.expect(frame(number))
     told(sight, frame(3), frame(2))
     assert eyes.looks == [[1], [2], [3]]
     told(sight, frame(1))
     assert eyes.looks[-1] == [1]
+
+
+def test_what_is_older_than_the_span_is_forgotten_and_what_is_not_is_kept() -> None:
+    """Ten frames a second are kept as long as an observation may ask for them, whatever came in between."""
+    eyes = Eyes()
+    sight = Sight(eyes, batch=1, span_ns=20, most=1000)
+    for number in range(50):
+        sight.expect(frame(number))
+    told(sight, *(frame(number) for number in range(29, 50, 5)))
+    assert len(eyes.looks) == 50, "all five were there"
+    told(sight, frame(28))
+    assert eyes.looks[-1] == [28]
+
+
+def test_a_new_epoch_pushes_out_the_one_before_whatever_its_stamps() -> None:
+    eyes = Eyes()
+    sight = Sight(eyes, batch=1, span_ns=20, most=1000)
+    sight.expect(frame(200, epoch=0))
+    sight.expect(frame(5, epoch=1))
+    told(sight, frame(5, epoch=1))
+    assert eyes.looks == [[200], [5]]
+    told(sight, frame(200, epoch=0))
+    assert eyes.looks[-1] == [200]

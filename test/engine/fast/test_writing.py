@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor
 from alpamayo_ros.bundle.config import parse_config
 from alpamayo_ros.engine.benchmark import TINY
 from alpamayo_ros.engine.fast import writing
-from alpamayo_ros.engine.fast.prompt import Prompt
+from alpamayo_ros.engine.fast.network import Network
+from alpamayo_ros.engine.fast.prompt import Prompt, Word
 from alpamayo_ros.engine.fast.writing import Rules, write
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.engine.speculation.drafts import Memory
@@ -113,10 +115,41 @@ def test_drawn_texts_are_the_same_in_every_row(model: Alpamayo, rows: int) -> No
         assert [text.tokens for text in texts] == expected
 
 
+class Wavering:
+    """A network whose mind depends on the size of a pass, as in coarse numbers of two likely words now one wins and now the
+    other: of the passes that do not read a text again half prefer another word."""
+
+    def __init__(self, network: GraphedNetwork) -> None:
+        self._network, self.again, self.wavered = network, network.again, 0
+        self.begin = network.begin
+
+    def go_on(self, words: Sequence[Word], width: int) -> torch.Tensor:
+        logits = self._network.go_on(words, width).clone()
+        if len(words) != self.again and len(words) % 2:
+            logits[:, :WORDS] = logits[:, :WORDS].roll(1, dims=1)
+            self.wavered += 1
+        return logits
+
+
+@torch.inference_mode()
+def test_a_text_is_what_the_passes_that_read_it_again_would_write(model: Alpamayo) -> None:
+    rng, reader = np.random.default_rng(0), Wavering(GraphedNetwork(model, 64, 64, 1))
+    for _ in range(20):
+        prompt = prompt_of(rng, model)
+        expected = plain(model, prompt, 1, GREEDY, None)[0]
+        memory = Memory([spoiled(expected, rng) for _ in range(rng.integers(3))])
+        [text] = write(cast(Network, reader), prompt, 1, Rules(GREEDY, None, {END}, NOTHING), memory, most=16)
+        assert text.tokens == expected
+        assert text.ended == (END if expected[-1] == END else None)
+        assert text.slots == list(range(prompt.first_slot, prompt.first_slot + len(expected)))
+    assert reader.wavered > 20
+
+
 @torch.inference_mode()
 def test_words_that_are_accepted_unseen_are_found_out(model: Alpamayo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: a verifier that believes every guess writes other words."""
+    """The comparison can fail: a verifier that believes every guess, and puts nothing right, writes other words."""
     rng, reader = np.random.default_rng(0), GraphedNetwork(model, 64, 64, 1)
+    monkeypatch.setattr(writing.Text, "put_right", lambda *_: False)
     monkeypatch.setattr(
         writing,
         "_judge",
