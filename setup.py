@@ -9,7 +9,7 @@ SHARED = [p for folder in ("config", "models", "msg") for p in sorted(Path(folde
 FILES = [p for p in SHARED if p not in FETCHED]
 BAGS = ["rosbags>=0.11.9", "apsw", "lz4", 'backports.zstd; python_version < "3.14"']
 LIBRARIES = ["numpy", "opencv-python-headless", "simplejpeg", *BAGS, "PyYAML", "pydantic", "tyro", "rich"]
-MODEL_LIBRARIES = ["torch>=2.6", "safetensors", "tokenizers"]
+MODEL_LIBRARIES = ["torch>=2.9", "safetensors", "tokenizers"]
 
 setup(
     name="alpamayo_ros",
