@@ -8,8 +8,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BUNDLE ?= models/ar1_nano@graphed
-# Test workers; 0: no second one, for a machine with one core. Nodes are tested after everything else and one at a time; those that
-# wait for one another may run beside others where somebody is in a hurry (pytest -n 2 -m patient).
+# Test workers; 0: no second one, for a machine with one core. Nodes are tested after everything else: those that wait for one another
+# beside others, those that are timed one at a time.
 JOBS ?= 2
 COLCON := colcon --log-base log build --cmake-args -DPython3_EXECUTABLE=$(VENV)/bin/python -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
 
@@ -53,7 +53,8 @@ demo: build
 test: lint
 	@status=0
 	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "not ros" || status=1
-	$(RUN) .venv/bin/pytest -m ros || status=1
+	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "ros and patient" || status=1
+	$(RUN) .venv/bin/pytest -m "ros and not patient" || status=1
 	exit $$status
 
 # The short fault campaign in two shards, each with nodes and a DDS domain of its own. A machine that has other things to do spoils
