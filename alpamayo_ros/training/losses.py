@@ -25,13 +25,18 @@ PRESENT = torch.tensor([2.0 if kind == "vehicle" else 8.0 for kind in KINDS])
 BEARING_RAD = 0.1
 """A bearing of the road ahead that is off by this is off by 1."""
 
+COURSE = 0.1
+"""Weight of those bearings. Where the road goes cannot be seen at every fork, so that their loss stays large: at 1 it was two
+thirds of what a vision tower learned by, and the tower saw lamps and signs far worse than one that was never asked
+(docs/log.md)."""
+
 
 class SightLoss(NamedTuple):
     """How wrong it is what was told of pictures."""
 
     kinds: Tensor  # binary cross-entropy, nats per place and kind, weighted
     distance: Tensor  # of the logarithm, where there is something
-    course: Tensor  # of the bearings of the road ahead, in units of BEARING_RAD
+    course: Tensor  # of the bearings of the road ahead, in units of BEARING_RAD, weighted
 
 
 class Told(NamedTuple):
@@ -91,7 +96,7 @@ def told_wrong(told: Told, kinds: Tensor, nearest_m: Tensor, course_rad: Tensor)
     return SightLoss(
         F.binary_cross_entropy_with_logits(told.logits, kinds.float(), pos_weight=weight),
         _off(told.log_distance[near], nearest_m[near].clamp(min=1.0).log()),
-        _off(told.course[known], course_rad[known] / BEARING_RAD),
+        COURSE * _off(told.course[known], course_rad[known] / BEARING_RAD),
     )
 
 
