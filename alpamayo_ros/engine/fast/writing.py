@@ -63,7 +63,7 @@ class Text:
         """Cut the text where, behind its words from `at` on, others belong; whether it was."""
         for place, token in enumerate(after[: len(self.tokens) - 1 - at], at + 1):
             if self.tokens[place] != token:
-                self.tokens, self.slots, self.ended = [*self.tokens[:place], token], self.slots[:place], None
+                self.tokens, self.slots = [*self.tokens[:place], token], self.slots[:place]
                 self.ended = token if token in ends else None
                 return True
         return False
