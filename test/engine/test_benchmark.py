@@ -139,7 +139,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     bench_engine = benchmark.bench_engine
     monkeypatch.setattr(benchmark, "claim_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(benchmark, "bench_engine", lambda folder, out, checkout: bench_engine(folder, out, 1, checkout))
+    monkeypatch.setattr(benchmark, "bench_engine", partial(bench_engine, runs=1))
     monkeypatch.setattr(pace, "bench_pace", partial(pace.bench_pace, cases=(pace.CASES[1],)))
 
 

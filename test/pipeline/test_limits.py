@@ -39,7 +39,7 @@ def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path, text: str) -> 
 def test_a_number_that_changed_has_the_file_as_its_source(tmp_path: Path) -> None:
     text = "limits: {decel_mps2: {reject: 7}, spread_m: {shadow: false}, slope: {warn: null}}\nvehicle: {wheelbase_m: 3.1}"
     read = read_limits(written(tmp_path, text))
-    assert read.decel_mps2 == Limit(3.5, 7.0, "m/s^2", "mine.yaml")
+    assert read.decel_mps2 == Limit(3.5, 7.0, "m/s^2", "mine.yaml", ceiling=9.8)
     assert read.spread_m == replace(LIMITS.spread_m, shadow=False)
     assert read.slope == Limit(None, 0.3, "of the way", "mine.yaml")
     assert read == replace(LIMITS, decel_mps2=read.decel_mps2, spread_m=read.spread_m, slope=read.slope, wheelbase_m=3.1)
