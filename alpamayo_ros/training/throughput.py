@@ -7,6 +7,7 @@ device whose peak is known the share of it that is used is told, too (model FLOP
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from alpamayo_ros.training.chain import debug_scenes
 from alpamayo_ros.training.fit import precision
 from alpamayo_ros.training.optimizers import Optimizers, forget_gradients, optimizers, take_step
 from alpamayo_ros.training.settings import Optimisation
-from alpamayo_ros.training.shelf import Shelf, shelve
+from alpamayo_ros.training.shelf import USUAL, Shelf, shelve
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, new_model, open_codec
 from alpamayo_ros.training.stages import STAGES, StageName
 from alpamayo_ros.training.student import Student, draw_noise
@@ -78,7 +79,8 @@ def measure(
     name: str, student: Student, shelf: Shelf, settings: Optimisation, device: torch.device, updates: int
 ) -> Throughput:
     """Median over updates, after two that warm up; the first of them is counted."""
-    settings = replace(settings, batch=min(settings.batch, len(shelf.lessons)))
+    # Two short drives are fewer lessons than a batch, and an epoch leaves most of the usual ones out.
+    shelf = replace(shelf, lessons=shelf.lessons * math.ceil(settings.batch / USUAL / len(shelf.lessons)))
     batches, taking = shelf.shuffled(settings.batch, 0, 0), optimizers(student, settings)
     batch = next(batches).to(device)
     with FlopCounterMode(display=False) as counter:
