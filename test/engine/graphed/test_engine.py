@@ -104,6 +104,16 @@ def test_hints_never_matter() -> None:
     check_hints_never_matter(lambda: GraphedEngine(BUNDLE), seen, examples=4)
 
 
+def test_warming_up_is_forgotten() -> None:
+    """What a GPU does when an engine opens: it says nothing about what is answered then."""
+    seen = observation()
+    with closing(GraphedEngine(BUNDLE)) as cold, closing(GraphedEngine(BUNDLE)) as warm:
+        warm.warm_up()
+        assert not warm._sight._known
+        assert warm.memory.tree(64) == cold.memory.tree(64)
+        assert_same(warm.infer(seen, REQUESTS[0]), cold.infer(seen, REQUESTS[0]))
+
+
 def test_a_frame_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = observation()
     frames = [frame for frames in seen.frames.values() for frame in frames]
