@@ -71,6 +71,12 @@ def make_dataset(
     ] = (),
     skip: Annotated[int, arg(help="so many seeds of the split")] = 0,
     straying: Annotated[float, arg(help="share of drives that leave the way once, to show the way back")] = 0.0,
+    led_by: Annotated[
+        str,
+        arg(
+            metavar="DIR", help="a bundle that drives for some seconds in those, instead of a push: its own mistakes, put right"
+        ),
+    ] = "",
     pairs: Annotated[
         int, arg(help="instead of drives, so many pairs of windows of a scene that only a light or a lead tells apart")
     ] = 0,
@@ -86,7 +92,7 @@ def make_dataset(
     from alpamayo_ros.simulation.suites import families_of
 
     wanted = family or (families_of_pairs() if pairs else families_of(split))
-    recipe = Recipe(split, read_rig(rig), read_profile(profile), wanted, skip, straying=straying, pairs=pairs)
+    recipe = Recipe(split, read_rig(rig), read_profile(profile), wanted, skip, straying=straying, led_by=led_by, pairs=pairs)
     return make(out, recipe, samples, workers)
 
 

@@ -18,9 +18,6 @@ from alpamayo_ros.simulation.episode import Planned
 from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.types import HORIZON, Trajectory
 
-Driver = type[ExpertPolicy]
-"""Who drives for a data set."""
-
 LASTS_S = 1.0
 BEGINS_S = (2.0, 5.0)
 TURNED_RAD = (0.03, 0.15)

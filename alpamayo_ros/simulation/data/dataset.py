@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -28,10 +28,14 @@ from rich.progress import Progress
 from alpamayo_ros import types
 from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
-from alpamayo_ros.evaluation.openloop.provenance import file_sha256, files_sha256
+from alpamayo_ros.engine.loading import bundle_name
+from alpamayo_ros.evaluation.openloop.provenance import bundle_sha256, file_sha256, files_sha256
 from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.simulation.closed_loop.engines import EnginePolicy
+from alpamayo_ros.simulation.closed_loop.leading import LedExpert
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
-from alpamayo_ros.simulation.closed_loop.straying import Driver, StrayingExpert
+from alpamayo_ros.simulation.closed_loop.settings import DEFAULTS
+from alpamayo_ros.simulation.closed_loop.straying import StrayingExpert
 from alpamayo_ros.simulation.data.pairs import PAIR_FAMILIES, scene_pairs
 from alpamayo_ros.simulation.data.samples import Scene, SceneSamples, scene_samples
 from alpamayo_ros.simulation.data.shards import read_scenes, write_shard
@@ -60,6 +64,7 @@ class Recipe:
     skip: int = 0  # so many seeds of the split
     duration_s: float | None = None  # of a drive; None is the family's own
     straying: float = 0.0  # share of the drives in which the vehicle leaves the expert's way once
+    led_by: str = ""  # the bundle that then drives; "": the vehicle is pushed
     pairs: int = 0  # instead of drives: at most so many pairs of each scene that only cameras can tell apart
 
     def __post_init__(self) -> None:
@@ -68,6 +73,8 @@ class Recipe:
             raise InvalidInput(f"straying {self.straying}, want a share of 0 to 1; pairs {self.pairs}, want 0 or more")
         if self.pairs and self.straying:
             raise InvalidInput(f"pairs are driven by the expert: want straying 0, got {self.straying}")
+        if self.led_by and not self.straying:
+            raise InvalidInput(f"{self.led_by} drives in the share of drives that stray: want straying above 0")
         if self.split not in SPLITS:
             raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
         if not 0 <= self.skip < len(SPLITS[self.split]):
@@ -84,6 +91,7 @@ class Recipe:
             "skip": self.skip,
             "duration_s": self.duration_s,
             "straying": self.straying,
+            "led_by": f"{bundle_name(self.led_by)} {bundle_sha256(self.led_by)}" if self.led_by else "",
             "pairs": self.pairs,
             "rig": self.rig.model_dump(mode="json"),
             "profile": self.profile.model_dump(mode="json"),
@@ -92,20 +100,30 @@ class Recipe:
             "versions": {name: version(name) for name in ("alpamayo_ros", *LIBRARIES)},
         }
 
-    def driver_of(self, scene: SceneId) -> Driver:
-        """Who drives a scene: the same whatever else is in the data set."""
+    def strays(self, scene: SceneId) -> bool:
+        """Whether the vehicle leaves the expert's way: the same whatever else is in the data set."""
         drawn = np.random.default_rng([zlib.crc32(b"driver"), zlib.crc32(scene.family.encode()), scene.seed]).random()
-        return StrayingExpert if drawn < self.straying else ExpertPolicy
+        return bool(drawn < self.straying)
 
-    def made(self, scene: SceneId) -> Iterator[SceneSamples]:
-        """What a scene contributes. A window of a pair is always in the balanced part."""
+    def made(self, scene: SceneId, astray: Callable[[], ExpertPolicy]) -> Iterator[SceneSamples]:
+        """What a scene contributes; `astray` drives where the vehicle strays. Windows of pairs are in the balanced part."""
         if not self.pairs:
-            yield scene_samples(scene, self.rig, self.profile, self.duration_s, self.driver_of(scene))
+            driver = astray() if self.strays(scene) else ExpertPolicy()
+            yield scene_samples(scene, self.rig, self.profile, self.duration_s, driver)
             return
         for kind in (kind for kind, families in PAIR_FAMILIES.items() if scene.family in families):
             found = scene_pairs(kind, scene, self.rig, self.profile, self.pairs)
             for pair in found if isinstance(found, list) else []:
                 yield from map(_always_balanced, pair.members)
+
+    @contextmanager
+    def drivers_astray(self) -> Iterator[Callable[[], ExpertPolicy]]:
+        """Who drives where the vehicle strays; a bundle is open meanwhile. Raises InvalidInput for one that cannot be."""
+        if not self.led_by:
+            yield StrayingExpert
+            return
+        with closing(EnginePolicy(self.led_by, self.rig, self.profile.name, DEFAULTS)) as model:
+            yield partial(LedExpert, model)
 
     def scenes(self) -> Iterator[SceneId]:
         """Every scene: all families with the first seed, then with the next one."""
@@ -198,7 +216,8 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
     """Write a shard unless it is there; how many samples it has."""
     if path.exists():
         return sum(len(scene.windows) for scene in read_scenes(path))
-    written = write_shard(path, (taken for scene in part for taken in recipe.made(scene)))
+    with recipe.drivers_astray() as astray:
+        written = write_shard(path, (taken for scene in part for taken in recipe.made(scene, astray)))
     return sum(len(scene.windows) for scene in written)
 
 

@@ -19,7 +19,7 @@ from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
-from alpamayo_ros.simulation.closed_loop.straying import Driver, has_strayed
+from alpamayo_ros.simulation.closed_loop.straying import has_strayed
 from alpamayo_ros.simulation.data.course import COURSE_M, course
 from alpamayo_ros.simulation.data.sights import KINDS, sights
 from alpamayo_ros.simulation.episode import Episode, Planned
@@ -174,10 +174,11 @@ class SceneSamples:
 
 
 def scene_samples(
-    scene: SceneId, rig: Rig, profile: InputProfile, duration_s: float | None = None, driver: Driver = ExpertPolicy
+    scene: SceneId, rig: Rig, profile: InputProfile, duration_s: float | None = None, driver: ExpertPolicy | None = None
 ) -> SceneSamples:
     """Let the expert drive a scene, and label it. Raises InvalidInput as `samples_of` does, and for an unknown scene."""
-    return samples_of(run_episode(make_scenario(scene.family, scene.seed, duration_s), driver()), rig, profile)
+    episode = run_episode(make_scenario(scene.family, scene.seed, duration_s), driver or ExpertPolicy())
+    return samples_of(episode, rig, profile)
 
 
 def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "") -> SceneSamples:
