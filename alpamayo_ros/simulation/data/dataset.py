@@ -106,10 +106,15 @@ class Recipe:
         return bool(drawn < self.straying)
 
     def made(self, scene: SceneId, astray: Callable[[], ExpertPolicy]) -> Iterator[SceneSamples]:
-        """What a scene contributes; `astray` drives where the vehicle strays. Windows of pairs are in the balanced part."""
+        """What a scene contributes; `astray` drives where the vehicle strays.
+
+        Windows of pairs and those behind a bundle's driving are all in the balanced part: "keep the lane" is no usual answer
+        beside it.
+        """
         if not self.pairs:
-            driver = astray() if self.strays(scene) else ExpertPolicy()
-            yield scene_samples(scene, self.rig, self.profile, self.duration_s, driver)
+            strays = self.strays(scene)
+            taken = scene_samples(scene, self.rig, self.profile, self.duration_s, astray() if strays else ExpertPolicy())
+            yield _always_balanced(taken) if strays and self.led_by else taken
             return
         for kind in (kind for kind, families in PAIR_FAMILIES.items() if scene.family in families):
             found = scene_pairs(kind, scene, self.rig, self.profile, self.pairs)

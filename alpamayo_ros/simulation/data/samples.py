@@ -184,9 +184,12 @@ def scene_samples(
 def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "") -> SceneSamples:
     """Label the expert's drive; pictures are of the profile's cameras, at its size.
 
-    A drive that ended with an incident has no samples. Raises InvalidInput for a rig that lacks a camera of the profile, and
-    for instants that the world does not have.
+    A drive that ended with an incident has no samples. Raises InvalidInput for a drive whose driver failed (a data set would
+    silently lack what it fails on), for a rig that lacks a camera of the profile, and for instants that the world does not
+    have.
     """
+    if episode.failure:
+        raise InvalidInput(f"{episode.scenario.family} {episode.scenario.seed}: {episode.policy} failed {episode.failure}")
     rig.check_covers(profile)
     roles = tuple(role for role in profile.cameras if role in rig.cameras)
     labels, dropped = _labels(episode, profile)
@@ -211,8 +214,8 @@ def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Count
     """Labels of the windows whose past and future were driven, and why others have none."""
     back = max(profile.history_steps - 1, -profile.frame_offsets_ms[0] // _STEP_MS)
     whole = [planned for planned in episode.planned if back <= tick_of(planned.t0_s) < len(episode.snapshots) - HORIZON]
-    if ended := episode.failure or (episode.incident and episode.incident.kind):
-        return [], Counter({ended: len(whole)})
+    if episode.incident is not None:
+        return [], Counter({episode.incident.kind: len(whole)})
     strayed_s = [planned.t0_s for planned in episode.planned if has_strayed(planned)]
     asked = [planned for planned in whole if not any(planned.t0_s <= t_s < planned.t0_s + _HORIZON_S for t_s in strayed_s)]
     found = [label(episode, planned, words_rng(episode.scenario, planned)) for planned in asked]

@@ -15,10 +15,11 @@ from alpamayo_ros.simulation.closed_loop.straying import has_strayed
 from alpamayo_ros.simulation.data import dataset
 from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
 from alpamayo_ros.simulation.data.samples import samples_of
+from alpamayo_ros.simulation.data.shards import read_shard
 from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.state import Snapshot
-from alpamayo_ros.types import HORIZON, STEP_S, InvalidInput
+from alpamayo_ros.types import HORIZON, STEP_S, EngineFailure, InvalidInput
 
 DURATION_S = 18.0
 SCENARIO = make_scenario("free_road", 3, DURATION_S)
@@ -42,6 +43,13 @@ class Silent(AlwaysStop):
 
     def plan(self) -> Planned:
         return replace(super().plan(), trajectory=None, refused="no idea")
+
+
+class Dead(AlwaysStop):
+    """Somebody whose engine is gone."""
+
+    def plan(self) -> Planned:
+        raise EngineFailure("the engine died")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +98,13 @@ def test_where_it_has_no_plan_the_expert_drives_on() -> None:
     assert [ego.xy_m.tobytes() for ego in silent.egos] == [ego.xy_m.tobytes() for ego in held.egos]
 
 
+def test_a_model_that_fails_ends_the_data_set() -> None:
+    """Passed over, such drives would be missing from it, and nobody would know of which kind they were."""
+    episode = run_episode(SCENARIO, LedExpert(Dead()))
+    with pytest.raises(InvalidInput, match=r"free_road 3: expert failed at \d\.\d s: the engine died"):
+        samples_of(episode, small_rig_of(160, 96), PROFILE)
+
+
 def test_when_it_drives_is_drawn_from_the_scene_alone() -> None:
     leads = [lead_of(make_scenario("free_road", seed, DURATION_S)) for seed in range(1, 40)]
     assert leads == [lead_of(make_scenario("free_road", seed, DURATION_S)) for seed in range(1, 40)]
@@ -107,6 +122,9 @@ def test_a_data_set_is_led_by_a_bundle(tmp_path: Path, monkeypatch: pytest.Monke
     assert made[0]["dropped"]["strayed"] > 0
     bytes_of = [(tmp_path / name / "shard-00000.tar").read_bytes() for name in ("led", "again")]
     assert bytes_of[0] == bytes_of[1]
+    assert all(
+        window.is_balanced for taken in read_shard(tmp_path / "led" / "shard-00000.tar") for window in taken.scene.windows
+    )
     with pytest.raises(InvalidInput, match="is of another recipe, led_by differ"):
         make_dataset(tmp_path / "led", replace(recipe, led_by=""), 1)
 
