@@ -30,7 +30,7 @@ from alpamayo_ros.model.sample import output, uniforms
 from alpamayo_ros.model.tokens import Tokenizer
 from alpamayo_ros.model.vision import Scene, image_blocks
 from alpamayo_ros.profile import Pruning
-from alpamayo_ros.types import HORIZON, CameraFrame, InvalidInput, ModelOutput, Observation, Request
+from alpamayo_ros.types import HORIZON, CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request
 
 UNPRUNED = Pruning(prefill_keep=1.0, decode_keep=1.0)
 
@@ -83,7 +83,15 @@ class FastEngine:
 
     @torch.inference_mode()
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
-        """Actions and words for one observation. Raises EngineFailure, InvalidInput."""
+        """Actions and words for one observation. Raises InvalidInput; EngineFailure, and forgets all that was computed."""
+        try:
+            return self._answer(observation, request)
+        except EngineFailure:
+            self._sight.forget_all()
+            self._network.forget()
+            raise
+
+    def _answer(self, observation: Observation, request: Request) -> ModelOutput:
         with out_of_memory_told(f"{request.samples} samples"):
             if request.guidance or request.trajectory == "tokens" or self._profile.pruning != UNPRUNED:
                 if self._seldom is None:
@@ -151,6 +159,8 @@ class FastEngine:
             behind = behind * request.samples if len(texts) == 1 else behind
             own = torch.tensor(finished).expand(request.samples)
             actions[own] = self._network.denoise(noise[own], behind, request.steps or self._config.flow_steps)
+        if not bool(actions.isfinite().all()):
+            raise EngineFailure(f"actions are not finite: {int((~actions.isfinite()).sum())} of {actions.numel()} numbers")
         return output(actions, [text.tokens for text in texts], finished, self._tokenizer)
 
     def _texts(self, prompt: Prompt, request: Request, start: int, generator: torch.Generator) -> list[Text]:

@@ -50,6 +50,11 @@ class Network(Protocol):
         slots of its words."""
         ...
 
+    def forget(self) -> None:
+        """Nothing that was read counts any more. What it left in memory is gone, too: numbers that are none would spoil every
+        answer to come, even where nobody looks at them (0 times NaN is NaN)."""
+        ...
+
     def close(self) -> None:
         """Give back the device's memory."""
         ...

@@ -59,6 +59,11 @@ class Sight:
         self._keep(max(self._most, len(frames)))
         return found
 
+    def forget_all(self) -> None:
+        """Every frame: what was made of them is not to be trusted."""
+        self._known.clear()
+        self._waiting.clear()
+
     def forget(self, epoch: int) -> None:
         """Frames of epochs before this one."""
         for held in (self._known, self._waiting):

@@ -49,6 +49,12 @@ class GraphedNetwork:
         """As `Network.scene`."""
         return self._model.scene(tokens, deepstack, images)
 
+    def forget(self) -> None:
+        """As `Network.forget`. The memory stays where it is: graphs were recorded on it."""
+        self._read = ()
+        for held in self._store:
+            held.zero_()
+
     def close(self) -> None:
         """As `Network.close`."""
         for held in (self._passes, self._flows, self._layers, self._expert):

@@ -106,6 +106,11 @@ class PartsNetwork:
 
         return euler(velocity, noise.to(self._device), steps)[-1].cpu()
 
+    def forget(self) -> None:
+        """As `Network.forget`."""
+        self._keys.zero_()
+        self._values.zero_()
+
     def close(self) -> None:
         """As `Network.close`."""
         self._sessions.clear()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from model.released import Generation
 
 from alpamayo_ros.engine.eager import EagerEngine
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
+from alpamayo_ros.engine.graphed.network import GraphedNetwork
 from alpamayo_ros.engine.loading import open_engine
 from alpamayo_ros.types import EngineFailure, ModelOutput, Navigation, Observation, Request
 
@@ -148,6 +150,29 @@ def test_logits_that_are_no_numbers_are_no_words(kind: type[EagerEngine | Graphe
         with pytest.raises(EngineFailure, match="logits are not finite"):
             engine.infer(observation(), REQUESTS[0])
         assert engine.infer(observation(), REQUESTS[1]).complete == (True,), "without words nothing is wrong"
+
+
+@torch.inference_mode()
+def test_memory_that_holds_no_numbers_spoils_one_answer_and_no_other() -> None:
+    """Nobody looks at the slots behind the prompt, and 0 times NaN is NaN: it would stay there."""
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        expected = engine.infer(observation(), REQUESTS[1])
+        for held in cast(GraphedNetwork, engine._network)._store:
+            held.fill_(float("nan"))
+        with pytest.raises(EngineFailure, match=r"actions are not finite: 384 of 384 numbers"):
+            engine.infer(observation(), REQUESTS[1])
+        assert_same(engine.infer(observation(), REQUESTS[1]), expected)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("asked", "says"), [(REQUESTS[0], "logits are not"), (REQUESTS[1], "actions are not")])
+def test_a_frame_whose_features_are_no_numbers_is_looked_at_again(asked: Request, says: str) -> None:
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        expected = engine.infer(observation(), asked)
+        next(iter(engine._sight._known.values())).tokens.fill_(float("nan"))
+        with pytest.raises(EngineFailure, match=says):
+            engine.infer(observation(), asked)
+        assert_same(engine.infer(observation(), asked), expected)
 
 
 def test_engines_of_a_bundle_are_asked_for_by_name(tmp_path: Path) -> None:
