@@ -23,7 +23,11 @@ def train(
     out: Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")],
     data: Data = (),
     begin: Annotated[
-        Path | None, arg(metavar="DIR", help="bundle that the stage before left; of the first stage the base itself")
+        Path | None,
+        arg(
+            metavar="DIR",
+            help="bundle that the stage before left (the first begins with the base); of a size, to train it again",
+        ),
     ] = None,
     base: Base = None,
     size: Annotated[Literal["debug", "micro", "nano"], arg(help="of the network and of its stages")] = "debug",

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, read_metadata
+from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, has_weights, read_metadata
 from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
@@ -25,8 +25,8 @@ from alpamayo_ros.training.run import provenance
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, blinded, shelve
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, open_codec, trained_model
-from alpamayo_ros.training.stages import ORDER, STAGES, Scenes, begun_model, train_stage
-from alpamayo_ros.types import Request
+from alpamayo_ros.training.stages import AGAIN, ORDER, STAGES, Scenes, begun_model, train_stage
+from alpamayo_ros.types import InvalidInput, Request
 
 DEBUG_SCENES = (SceneId("red_light", 3), SceneId("curve", 1))
 DEBUG_DURATION_S = 12.0
@@ -48,17 +48,21 @@ def debug_scenes(profile: InputProfile) -> list[SceneSamples]:
 
 
 def train_all(
-    size: SizeName, scenes: Scenes, base: Path, out: Path, processes: Processes, *, blind: bool = False
+    size: SizeName, scenes: Scenes, base: Path, out: Path, processes: Processes, *, blind: bool = False, again: bool = False
 ) -> dict[str, Any]:
     """Train a size by its stages into `out`/NAME, and leave the model in `out`/bundle; figures per stage.
 
-    `base` has the profile, the config and the tokenizer. What is done already is not done again. A control is trained blind: it
-    has what everybody has but pictures, no stages that learn to see, and all of its own motion, as that is what it has.
-    Raises InvalidInput as the stages do.
+    `base` has the profile, the config and the tokenizer; with `again`, the weights to begin with, too. What is done already is
+    not done again. A control is trained blind: it has what everybody has but pictures, no stages that learn to see, and all of
+    its own motion, as that is what it has. Raises InvalidInput as the stages do, and for a size that has no stages for `again`.
     """
-    if not (out / "begin").exists():
+    if again and size not in AGAIN:
+        raise InvalidInput(f"size {size} has no stages for a trained bundle: want one of {', '.join(AGAIN)}")
+    if again and not has_weights(base):
+        raise InvalidInput(f"{base} has no weights to be trained again: want a trained bundle, or no --begin")
+    if not again and not (out / "begin").exists():
         begin_bundle(out / "begin", base, SIZES[size])
-    stages, begin = STAGES[size], out / "begin"
+    stages, begin = (AGAIN[size], base) if again else (STAGES[size], out / "begin")
     done: dict[str, Mapping[str, float]] = {}
     if not blind:
         done["see"] = asdict(train_stage("see", stages["see"], scenes, begin, out / "see", processes))
@@ -66,15 +70,15 @@ def train_all(
     codec = open_codec(begin)
     tower = begun_model(codec, begin, stages["see"].optimisation.seed).vlm.model.visual
     shelf = shelve(map(blinded, scenes()) if blind else scenes(), tower, codec)
-    for name in ORDER[2:] if blind else ORDER[1:]:
+    for name in [name for name in ORDER if name in stages][2 if blind else 1 :]:
         stage = replace(stages[name], forgets=0.0) if blind else stages[name]
         done[name] = asdict(train_stage(name, stage, scenes, begin, out / name, processes, shelf))
         begin = out / name / "bundle"
-    if size in REINFORCEMENTS:
+    if size in REINFORCEMENTS and not again:
         done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], shelf, begin, out / "reinforce", processes)
         begin = out / "reinforce" / "bundle"
-        again = train_stage("expert", stages["expert"], scenes, begin, out / "expert_again", processes, shelf)
-        done["expert again"] = asdict(again)
+        once_more = train_stage("expert", stages["expert"], scenes, begin, out / "expert_again", processes, shelf)
+        done["expert again"] = asdict(once_more)
         begin = out / "expert_again" / "bundle"
     _leave(size + (", trained blind" if blind else ""), begin, out / "bundle", done)
     return {"stages": done, "files": [str(out / "bundle")]}

@@ -39,8 +39,11 @@ def train_command(
     torch.set_num_threads(1)  # two cores gain nothing on networks this small
     match stage:
         case "debug" | "micro" | "nano":
+            if blind and begin:
+                raise InvalidInput(f"a control is trained blind from the beginning: train {stage} --blind without --begin")
+            base = begin or base
             scenes = _scenes_of(stage, data, read_profile(str(base / "profile.yaml")))
-            return train_all(stage, scenes, base, out, ALONE, blind=blind)
+            return train_all(stage, scenes, base, out, ALONE, blind=blind, again=begin is not None)
         case _ if blind:
             raise InvalidInput(f"a control is trained blind from the beginning: train {size} --blind")
         case _:

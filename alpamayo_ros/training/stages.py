@@ -110,6 +110,18 @@ STAGES: Mapping[str, Mapping[StageName, Stage]] = {
 }
 """By size. "debug" shows in seconds that everything runs; it learns nothing worth driving by."""
 
+AGAIN: Mapping[str, Mapping[StageName, Stage]] = {
+    "debug": {name: stage for name, stage in STAGES["debug"].items() if name != "inject"},
+    "nano": {
+        "see": Stage(_small(8000, 64, 1e-3)),
+        "gather": Stage(_driving(150, batch=64, learning_rate=1e-3)),
+        "sft": Stage(_driving(3200, learning_rate=2e-3), _WHOLE, forgets=0.3),
+        "expert": Stage(_driving(200, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=6)),
+    },
+}
+"""By size, what a trained bundle goes through once more with more data, such as drives of its own that the expert put right:
+smaller steps, and nothing from the beginning."""
+
 
 def train_stage(
     name: StageName, stage: Stage, scenes: Scenes, begin: Path, out: Path, processes: Processes, shelf: Shelf | None = None

@@ -82,6 +82,17 @@ def test_what_is_done_is_not_done_again(
     assert before == {path: path.stat().st_mtime_ns for path in trained.out.rglob("step-*/*")}
 
 
+def test_a_trained_bundle_is_trained_again(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = typed(monkeypatch, capsys, "train", "debug", "--begin", trained.out / "bundle", "--out", tmp_path / "again")
+    assert said.status == 0, said.err
+    stages = json.loads(said.out.splitlines()[-1])["stages"]
+    assert list(stages) == ["see", "gather", "sft", "expert"]
+    assert stages["sft"]["loss_first"] < 0.9 * trained.figures["stages"]["sft"]["loss_first"], "it knows what it knew"
+    assert EagerEngine(tmp_path / "again" / "bundle").weights == "trained"
+
+
 @pytest.mark.parametrize("stage", ORDER[:-1])
 def test_an_expert_that_has_not_learned_to_read_the_backbone_is_refused(trained: Trained, stage: str) -> None:
     with pytest.raises(InvalidInput, match="train it again on this one"):

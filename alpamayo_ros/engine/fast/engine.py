@@ -173,7 +173,7 @@ class FastEngine:
         bins = slice(first, first + self._config.traj_vocab_size)  # never among words
         uniform = uniforms(request, rows, request.max_tokens, generator)
         rules = Rules(request, uniform, {start, self._config.eos_token_id}, bins, self.told)
-        texts = write(self._network, prompt, rows, rules, self.memory)
+        texts = write(self._network, prompt, rows, rules, self.memory, self._network.guesses)
         if texts[0].ended == start:
             self.memory.remember(texts[0].tokens)
         return texts

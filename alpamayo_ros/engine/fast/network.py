@@ -18,6 +18,9 @@ class Network(Protocol):
     batch: int
     """Images that are looked at together: always so many, so that features are the same bits whenever that is."""
 
+    guesses: int
+    """Words that are guessed beside a prompt, at most."""
+
     again: int
     """Words that are read again together: always so many, for the same reason."""
 

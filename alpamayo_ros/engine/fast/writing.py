@@ -18,7 +18,7 @@ from torch import Tensor
 
 from alpamayo_ros.engine.fast.network import Network
 from alpamayo_ros.engine.fast.prompt import WIDTHS, Prompt, Word, width_of
-from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES, ROOT, Memory
+from alpamayo_ros.engine.speculation.drafts import BLOCK, ROOT, Memory
 from alpamayo_ros.model.sample import chosen
 from alpamayo_ros.types import Request
 
@@ -69,7 +69,7 @@ class Text:
         return False
 
 
-def write(network: Network, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int = GUESSES) -> list[Text]:
+def write(network: Network, prompt: Prompt, rows: int, rules: Rules, memory: Memory, most: int) -> list[Text]:
     """Read a prompt and write texts behind it, with a tree of at most so many guesses in the same pass."""
     limit = rules.request.max_tokens
     texts = [Text(row, limit) for row in range(rows)]

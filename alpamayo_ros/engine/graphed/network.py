@@ -12,7 +12,7 @@ from torch import Tensor
 from alpamayo_ros.engine.fast.prompt import WIDTHS, Cut, Prompt, Word
 from alpamayo_ros.engine.graphed.fused import fused, in_eight_bits
 from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Store, VisionPass, Words
-from alpamayo_ros.engine.speculation.drafts import BLOCK
+from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Images, Scene
 from alpamayo_ros.types import U8
@@ -32,7 +32,8 @@ class GraphedNetwork:
         self._model = model
         self._vision = VisionPass(model, image_height, image_width, cameras if model.config.views is not None else 1)
         self.batch = self._vision.batch
-        self.again = WIDTHS[-1] if model.vlm.lm_head.weight.is_cuda else BLOCK  # a CPU pays for every column
+        # A CPU pays for every column.
+        self.guesses, self.again = (GUESSES, WIDTHS[-1]) if model.vlm.lm_head.weight.is_cuda else (2 * BLOCK, BLOCK)
         self._layers = fused(model.vlm.model.language_model, in_eight_bits if in_fp8 else None)
         self._expert = fused(model.expert)
         self._passes: dict[tuple[int, int, int, int], LanguagePass] = {}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.engine.fast.prompt import Cut, Prompt, Word
-from alpamayo_ros.engine.speculation.drafts import BLOCK
+from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES
 from alpamayo_ros.model.flow import euler
 from alpamayo_ros.model.pixels import patches
 from alpamayo_ros.model.vision import Images, Scene
@@ -32,7 +32,7 @@ class PartsNetwork:
     """`fast.Network` on sessions for the parts of `parts.parts`. Prompts are read at once."""
 
     def __init__(self, sessions: Mapping[str, Session], config: Config, device: torch.device) -> None:
-        self.batch, self.again = 1, BLOCK
+        self.batch, self.guesses, self.again = 1, GUESSES, BLOCK
         self._sessions, self._config, self._device = dict(sessions), config, device
         self._keys = self._values = torch.empty(0)
         self._prompt_length = 0
