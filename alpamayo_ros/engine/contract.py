@@ -18,7 +18,7 @@ class Engine(Protocol):
     weights: Weights
 
     def add_frame(self, frame: CameraFrame) -> None:
-        """A hint that this frame may be part of a coming observation. May do nothing."""
+        """A hint that this frame may be part of a coming observation. May do nothing; an EngineFailure is logged."""
 
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
         """Actions and words for one observation. Raises EngineFailure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -22,7 +23,7 @@ class Limits:
 
     ready_timeout_s: float = 60.0  # from its start until the engine is open and warm
     silence_s: float = 1.0  # without a heartbeat, or at work on a hint, while nothing was asked
-    settled_s: float = 10.0  # a process that lived shorter failed quickly
+    settled_s: float = 10.0  # a process that was ready for less failed quickly, however long it took to get there
     quick_failures: int = 5  # in a row, then it is not started again
     longest_delay_s: float = 5.0  # before a start; none before the first restart, then 0.1 s, doubling
     bad_answers: int = 3  # within bad_answers_s, then the process is killed and started again
@@ -46,6 +47,7 @@ class Keeper:
         self._start = start
         self._limits = limits
         self._changed = threading.Condition()  # guards everything above and below
+        self._ready_at_s = math.inf  # of the process
         self._asked = 0  # id of the request that is waited for, 0: none
         self._reply: wire.Message | None = None
         self._bad_answers_s: deque[float] = deque(maxlen=limits.bad_answers)  # when they came, of the process that runs
@@ -130,9 +132,9 @@ class Keeper:
         quick_failures = 0
         try:
             while not self._closing.wait(self._delay_s(quick_failures)):
-                started = time.monotonic()
+                self._ready_at_s = math.inf
                 self._one_life()
-                quick_failures = quick_failures + 1 if time.monotonic() - started < self._limits.settled_s else 1
+                quick_failures = quick_failures + 1 if time.monotonic() - self._ready_at_s < self._limits.settled_s else 1
                 if not self.weights or quick_failures >= self._limits.quick_failures:
                     break
                 with self._changed:
@@ -188,7 +190,7 @@ class Keeper:
                 if self.state == "ready" and fields["busy_ms"] > self._limits.silence_s * 1e3:
                     process.kill(f"at work for {fields['busy_ms']} ms on a hint, the engine's process was killed")
             elif kind == "ready" and self.state in ("starting", "restarting"):
-                self.state, self.weights = "ready", fields["weights"]
+                self.state, self.weights, self._ready_at_s = "ready", fields["weights"], time.monotonic()
             elif kind in ("output", "failure") and self._asked and fields["id"] == self._asked:
                 self.state, self._asked, self._reply = "ready", 0, message
             elif kind == "failure" and fields["id"] == 0:

@@ -117,8 +117,12 @@ def serve(engine: Engine, link: Link, reader: FrameReader) -> None:
 def _hint(engine: Engine, message: wire.Message, reader: FrameReader) -> None:
     role, stamp_ns, epoch = message.fields["role"], message.fields["stamp_ns"], message.fields["epoch"]
     image = reader.read(message.fields["slot"], role, stamp_ns, epoch)
-    if image is not None:  # the parent may have dropped the frame by now
+    if image is None:
+        return  # the parent has dropped the frame by now
+    try:
         engine.add_frame(CameraFrame(role, stamp_ns, epoch, image))
+    except EngineFailure as error:  # a hint may do nothing: whether the engine still answers, an answer will tell
+        print(f"a frame that came early was of no use: {error}", file=sys.stderr, flush=True)
 
 
 def _answer(engine: Engine, message: wire.Message, reader: FrameReader) -> bytes:

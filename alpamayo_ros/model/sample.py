@@ -94,7 +94,12 @@ def sample(
 
 
 def output(actions: Tensor, words: Sequence[Sequence[int]], complete: tuple[bool, ...], tokenizer: Tokenizer) -> ModelOutput:
-    """Actions (samples, 64, 2), and what was written in each row, as an engine answers."""
+    """Actions (samples, 64, 2), and what was written in each row, as an engine answers.
+
+    Raises EngineFailure for actions that are no numbers.
+    """
+    if not bool(actions.isfinite().all()):
+        raise EngineFailure(f"actions are not finite: {int((~actions.isfinite()).sum())} of {actions.numel()} numbers")
     texts = [tokenizer.decode(ids) for ids in words]
     return ModelOutput(
         actions=actions.numpy(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, has_weights, read_metadata
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256
 from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
@@ -24,7 +25,7 @@ from alpamayo_ros.training.rollouts import question_of
 from alpamayo_ros.training.run import provenance
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, blinded, shelve
-from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, open_codec, trained_model
+from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, check_size, open_codec, trained_model
 from alpamayo_ros.training.stages import AGAIN, ORDER, STAGES, Scenes, begun_model, train_stage
 from alpamayo_ros.types import InvalidInput, Request
 
@@ -60,6 +61,8 @@ def train_all(
         raise InvalidInput(f"size {size} has no stages for a trained bundle: want one of {', '.join(AGAIN)}")
     if again and not has_weights(base):
         raise InvalidInput(f"{base} has no weights to be trained again: want a trained bundle, or no --begin")
+    if again:
+        check_size(base, size)
     if not again and not (out / "begin").exists():
         begin_bundle(out / "begin", base, SIZES[size])
     stages, begin = (AGAIN[size], base) if again else (STAGES[size], out / "begin")
@@ -80,7 +83,8 @@ def train_all(
         once_more = train_stage("expert", stages["expert"], scenes, begin, out / "expert_again", processes, shelf)
         done["expert again"] = asdict(once_more)
         begin = out / "expert_again" / "bundle"
-    _leave(size + (", trained blind" if blind else ""), begin, out / "bundle", done)
+    begun = {"begun with": f"{base.name}, {WEIGHTS_FILE} {file_sha256(base / WEIGHTS_FILE)}"} if again else {}
+    _leave(size + (", trained blind" if blind else ""), begun, begin, out / "bundle", done)
     return {"stages": done, "files": [str(out / "bundle")]}
 
 
@@ -98,11 +102,11 @@ def _task(shelf: Shelf, index: int, codec: Codec) -> Task:
     return Task(question, partial(reward, truth=truth_of(lesson.example), judge=judged_by_rule, config=WORLD))
 
 
-def _leave(size: str, trained: Path, out: Path, done: Mapping[str, Mapping[str, float]]) -> None:
+def _leave(size: str, begun: Mapping[str, str], trained: Path, out: Path, done: Mapping[str, Mapping[str, float]]) -> None:
     if out.exists():
         return  # an earlier call came to its end
     model = trained_model(open_codec(trained), trained)
-    told = {"size": size, **{name: str(value) for name, value in provenance().items()}}
+    told = {"size": size, **begun, **{name: str(value) for name, value in provenance().items()}}
     losses = {name: ", ".join(f"{what} {value:.4g}" for what, value in each.items()) for name, each in done.items()}
     export(
         model,

@@ -41,9 +41,8 @@ def train_command(
         case "debug" | "micro" | "nano":
             if blind and begin:
                 raise InvalidInput(f"a control is trained blind from the beginning: train {stage} --blind without --begin")
-            base = begin or base
-            scenes = _scenes_of(stage, data, read_profile(str(base / "profile.yaml")))
-            return train_all(stage, scenes, base, out, ALONE, blind=blind, again=begin is not None)
+            scenes = _scenes_of(stage, data, read_profile(str((begin or base) / "profile.yaml")))
+            return train_all(stage, scenes, begin or base, out, ALONE, blind=blind, again=begin is not None)
         case _ if blind:
             raise InvalidInput(f"a control is trained blind from the beginning: train {size} --blind")
         case _:

@@ -93,6 +93,13 @@ def resized(stored: Mapping[str, Any], size: Size) -> dict[str, Any]:
     }
 
 
+def check_size(base: Path, name: SizeName) -> None:
+    """Raise InvalidInput for a bundle whose network has another size."""
+    stored = read_json(base / "config.json")
+    if stored != resized(stored, SIZES[name]):
+        raise InvalidInput(f"{base / 'config.json'}: its widths and depths are not those of size {name}")
+
+
 def open_codec(folder: Path) -> Codec:
     """What a bundle's examples are encoded with, also of one whose expert is still to be trained. Raises InvalidInput."""
     config = read_config(folder)

@@ -19,6 +19,7 @@ import torch
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, has_weights, read_metadata
 from alpamayo_ros.engine.weights import save_weights
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.simulation.data.samples import SceneSamples
@@ -189,8 +190,8 @@ def leave_bundle(model: Alpamayo, begin: Path, out: Path, *, trains_expert: bool
 
 
 def _begun(begin: Path) -> str:
-    """The weights that a stage begins with."""
-    return str(_metadata(begin).get(BACKBONE_KEY, UNTRAINED))
+    """The weights that a stage begins with, the expert's among them."""
+    return file_sha256(begin / WEIGHTS_FILE) if (begin / WEIGHTS_FILE).exists() else UNTRAINED
 
 
 def _expert_of(begin: Path) -> str:

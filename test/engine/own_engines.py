@@ -78,11 +78,13 @@ def dies_opening() -> FeatureCache:
 
 
 class Puppet(FeatureCache):
-    """Does what the navigation's road name says, and pauses at a hint whose stamp is 0."""
+    """Does what the navigation's road name says, pauses at a hint whose stamp is 0, and fails at one whose stamp is 2."""
 
     def add_frame(self, frame: CameraFrame) -> None:
         if frame.stamp_ns == 0:
             time.sleep(60)
+        if frame.stamp_ns == 2:
+            raise EngineFailure("out of memory for a hint")
 
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
         doing = observation.navigation.road_name if observation.navigation else ""

@@ -108,6 +108,16 @@ def test_bad_answers_that_are_far_apart_restart_nothing(small_ring: FrameRing) -
         assert (client.restarts, client.bad_answers) == (0, 5)
 
 
+def test_a_hint_that_fails_costs_no_more_than_a_line_in_the_log(
+    puppet: EngineClient, small_ring: FrameRing, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = pid_of(puppet)
+    puppet.add_frame(frame("front_wide", 2, 0, small_ring))
+    assert told(puppet) == usual(observation())
+    assert (puppet.pid, puppet.restarts) == (first, 0)
+    assert soon(lambda: "a frame that came early was of no use: out of memory for a hint" in caplog.text)
+
+
 def test_an_engine_that_fails_after_every_start_is_given_up(small_ring: FrameRing) -> None:
     with EngineClient(PUPPET, PROFILE, small_ring, PATIENT_MS, limits=Limits(quick_failures=2, settled_s=600.0)) as client:
         for _ in range(2):

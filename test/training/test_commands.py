@@ -26,6 +26,10 @@ ALPAMAYO = Path(sys.executable).with_name("alpamayo")
         (("train", "expert", "--blind"), "a control is trained blind from the beginning"),
         (("train", "debug", "--blind", "--begin", NANO), "train debug --blind without --begin"),
         (("train", "micro", "--begin", NANO, "--data", "/nowhere"), "size micro has no stages for a trained bundle"),
+        (
+            ("train", "debug", "--begin", NANO.parents[2] / "models" / "ar1_nano"),
+            "its widths and depths are not those of size debug",
+        ),
         (("train", "debug", "--begin", NANO), "has no weights to be trained again"),
         (("train", "debug", "--base", "/nowhere"), "/nowhere/profile.yaml: no such file"),
         (("train", "debug", "--data", "/nowhere"), "/nowhere"),

@@ -5,7 +5,8 @@ What it answers is what the reference answers. The random numbers are the refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -73,26 +74,19 @@ class FastEngine:
     @torch.inference_mode()
     def add_frame(self, frame: CameraFrame) -> None:
         """Look at a frame that may be asked about with those of its time, if it is one of the profile's; read what can be read
-        with it."""
+        with it. Raises EngineFailure, and forgets all that was computed: an answer looks for itself then."""
         if frame.role not in self._profile.cameras or frame.image.shape != self._profile.image_shape:
             return
-        self._sight.expect(frame)
-        self._arrivals.take(frame)
-        if self._last is not None and self._last.prompt.cuts:
-            self._read_ahead(self._last)
+        with self._forgetting(), out_of_memory_told("a frame that came early"):
+            self._sight.expect(frame)
+            self._arrivals.take(frame)
+            if self._last is not None and self._last.prompt.cuts:
+                self._read_ahead(self._last)
 
     @torch.inference_mode()
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
         """Actions and words for one observation. Raises InvalidInput; EngineFailure, and forgets all that was computed."""
-        try:
-            return self._answer(observation, request)
-        except EngineFailure:
-            self._sight.forget_all()
-            self._network.forget()
-            raise
-
-    def _answer(self, observation: Observation, request: Request) -> ModelOutput:
-        with out_of_memory_told(f"{request.samples} samples"):
+        with self._forgetting(), out_of_memory_told(f"{request.samples} samples"):
             if request.guidance or request.trajectory == "tokens" or self._profile.pruning != UNPRUNED:
                 if self._seldom is None:
                     raise InvalidInput("this engine has no guidance, trajectories as tokens or pruned prompts: want @eager")
@@ -112,6 +106,17 @@ class FastEngine:
         self._sight.forget(epoch)
         self.memory.forget()
         self._arrivals.forget()
+
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """What was computed until something failed is not used again: numbers that are none would spoil all that follows."""
+        try:
+            yield
+        except EngineFailure:
+            self._sight.forget_all()
+            self._network.forget()
+            self._last = None  # the next answer has the time to read everything again, a hint has not
+            raise
 
     def close(self) -> None:
         """Give back the device's memory."""
@@ -159,8 +164,6 @@ class FastEngine:
             behind = behind * request.samples if len(texts) == 1 else behind
             own = torch.tensor(finished).expand(request.samples)
             actions[own] = self._network.denoise(noise[own], behind, request.steps or self._config.flow_steps)
-        if not bool(actions.isfinite().all()):
-            raise EngineFailure(f"actions are not finite: {int((~actions.isfinite()).sum())} of {actions.numel()} numbers")
         return output(actions, [text.tokens for text in texts], finished, self._tokenizer)
 
     def _texts(self, prompt: Prompt, request: Request, start: int, generator: torch.Generator) -> list[Text]:

@@ -131,7 +131,7 @@ class GraphedNetwork:
         self._read = ()
         self._passes.clear()  # they hold on to the memory that was
         self._flows.clear()
-        self._store = Store(like.new_zeros(0), like.new_zeros(0))  # before there is more: both would not fit
+        self._store = Store(like.new_zeros(0, 0, 0, 0), like.new_zeros(0, 0, 0, 0))  # before there is more: both would not fit
         self._store = Store(like.new_zeros(shape), like.new_zeros(shape))
 
 

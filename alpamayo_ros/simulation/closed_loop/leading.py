@@ -49,11 +49,12 @@ def lead_of(scenario: Scenario) -> Lead:
 class LedExpert(ExpertPolicy):
     """The expert, in whose stead a model drives for a while. What it intends is its own: where the vehicle went is not.
 
-    Where the model has no plan the expert's is followed. The model is the caller's to close.
+    Where the model has no plan the expert's is followed, and `refused` says why. The model is the caller's to close.
     """
 
     def __init__(self, model: Policy) -> None:
         super().__init__()
+        self.name = f"expert led by {model.name}"
         self._model = model
         self._lead: Lead | None = None
 
@@ -74,5 +75,7 @@ class LedExpert(ExpertPolicy):
         """See Policy."""
         planned = super().plan()
         assert self._lead is not None
-        led = self._model.plan().trajectory if self._lead.covers(planned.t0_s) else None
-        return planned if led is None else replace(planned, trajectory=led)
+        if not self._lead.covers(planned.t0_s):
+            return planned
+        led = self._model.plan()
+        return replace(planned, trajectory=led.trajectory or planned.trajectory, refused=led.refused)

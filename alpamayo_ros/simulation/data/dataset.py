@@ -28,7 +28,7 @@ from rich.progress import Progress
 from alpamayo_ros import types
 from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
-from alpamayo_ros.engine.loading import bundle_name
+from alpamayo_ros.engine.loading import bundle_engine, bundle_folder, bundle_name
 from alpamayo_ros.evaluation.openloop.provenance import bundle_sha256, file_sha256, files_sha256
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.engines import EnginePolicy
@@ -73,6 +73,8 @@ class Recipe:
             raise InvalidInput(f"straying {self.straying}, want a share of 0 to 1; pairs {self.pairs}, want 0 or more")
         if self.pairs and self.straying:
             raise InvalidInput(f"pairs are driven by the expert: want straying 0, got {self.straying}")
+        if self.led_by and bundle_folder(self.led_by) is None:
+            raise InvalidInput(f"{self.led_by} has no folder: want a bundle, whose files say who drove")
         if self.led_by and not self.straying:
             raise InvalidInput(f"{self.led_by} drives in the share of drives that stray: want straying above 0")
         if self.split not in SPLITS:
@@ -91,7 +93,7 @@ class Recipe:
             "skip": self.skip,
             "duration_s": self.duration_s,
             "straying": self.straying,
-            "led_by": f"{bundle_name(self.led_by)} {bundle_sha256(self.led_by)}" if self.led_by else "",
+            "led_by": _leader(self.led_by) if self.led_by else "",
             "pairs": self.pairs,
             "rig": self.rig.model_dump(mode="json"),
             "profile": self.profile.model_dump(mode="json"),
@@ -108,13 +110,13 @@ class Recipe:
     def made(self, scene: SceneId, astray: Callable[[], ExpertPolicy]) -> Iterator[SceneSamples]:
         """What a scene contributes; `astray` drives where the vehicle strays.
 
-        Windows of pairs and those behind a bundle's driving are all in the balanced part: "keep the lane" is no usual answer
-        beside it.
+        Windows of pairs, and of drives in which a bundle drove, are all in the balanced part: "keep the lane" is no usual
+        answer there.
         """
         if not self.pairs:
-            strays = self.strays(scene)
-            taken = scene_samples(scene, self.rig, self.profile, self.duration_s, astray() if strays else ExpertPolicy())
-            yield _always_balanced(taken) if strays and self.led_by else taken
+            driver = astray() if self.strays(scene) else ExpertPolicy()
+            taken = scene_samples(scene, self.rig, self.profile, self.duration_s, driver)
+            yield _always_balanced(taken) if self.led_by and taken.scene.dropped.get("strayed") else taken
             return
         for kind in (kind for kind, families in PAIR_FAMILIES.items() if scene.family in families):
             found = scene_pairs(kind, scene, self.rig, self.profile, self.pairs)
@@ -122,9 +124,9 @@ class Recipe:
                 yield from map(_always_balanced, pair.members)
 
     @contextmanager
-    def drivers_astray(self) -> Iterator[Callable[[], ExpertPolicy]]:
-        """Who drives where the vehicle strays; a bundle is open meanwhile. Raises InvalidInput for one that cannot be."""
-        if not self.led_by:
+    def drivers_astray(self, part: Sequence[SceneId]) -> Iterator[Callable[[], ExpertPolicy]]:
+        """Who drives where the vehicle strays in some scenes; a bundle is open meanwhile. Raises InvalidInput."""
+        if not self.led_by or not any(map(self.strays, part)):
             yield StrayingExpert
             return
         with closing(EnginePolicy(self.led_by, self.rig, self.profile.name, DEFAULTS)) as model:
@@ -221,9 +223,18 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
     """Write a shard unless it is there; how many samples it has."""
     if path.exists():
         return sum(len(scene.windows) for scene in read_scenes(path))
-    with recipe.drivers_astray() as astray:
+    with recipe.drivers_astray(part) as astray:
         written = write_shard(path, (taken for scene in part for taken in recipe.made(scene, astray)))
+    astray_in = [scene for scene in written if recipe.led_by and recipe.strays(scene.id)]
+    if astray_in and not any(set(scene.dropped) - {"surprise"} for scene in astray_in):
+        path.unlink()
+        raise InvalidInput(f"{recipe.led_by} drove in none of {len(astray_in)} drives: it has no plans in this world")
     return sum(len(scene.windows) for scene in written)
+
+
+def _leader(bundle: str) -> str:
+    """Who drives, and with which library: what plans depend on, but for the machine's arithmetic."""
+    return f"{bundle_name(bundle)} by {bundle_engine(bundle)}, torch {version('torch')}: {bundle_sha256(bundle)}"
 
 
 def _always_balanced(taken: SceneSamples) -> SceneSamples:

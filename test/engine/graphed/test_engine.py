@@ -15,8 +15,10 @@ from model.nano import BUNDLE, T0_NS, observation
 from model.released import Generation
 
 from alpamayo_ros.engine.eager import EagerEngine
+from alpamayo_ros.engine.graphed import network
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
+from alpamayo_ros.engine.graphed.passes import Store
 from alpamayo_ros.engine.loading import open_engine
 from alpamayo_ros.types import EngineFailure, ModelOutput, Navigation, Observation, Request
 
@@ -150,6 +152,39 @@ def test_logits_that_are_no_numbers_are_no_words(kind: type[EagerEngine | Graphe
         with pytest.raises(EngineFailure, match="logits are not finite"):
             engine.infer(observation(), REQUESTS[0])
         assert engine.infer(observation(), REQUESTS[1]).complete == (True,), "without words nothing is wrong"
+
+
+def test_a_frame_for_which_there_is_no_memory_is_looked_at_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = observation()
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        expected = engine.infer(seen, REQUESTS[0])
+        engine.reset(1)
+        with monkeypatch.context() as full:
+            full.setattr(engine._sight, "_look_at", _no_memory)
+            with pytest.raises(EngineFailure, match="out of memory for a frame that came early"):
+                hint_all(engine, seen)
+        assert_same(engine.infer(seen, REQUESTS[0]), expected)
+
+
+def test_a_store_that_could_not_grow_grows_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    more = replace(REQUESTS[2], samples=6, max_tokens=60)
+    with closing(GraphedEngine(BUNDLE)) as engine, closing(GraphedEngine(BUNDLE)) as other:
+        expected = other.infer(observation(), more)
+        engine.infer(observation(), REQUESTS[0])
+        with monkeypatch.context() as full:
+            full.setattr(network, "Store", lambda keys, values: _no_memory() if keys.numel() else Store(keys, values))
+            with pytest.raises(EngineFailure, match="out of memory for 6 samples"):
+                engine.infer(observation(), more)
+        assert_same(engine.infer(observation(), more), expected)
+
+
+def hint_all(engine: GraphedEngine, seen: Observation) -> None:
+    for frame in (frame for frames in seen.frames.values() for frame in frames):
+        engine.add_frame(frame)
+
+
+def _no_memory(*_: object) -> torch.Tensor:
+    raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
 
 @torch.inference_mode()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from evaluation.small_vehicle import small_rig_of
 
-from alpamayo_ros.profile import read_profile
+from alpamayo_ros.profile import read_profile, shared_files
 from alpamayo_ros.simulation.closed_loop.leading import BEGINS_S, LASTS_S, SEES_BEFORE_S, LedExpert, lead_of
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import AlwaysStop, ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.straying import has_strayed
 from alpamayo_ros.simulation.data import dataset
 from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
-from alpamayo_ros.simulation.data.samples import samples_of
+from alpamayo_ros.simulation.data.samples import SceneSamples, samples_of
 from alpamayo_ros.simulation.data.shards import read_shard
 from alpamayo_ros.simulation.episode import Episode, Planned
 from alpamayo_ros.simulation.families import make_scenario
@@ -24,6 +24,7 @@ from alpamayo_ros.types import HORIZON, STEP_S, EngineFailure, InvalidInput
 DURATION_S = 18.0
 SCENARIO = make_scenario("free_road", 3, DURATION_S)
 LEAD = lead_of(SCENARIO)
+NANO = f"{shared_files() / 'models' / 'ar1_nano'}@graphed"
 PROFILE = read_profile("ar1_nano").model_copy(update={"image_height": 32, "image_width": 48})
 
 
@@ -101,7 +102,7 @@ def test_where_it_has_no_plan_the_expert_drives_on() -> None:
 def test_a_model_that_fails_ends_the_data_set() -> None:
     """Passed over, such drives would be missing from it, and nobody would know of which kind they were."""
     episode = run_episode(SCENARIO, LedExpert(Dead()))
-    with pytest.raises(InvalidInput, match=r"free_road 3: expert failed at \d\.\d s: the engine died"):
+    with pytest.raises(InvalidInput, match=r"free_road 3: expert led by always_stop failed at \d\.\d s: the engine died"):
         samples_of(episode, small_rig_of(160, 96), PROFILE)
 
 
@@ -114,22 +115,37 @@ def test_when_it_drives_is_drawn_from_the_scene_alone() -> None:
 
 
 def test_a_data_set_is_led_by_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real engine process: plans of constant turn rate, in a bend."""
-    monkeypatch.setattr(dataset, "SCENES_PER_SHARD", 1)
-    alone = Recipe("train", small_rig_of(160, 96), PROFILE, ("curve",), duration_s=16.0)
-    recipe = replace(alone, straying=1.0, led_by="kinematic")
-    made = [make_dataset(tmp_path / name, recipe, 1) for name in ("led", "again")]
-    assert made[0]["dropped"]["strayed"] > 0
-    bytes_of = [(tmp_path / name / "shard-00000.tar").read_bytes() for name in ("led", "again")]
-    assert bytes_of[0] == bytes_of[1]
-    assert all(
-        window.is_balanced for taken in read_shard(tmp_path / "led" / "shard-00000.tar") for window in taken.scene.windows
-    )
+    """The shipped network, which remembers what it saw and said: what it did in one drive is nothing to the next."""
+    recipe = Recipe("train", small_rig_of(160, 96), PROFILE, ("free_road", "curve"), 3, 14.0, straying=1.0, led_by=NANO)
+    taken: dict[int, list[SceneSamples]] = {}
+    for per_shard in (2, 1):  # one engine for both drives, and one for each
+        monkeypatch.setattr(dataset, "SCENES_PER_SHARD", per_shard)
+        made = make_dataset(tmp_path / str(per_shard), recipe, 8)
+        assert made["dropped"]["strayed"] > 0
+        shards = sorted((tmp_path / str(per_shard)).glob("*.tar"))
+        taken[per_shard] = [scene for shard in shards for scene in read_shard(shard)]
+    assert [scene.scene.id.family for scene in taken[1]] == ["free_road", "curve"]
+    for one, other in zip(taken[1], taken[2], strict=True):
+        assert one.scene.track.xy_m.tobytes() == other.scene.track.xy_m.tobytes()
+        assert one.scene.windows == other.scene.windows
+        assert one.scene.windows
+        assert all(window.is_balanced for window in one.scene.windows)
     with pytest.raises(InvalidInput, match="is of another recipe, led_by differ"):
-        make_dataset(tmp_path / "led", replace(recipe, led_by=""), 1)
+        make_dataset(tmp_path / "1", replace(recipe, led_by=NANO.partition("@")[0]), 1)
+
+
+def test_a_bundle_that_never_has_a_plan_makes_no_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "SCENES_PER_SHARD", 1)
+    monkeypatch.setattr(dataset, "EnginePolicy", lambda *_: Silent())
+    recipe = Recipe("train", small_rig_of(160, 96), PROFILE, ("free_road",), 3, 12.0, straying=1.0, led_by=NANO)
+    with pytest.raises(InvalidInput, match=r"drove in none of 1 drives: it has no plans in this world"):
+        make_dataset(tmp_path / "led", recipe, 1)
+    assert [path.name for path in (tmp_path / "led").iterdir()] == ["index.json"]
 
 
 def test_who_leads_needs_drives_to_lead() -> None:
     alone = Recipe("train", small_rig_of(160, 96), PROFILE, ("curve",))
-    with pytest.raises(InvalidInput, match="kinematic drives in the share of drives that stray: want straying above 0"):
-        replace(alone, led_by="kinematic")
+    with pytest.raises(InvalidInput, match="drives in the share of drives that stray: want straying above 0"):
+        replace(alone, led_by=NANO)
+    with pytest.raises(InvalidInput, match="kinematic has no folder: want a bundle, whose files say who drove"):
+        replace(alone, straying=0.5, led_by="kinematic")
