@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load as load_shards
@@ -77,9 +77,17 @@ def backbone_sha256(model: Alpamayo) -> str:
 
     An expert belongs to the backbone it was trained on. 16 hex digits.
     """
+    return _sha256({name: tensor for name, tensor in model.state_dict().items() if not name.startswith(PARTS["expert"])})
+
+
+def weights_sha256(model: Alpamayo) -> str:
+    """Of all names and numbers, 16 hex digits. A file's own hash would tell more: the order of what it says of itself."""
+    return _sha256(model.state_dict())
+
+
+def _sha256(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if not name.startswith(PARTS["expert"]):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

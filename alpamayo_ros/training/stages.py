@@ -19,13 +19,12 @@ import torch
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.bundle.folder import BACKBONE_KEY, EXPERT_KEY, WEIGHTS_FILE, WEIGHTS_KEY, has_weights, read_metadata
 from alpamayo_ros.engine.weights import save_weights
-from alpamayo_ros.evaluation.openloop.provenance import file_sha256
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.views.flex import Flex
 from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.training.augmentation import forget_motion
 from alpamayo_ros.training.batch import Batch
-from alpamayo_ros.training.checkpoints import backbone_sha256
+from alpamayo_ros.training.checkpoints import backbone_sha256, weights_sha256
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.export import copy_layout
 from alpamayo_ros.training.fit import Feed, Fitted, fit
@@ -136,7 +135,8 @@ def train_stage(
         raise InvalidInput(f"a stage shares no shelf between processes yet: want 1, got {processes.count}")
     codec = open_codec(begin)
     model = begun_model(codec, begin, stage.optimisation.seed)
-    run = Run(out, {"stage": name, "settings": stage, "begin": _begun(begin)}, writes=processes.is_first)
+    begun = weights_sha256(model) if has_weights(begin) else UNTRAINED
+    run = Run(out, {"stage": name, "settings": stage, "begin": begun}, writes=processes.is_first)
     if name == "see":
         seer = Seer(model.vlm.model.visual, codec)
         fitted = see(seer, shots_of(list(scenes())), stage.optimisation, run, processes)
@@ -187,11 +187,6 @@ def leave_bundle(model: Alpamayo, begin: Path, out: Path, *, trains_expert: bool
     copy_layout(begin, out)
     reads = backbone if trains_expert else _expert_of(begin)
     save_weights(model, out / WEIGHTS_FILE, {WEIGHTS_KEY: "trained", BACKBONE_KEY: backbone, EXPERT_KEY: reads})
-
-
-def _begun(begin: Path) -> str:
-    """The weights that a stage begins with, the expert's among them."""
-    return file_sha256(begin / WEIGHTS_FILE) if (begin / WEIGHTS_FILE).exists() else UNTRAINED
 
 
 def _expert_of(begin: Path) -> str:
