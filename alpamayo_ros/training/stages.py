@@ -116,7 +116,7 @@ AGAIN: Mapping[str, Mapping[StageName, Stage]] = {
         "see": Stage(_small(8000, 64, 1e-3)),
         "gather": Stage(_driving(150, batch=64, learning_rate=1e-3)),
         "sft": Stage(_driving(3200, learning_rate=2e-3), _WHOLE, forgets=0.3),
-        "expert": Stage(_driving(200, learning_rate=1e-3), Learned(("expert",), flow=1.0, draws=6)),
+        "expert": Stage(_driving(200, learning_rate=1e-4), Learned(("expert",), flow=1.0, draws=6)),
     },
 }
 """By size, what a trained bundle goes through once more with more data, such as drives of its own that the expert put right:
