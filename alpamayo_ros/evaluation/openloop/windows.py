@@ -18,7 +18,7 @@ import numpy as np
 
 from alpamayo_ros.bags import Record, bag_span
 from alpamayo_ros.engine.client import EngineClient
-from alpamayo_ros.engine.loading import bundle_name
+from alpamayo_ros.engine.loading import bundle_engine, bundle_folder, bundle_name
 from alpamayo_ros.evaluation.metrics import HORIZONS_S, plan_deviation_m, points_to
 from alpamayo_ros.evaluation.openloop.provenance import bag_sha256, profiles
 from alpamayo_ros.evaluation.openloop.results import BLANKED, CLIP_S, KINEMATIC, BagEvaluation, Coverage, Setup, Window
@@ -107,9 +107,14 @@ class Contender(NamedTuple):
 def contenders(setup: Setup) -> tuple[Contender, ...]:
     """Bundles in the order of the setup, the first of them blindfolded if it can see, the baseline.
 
-    Raises InvalidInput for equal names.
+    A bundle by two engines is called by both: NAME@ENGINE. Raises InvalidInput for equal names.
     """
-    bundles = [Contender(bundle_name(bundle), bundle, is_blind=False) for bundle in setup.bundles]
+    plain = [bundle_name(bundle) for bundle in setup.bundles]
+    names = [
+        f"{name}@{bundle_engine(bundle)}" if plain.count(name) > 1 and bundle_folder(bundle) else name
+        for name, bundle in zip(plain, setup.bundles, strict=True)
+    ]
+    bundles = [Contender(name, bundle, is_blind=False) for name, bundle in zip(names, setup.bundles, strict=True)]
     blind = [first._replace(name=first.name + BLANKED, is_blind=True) for first in bundles[:1] if first.bundle != KINEMATIC]
     baseline = [Contender(KINEMATIC, KINEMATIC, is_blind=False)] if KINEMATIC not in setup.bundles else []
     found = (*bundles, *blind, *baseline)

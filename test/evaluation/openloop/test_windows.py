@@ -22,7 +22,7 @@ from alpamayo_ros.evaluation.metrics import plan_deviation_m
 from alpamayo_ros.evaluation.openloop import windows
 from alpamayo_ros.evaluation.openloop.provenance import of_inputs
 from alpamayo_ros.evaluation.openloop.results import BLANKED, KINEMATIC, BagEvaluation, Setup
-from alpamayo_ros.evaluation.openloop.windows import evaluate_bag
+from alpamayo_ros.evaluation.openloop.windows import contenders, evaluate_bag
 from alpamayo_ros.evaluation.replay import digest, replay_bag
 from alpamayo_ros.evaluation.single import Asked, plan_once
 from alpamayo_ros.profile import Rig, read_rig, shared_files
@@ -237,7 +237,9 @@ def test_contenders_that_cannot_be_compared_are_refused(bag: Path, setup: Setup,
     other = tmp_path / "ar1_nano"
     other.mkdir()
     (other / "profile.yaml").write_text((nano / "profile.yaml").read_text())
-    with pytest.raises(InvalidInput, match="both would be called ar1_nano"):
+    by_engine = contenders(replace(setup, bundles=(str(nano), f"{nano}@graphed", KINEMATIC)))
+    assert [each.name for each in by_engine if not each.is_blind] == ["ar1_nano@eager", "ar1_nano@graphed", KINEMATIC]
+    with pytest.raises(InvalidInput, match="both would be called ar1_nano@eager"):
         evaluate_bag(bag, replace(setup, bundles=(str(nano), str(other))))
     with pytest.raises(InvalidInput, match="both would be called kinematic"):
         evaluate_bag(bag, replace(setup, bundles=(KINEMATIC, KINEMATIC)))
