@@ -173,6 +173,14 @@ class Puppet(FeatureCache):
         return "too late"
 
 
+class SlowToOpen(Puppet):
+    """Takes its time until it is ready, as a large network does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        time.sleep(1.0)
+
+
 class Driver(Puppet):
     """A puppet that keeps its speed and goes straight on, where it is not told to do anything wrong."""
 

@@ -130,6 +130,16 @@ def test_an_engine_that_fails_after_every_start_is_given_up(small_ring: FrameRin
             told(client)
 
 
+def test_time_that_an_engine_took_to_open_is_not_taken_for_a_long_life(small_ring: FrameRing) -> None:
+    slow, limits = "engine.own_engines:SlowToOpen", Limits(quick_failures=2, settled_s=0.9)
+    with EngineClient(slow, PROFILE, small_ring, PATIENT_MS, limits=limits) as client:
+        for _ in range(2):
+            client.wait_ready(10.0)
+            with pytest.raises(EngineFailure, match="status 3"):
+                told(client, "crash")
+        assert soon(lambda: client.state == "failed")
+
+
 def test_what_an_engine_writes_cannot_steer_a_terminal(puppet: EngineClient, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(EngineFailure, match=r"status 3: .*owned .*red .*gone") as failure:
         told(puppet, "paint")

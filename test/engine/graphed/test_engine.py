@@ -178,6 +178,16 @@ def test_a_store_that_could_not_grow_grows_later(monkeypatch: pytest.MonkeyPatch
         assert_same(engine.infer(observation(), more), expected)
 
 
+@pytest.mark.parametrize("kind", [EagerEngine, GraphedEngine])
+def test_actions_that_are_no_numbers_are_no_plan(kind: type[EagerEngine | GraphedEngine]) -> None:
+    with closing(kind(BUNDLE)) as engine:
+        model = engine._model if isinstance(engine, EagerEngine) else engine.model
+        with torch.inference_mode():
+            model.action_out_proj.weight[0, 0] = float("nan")
+        with pytest.raises(EngineFailure, match="actions are not finite"):
+            engine.infer(observation(), REQUESTS[1])
+
+
 def hint_all(engine: GraphedEngine, seen: Observation) -> None:
     for frame in (frame for frames in seen.frames.values() for frame in frames):
         engine.add_frame(frame)
