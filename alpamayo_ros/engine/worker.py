@@ -101,11 +101,14 @@ def main(arguments: Arguments) -> None:
 
 
 def serve(engine: Engine, link: Link, reader: FrameReader) -> None:
-    """Give the engine one message after the other, until close."""
+    """Give the engine one message after the other, until close. The first of hints that fail one after another is told."""
+    failed = ""
     while True:
         message = link.next_message()
         if message.kind == "hint":
-            _hint(engine, message, reader)
+            before, failed = failed, _hint(engine, message, reader)
+            if failed and not before:
+                print(f"a frame that came early was of no use: {failed}", file=sys.stderr, flush=True)
         elif message.kind == "infer":
             link.reply(_answer(engine, message, reader))
         elif message.kind == "reset":
@@ -114,15 +117,17 @@ def serve(engine: Engine, link: Link, reader: FrameReader) -> None:
             return
 
 
-def _hint(engine: Engine, message: wire.Message, reader: FrameReader) -> None:
+def _hint(engine: Engine, message: wire.Message, reader: FrameReader) -> str:
+    """Why it was of no use, "" where it was: a hint may do nothing. Whether the engine still answers, an answer will tell."""
     role, stamp_ns, epoch = message.fields["role"], message.fields["stamp_ns"], message.fields["epoch"]
     image = reader.read(message.fields["slot"], role, stamp_ns, epoch)
     if image is None:
-        return  # the parent has dropped the frame by now
+        return ""  # the parent has dropped the frame by now
     try:
         engine.add_frame(CameraFrame(role, stamp_ns, epoch, image))
-    except EngineFailure as error:  # a hint may do nothing: whether the engine still answers, an answer will tell
-        print(f"a frame that came early was of no use: {error}", file=sys.stderr, flush=True)
+    except EngineFailure as error:
+        return str(error)
+    return ""
 
 
 def _answer(engine: Engine, message: wire.Message, reader: FrameReader) -> bytes:

@@ -112,10 +112,12 @@ def test_a_hint_that_fails_costs_no_more_than_a_line_in_the_log(
     puppet: EngineClient, small_ring: FrameRing, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = pid_of(puppet)
-    puppet.add_frame(frame("front_wide", 2, 0, small_ring))
+    for _ in range(3):
+        puppet.add_frame(frame("front_wide", 2, 0, small_ring))
     assert told(puppet) == usual(observation())
     assert (puppet.pid, puppet.restarts) == (first, 0)
     assert soon(lambda: "a frame that came early was of no use: out of memory for a hint" in caplog.text)
+    assert caplog.text.count("of no use") == 1, "70 frames a second would fill a log"
 
 
 def test_an_engine_that_fails_after_every_start_is_given_up(small_ring: FrameRing) -> None:
