@@ -73,9 +73,7 @@ def make_dataset(
     straying: Annotated[float, arg(help="share of drives that leave the way once, to show the way back")] = 0.0,
     led_by: Annotated[
         str,
-        arg(
-            metavar="DIR", help="a bundle that drives for some seconds in those, instead of a push: its own mistakes, put right"
-        ),
+        arg(metavar="DIR", help="a bundle that drives in those from some time on, instead of a push: labels say the way out"),
     ] = "",
     pairs: Annotated[
         int, arg(help="instead of drives, so many pairs of windows of a scene that only a light or a lead tells apart")

@@ -38,6 +38,11 @@ class Planned:
     intention: Intention | None = None  # of the expert
     refused: str = ""  # why no plan came
 
+    @property
+    def has_strayed(self) -> bool:
+        """Whether the vehicle was made to go elsewhere than the expert intended."""
+        return self.intention is not None and self.trajectory is not self.intention.trajectory
+
 
 @dataclass(frozen=True)
 class Episode:

@@ -77,8 +77,3 @@ class StrayingExpert(ExpertPolicy):
         if not self._straying.covers(planned.t0_s) or planned.ego.speed_mps < SLOWEST_MPS:
             return planned
         return replace(planned, trajectory=self._straying.bent(planned.trajectory, planned.ego.speed_mps))
-
-
-def has_strayed(planned: Planned) -> bool:
-    """Whether the vehicle was made to go elsewhere than the expert intended."""
-    return planned.intention is not None and planned.trajectory is not planned.intention.trajectory

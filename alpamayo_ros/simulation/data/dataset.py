@@ -43,7 +43,7 @@ from alpamayo_ros.simulation.expert.label import figures
 from alpamayo_ros.simulation.suites import SPLITS, TRAINED, SceneId, Split, families_of
 from alpamayo_ros.types import InvalidInput
 
-VERSION = 3
+VERSION = 4
 """Of shards and index; raised whenever a field changes its name or meaning."""
 
 SCENES_PER_SHARD = 16
@@ -116,7 +116,7 @@ class Recipe:
         if not self.pairs:
             driver = astray() if self.strays(scene) else ExpertPolicy()
             taken = scene_samples(scene, self.rig, self.profile, self.duration_s, driver)
-            yield _always_balanced(taken) if self.led_by and taken.scene.dropped.get("strayed") else taken
+            yield _always_balanced(taken) if self.led_by and _has_strayed(taken.scene) else taken
             return
         for kind in (kind for kind, families in PAIR_FAMILIES.items() if scene.family in families):
             found = scene_pairs(kind, scene, self.rig, self.profile, self.pairs)
@@ -226,7 +226,7 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
     with recipe.drivers_astray(part) as astray:
         written = write_shard(path, (taken for scene in part for taken in recipe.made(scene, astray)))
     astray_in = [scene for scene in written if recipe.led_by and recipe.strays(scene.id)]
-    if astray_in and not any(set(scene.dropped) - {"surprise"} for scene in astray_in):
+    if astray_in and not any(map(_has_strayed, astray_in)):
         path.unlink()
         raise InvalidInput(f"{recipe.led_by} drove in none of {len(astray_in)} drives: it has no plans in this world")
     return sum(len(scene.windows) for scene in written)
@@ -235,6 +235,10 @@ def _make_shard(path: Path, part: Sequence[SceneId], recipe: Recipe) -> int:
 def _leader(bundle: str) -> str:
     """Who drives, and with which library: what plans depend on, but for the machine's arithmetic."""
     return f"{bundle_name(bundle)} by {bundle_engine(bundle)}, torch {version('torch')}: {bundle_sha256(bundle)}"
+
+
+def _has_strayed(scene: Scene) -> bool:
+    return any(window.intended is not None for window in scene.windows)
 
 
 def _always_balanced(taken: SceneSamples) -> SceneSamples:

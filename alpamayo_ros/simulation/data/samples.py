@@ -13,13 +13,15 @@ from functools import cached_property
 
 import numpy as np
 
+from alpamayo_ros.evaluation.false_rejects import wordless
 from alpamayo_ros.geometry import rotation_z
 from alpamayo_ros.pipeline.observe import history_of
 from alpamayo_ros.profile import InputProfile, Rig
+from alpamayo_ros.safety.checks import findings
+from alpamayo_ros.safety.limits import LIMITS
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
 from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
-from alpamayo_ros.simulation.closed_loop.straying import has_strayed
 from alpamayo_ros.simulation.data.course import COURSE_M, course
 from alpamayo_ros.simulation.data.sights import KINDS, sights
 from alpamayo_ros.simulation.episode import Episode, Planned
@@ -45,6 +47,7 @@ from alpamayo_ros.types import (
     InvalidInput,
     MetaAction,
     Navigation,
+    Trajectory,
     TurnIndicator,
     checked,
 )
@@ -80,7 +83,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Window:
-    """A t0 of a scene with its label, but for the trajectory, which the track holds."""
+    """A t0 of a scene with its label, but for the trajectory where the track holds it."""
 
     step: int  # of the track
     frames: tuple[int, ...]  # indices of the scene's instants, oldest first
@@ -92,6 +95,7 @@ class Window:
     consistent: Consistency
     surprise_m: float
     is_balanced: bool
+    intended: Trajectory | None  # by the expert, where somebody else drove
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Scene:
                 window.decision,
                 window.causes,
                 window.text,
-                driven([self.track.ego(window.step + k) for k in range(HORIZON + 1)]),
+                window.intended or driven([self.track.ego(window.step + k) for k in range(HORIZON + 1)]),
                 window.meta_actions,
                 window.consistent,
                 window.surprise_m,
@@ -131,7 +135,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Sample:
-    """One window as a model learns from it. The label's trajectory is what was driven."""
+    """One window as a model learns from it."""
 
     frames: tuple[int, ...]  # indices of the scene's pictures, oldest first
     history: EgoHistory
@@ -184,9 +188,9 @@ def scene_samples(
 def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "") -> SceneSamples:
     """Label the expert's drive; pictures are of the profile's cameras, at its size.
 
-    A drive that ended with an incident has no samples. Raises InvalidInput for a drive whose driver failed (a data set would
-    silently lack what it fails on), for a rig that lacks a camera of the profile, and for instants that the world does not
-    have.
+    A drive that ended with an incident has no samples but of instants at which somebody else drove. Raises InvalidInput for a
+    drive whose driver failed (a data set would silently lack what it fails on), for a rig that lacks a camera of the profile,
+    and for instants that the world does not have.
     """
     if episode.failure:
         raise InvalidInput(f"{episode.scenario.family} {episode.scenario.seed}: {episode.policy} failed {episode.failure}")
@@ -211,16 +215,27 @@ def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "
 
 
 def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Counter[str]]:
-    """Labels of the windows whose past and future were driven, and why others have none."""
+    """Labels of the windows whose past was driven, and whose future was, or would have been; and why others have none."""
     back = max(profile.history_steps - 1, -profile.frame_offsets_ms[0] // _STEP_MS)
-    whole = [planned for planned in episode.planned if back <= tick_of(planned.t0_s) < len(episode.snapshots) - HORIZON]
+    seen = [planned for planned in episode.planned if tick_of(planned.t0_s) >= back]
+    strayed = [planned for planned in seen if planned.has_strayed]
+    whole = [each for each in seen if not each.has_strayed and tick_of(each.t0_s) < len(episode.snapshots) - HORIZON]
+    kept = [each for each in whole if not any(each.t0_s < other.t0_s < each.t0_s + _HORIZON_S for other in strayed)]
+    dropped = Counter({"strayed": len(whole) - len(kept)})
     if episode.incident is not None:
-        return [], Counter({episode.incident.kind: len(whole)})
-    strayed_s = [planned.t0_s for planned in episode.planned if has_strayed(planned)]
-    asked = [planned for planned in whole if not any(planned.t0_s <= t_s < planned.t0_s + _HORIZON_S for t_s in strayed_s)]
+        kept, dropped = [], Counter({episode.incident.kind: len(whole)})
+    told = [each for each in strayed if not _is_rejected(each)]
+    asked = sorted((*kept, *told), key=lambda planned: planned.t0_s)
     found = [label(episode, planned, words_rng(episode.scenario, planned)) for planned in asked]
     labels = [each for each in found if each is not None]
-    return labels, +Counter({"surprise": len(found) - len(labels), "strayed": len(whole) - len(asked)})
+    return labels, +(dropped + Counter({"rejected": len(strayed) - len(told), "surprise": len(found) - len(labels)}))
+
+
+def _is_rejected(planned: Planned) -> bool:
+    """Whether the supervisor would not let through what the expert intends: it knows no way out, and that is no example."""
+    assert planned.intention is not None
+    ego = planned.ego.pose(round(planned.t0_s * 1e9))
+    return any(found.level == "reject" for found in findings(wordless(planned.intention.trajectory, ego), ego, LIMITS))
 
 
 def words_rng(scenario: Scenario, planned: Planned) -> np.random.Generator:
@@ -231,6 +246,7 @@ def words_rng(scenario: Scenario, planned: Planned) -> np.random.Generator:
 def _window(episode: Episode, profile: InputProfile, instants_ms: list[int], why: Label) -> Window:
     step = tick_of(why.t0_s)
     stamp_ns = start_ns(episode.scenario) + step * _STEP_MS * 1_000_000
+    has_strayed = any(planned.has_strayed for planned in episode.planned if planned.t0_s == why.t0_s)
     return Window(
         step,
         tuple(instants_ms.index(step * _STEP_MS + offset_ms) for offset_ms in profile.frame_offsets_ms),
@@ -242,6 +258,7 @@ def _window(episode: Episode, profile: InputProfile, instants_ms: list[int], why
         why.consistent,
         why.surprise_m,
         why.is_balanced,
+        why.trajectory if has_strayed else None,
     )
 
 

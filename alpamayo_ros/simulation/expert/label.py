@@ -68,10 +68,10 @@ class Label:
     decision: Decision
     causes: tuple[Cause, ...]  # the deciding one first
     text: str  # one sentence of the Chain of Causation
-    trajectory: Trajectory  # driven: 64 points, ego_t0
+    trajectory: Trajectory  # 64 points, ego_t0: what was driven, or intended where somebody else drove
     meta_actions: tuple[MetaAction, ...]  # of the trajectory
     consistent: Consistency  # of the decision with them
-    surprise_m: float  # mean distance between what was driven and what was intended at t0
+    surprise_m: float  # mean distance between the trajectory and what was intended at t0
     is_balanced: bool  # whether it belongs to the balanced part of a data set
 
     @property
@@ -84,7 +84,7 @@ def label(episode: Episode, planned: Planned, rng: np.random.Generator) -> Label
     """The label of a planning cycle's t0; its words are chosen by `rng`.
 
     None where the expert did not plan, where 2 s of history or 6.4 s of future were not driven, and where the surprise is
-    above SURPRISE_LIMIT_M.
+    above SURPRISE_LIMIT_M. Where the vehicle was made to go elsewhere at t0, what was intended stands for the future.
     """
     found = any_label(episode, planned, rng)
     return found if found is not None and found.surprise_m <= SURPRISE_LIMIT_M else None
@@ -94,9 +94,12 @@ def any_label(episode: Episode, planned: Planned, rng: np.random.Generator) -> L
     """The same, however large the surprise is."""
     tick = round(planned.t0_s * _EGO_HZ)
     intention = planned.intention
-    if intention is None or tick < HISTORY_S * _EGO_HZ or tick + HORIZON * _STEP_TICKS >= len(episode.egos):
+    if intention is None or tick < HISTORY_S * _EGO_HZ:
         return None
-    trajectory = driven(episode.egos[tick : tick + HORIZON * _STEP_TICKS + 1 : _STEP_TICKS])
+    ahead = episode.egos[tick : tick + HORIZON * _STEP_TICKS + 1 : _STEP_TICKS]
+    if not planned.has_strayed and len(ahead) <= HORIZON:
+        return None
+    trajectory = intention.trajectory if planned.has_strayed else driven(ahead)
     made = meta_actions(trajectory, planned.ego.speed_mps)
     return Label(
         t0_s=planned.t0_s,

@@ -15,7 +15,6 @@ from alpamayo_ros.simulation.closed_loop.straying import (
     SIDEWAYS_MPS2,
     Straying,
     StrayingExpert,
-    has_strayed,
     straying_of,
 )
 from alpamayo_ros.simulation.data.samples import samples_of
@@ -45,32 +44,38 @@ def apart_m(one: Episode, other: Episode, t_s: float) -> float:
 
 def test_it_leaves_the_way_once_and_comes_back(strayed: Episode, held: Episode) -> None:
     begins_s = straying_of(SCENARIO).begins_s
-    cycles = [planned.t0_s for planned in strayed.planned if has_strayed(planned)]
+    cycles = [planned.t0_s for planned in strayed.planned if planned.has_strayed]
     assert all(begins_s <= t_s < begins_s + LASTS_S for t_s in cycles)
     assert all(round(after - before, 3) == 0.5 for before, after in pairwise(cycles)), "once"
     assert strayed.incident is None
     assert apart_m(held, strayed, begins_s) < 0.01
     assert apart_m(held, strayed, begins_s + 1.5) > 0.1
     assert apart_m(held, strayed, begins_s + 8.0) < 0.05
-    assert not any(has_strayed(planned) for planned in held.planned)
+    assert not any(planned.has_strayed for planned in held.planned)
 
 
 def test_what_the_expert_intended_meanwhile_is_its_own(strayed: Episode) -> None:
-    for planned in filter(has_strayed, strayed.planned):
+    for planned in (each for each in strayed.planned if each.has_strayed):
         assert planned.intention is not None
         assert planned.trajectory is not None
         assert abs(planned.trajectory.curvature_1pm - planned.intention.trajectory.curvature_1pm).max() > 1e-4
 
 
-def test_windows_whose_future_was_not_intended_are_no_samples(strayed: Episode, held: Episode) -> None:
+def test_where_it_strays_the_intended_way_is_the_sample_and_never_one_that_it_left(strayed: Episode, held: Episode) -> None:
     profile = read_profile("ar1_nano").model_copy(update={"image_height": 32, "image_width": 48})
-    made = samples_of(strayed, small_rig_of(160, 96), profile)
-    ended_s = max(planned.t0_s for planned in strayed.planned if has_strayed(planned))
-    starts_s = [label.t0_s for label in made.scene.labels]
-    assert starts_s
-    assert min(starts_s) > ended_s, "this drive strays too early for a window before it"
+    scene = samples_of(strayed, small_rig_of(160, 96), profile).scene
+    intended = {planned.t0_s: planned.intention for planned in strayed.planned if planned.has_strayed}
+    assert {label.t0_s for label in scene.labels if label.t0_s <= max(intended)} == set(intended), "too early for one before"
+    for window, label in zip(scene.windows, scene.labels, strict=True):
+        assert (window.intended is not None) == (label.t0_s in intended)
+        if (wanted := intended.get(label.t0_s)) is not None:
+            assert label.trajectory.xyz.tobytes() == wanted.trajectory.xyz.tobytes()
+            assert label.surprise_m == 0.0
     all_of_them = [planned for planned in held.planned if 2.0 <= planned.t0_s < DURATION_S - HORIZON * STEP_S]
-    assert made.scene.dropped["strayed"] == len(all_of_them) - len(starts_s) - made.scene.dropped["surprise"] > 0
+    followed = [label for label in scene.labels if label.t0_s not in intended]
+    lost = scene.dropped["strayed"] + scene.dropped.get("surprise", 0)
+    assert lost + len(intended) + len(followed) == len(all_of_them)
+    assert scene.dropped["strayed"] > 0
 
 
 def drawn() -> Iterator[Straying]:
