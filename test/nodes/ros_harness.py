@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -39,10 +41,12 @@ def _claim_domain() -> int:
 
 
 DOMAIN = _claim_domain()
+_LOGS = tempfile.mkdtemp(prefix="ros_log_")
+atexit.register(shutil.rmtree, _LOGS, ignore_errors=True)  # of nodes, which may still write
 os.environ.update(  # noqa: TID251 - rclpy reads its domain from there, and so do the nodes that tests start
     ROS_DOMAIN_ID=str(DOMAIN),
     ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-    ROS_LOG_DIR=tempfile.mkdtemp(prefix="ros_log_"),
+    ROS_LOG_DIR=_LOGS,
     FASTDDS_DEFAULT_PROFILES_FILE=node_environment()["FASTDDS_DEFAULT_PROFILES_FILE"],
 )
 

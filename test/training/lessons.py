@@ -1,9 +1,11 @@
 """A debug network, and one scene's examples for it."""
 
+import atexit
 import json
 from functools import cache
 from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import torch
@@ -30,10 +32,17 @@ from alpamayo_ros.training.sizes import SIZES, begin_bundle, new_model, open_cod
 from alpamayo_ros.training.student import Student
 
 
+def _own_folder() -> Path:
+    """A folder for as long as this process lives: what is made once is used by tests of many files."""
+    folder = Path(mkdtemp(prefix="alpamayo_lessons_"))
+    atexit.register(rmtree, folder)
+    return folder
+
+
 @cache
 def debug_bundle() -> Path:
     """A folder that holds everything but weights."""
-    folder = Path(mkdtemp(prefix="alpamayo_debug_")) / "debug"
+    folder = _own_folder() / "debug"
     begin_bundle(folder, NANO, SIZES["debug"])
     return folder
 
@@ -89,6 +98,6 @@ def schooled() -> Alpamayo:
     """A network that has learned a few sentences, so that it asks for trajectories."""
     student = Student(debug_model(), Learned(("language",), words=1.0, trajectory=1.0))
     settings = Optimisation(steps=50, batch=1, learning_rate=1e-2, save_every=50)
-    run = Run(Path(mkdtemp(prefix="alpamayo_schooled_")) / "run", {"stage": "test"})
+    run = Run(_own_folder() / "run", {"stage": "test"})
     fit(student, lambda begin: (batch(i % 2) for i in count(begin)), settings, run, ALONE)
     return student.model

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +11,8 @@ from simulation.alpasim import standin
 
 # Before the tests are imported: they import what imports it.
 _FOLDER = Path(tempfile.mkdtemp(prefix="alpasim_grpc_"))
+atexit.register(shutil.rmtree, _FOLDER)
 standin.install(_FOLDER)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _stand_in_goes_away() -> Iterator[None]:
-    yield
-    shutil.rmtree(_FOLDER)
 
 
 @pytest.fixture(scope="module", autouse=True)
