@@ -66,13 +66,13 @@ faults: build
 	wait $$!
 	$(RUN) .venv/bin/alpamayo faults --out out/faults --merge --at-least 0.9
 
-# For a machine with a GPU, ROS or not: the fast engine in CUDA graphs beside the reference, the figures of docs/performance.md for a
-# network of the released size with drawn weights, and plans by TensorRT where it is installed. GPU_PYTHON: an interpreter that has
-# requirements.txt but for ROS.
+# For a machine with a GPU, ROS or not: CUDA graphs, FP8 and, where it is installed, TensorRT's plans of ar1_nano (and of GPU_BUNDLE=DIR)
+# are built, held against the reference and timed as `alpamayo bench engine` does (out/gpu/NAME); the figures of docs/performance.md for
+# a network of the released size with drawn weights. GPU_PYTHON: an interpreter that has requirements.txt but for ROS.
 GPU_PYTHON ?= .venv/bin/python
 gpu-test:
 	mkdir -p out/gpu
-	PYTHONPATH=. $(GPU_PYTHON) -m pytest -m gpu test/gpu -s
+	PYTHONPATH=. $(GPU_PYTHON) -m pytest -m gpu test/gpu -s -rs $(if $(GPU_BUNDLE),--bundle $(GPU_BUNDLE))
 
 # Changes safety/ in small ways and runs its tests against each, in a copy with an environment of its own (docs/mutants.md).
 mutants:

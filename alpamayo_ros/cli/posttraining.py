@@ -16,6 +16,9 @@ Data = Annotated[
     UseAppendAction[tuple[Path, ...]],
     arg(metavar="DIR", help="of alpamayo add-drives or make-dataset: of its split train (repeatable)"),
 ]
+Measured = Annotated[
+    int, arg(metavar="INT", help="windows on which the expert's trajectory is measured: of split validation, if none of train")
+]
 Out = Annotated[Path, arg(metavar="DIR", help="folder of the run; one that was cut off goes on")]
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
@@ -68,6 +71,7 @@ def post_train(
     bfloat16: Annotated[bool, arg(help="matrix products in bfloat16, weights stay in float32")] = False,
     recompute: Annotated[bool, arg(help="activations once more in the backward pass: less memory, a third more time")] = False,
     save_every: Annotated[int, arg(help="updates between checkpoints")] = 500,
+    measured: Measured = 16,
     seed: int = 0,
 ) -> Figures:
     """Post-train a bundle on drives, in one process or in those that torchrun started: docs/training_at_scale.md."""
@@ -86,7 +90,7 @@ def post_train(
         seed=seed,
         save_every=save_every,
     )
-    asked = PostTraining(bundle, data, labels, out, learned_of(stage, parts, lora_rank), scheduled(settings))
+    asked = PostTraining(bundle, data, labels, out, learned_of(stage, parts, lora_rank), scheduled(settings), measured)
     rank, count, local_rank = (int(os.getenv(name, alone)) for name, alone in TORCHRUN.items())
     with joined(rank, count, local_rank) as processes:
         return train(asked, processes)
@@ -122,6 +126,7 @@ def reinforce(
     gpus: Annotated[float, arg(help="of each of them")] = 0.0,
     learning_rate: float = 1e-6,
     save_every: Annotated[int, arg(help="updates between checkpoints")] = 20,
+    measured: Measured = 16,
     seed: int = 0,
 ) -> Figures:
     """GRPO of a bundle on its own rollouts; its expert is to be trained on what comes out: docs/training.md."""
@@ -141,7 +146,7 @@ def reinforce(
         pool=pool,
     )
     judged = judge_of(judge, model, endpoint_key(key_from), cache)
-    asked = Reinforcing(bundle, data, labels, out, examples, settings, CONFIGS[rewards], judged)
+    asked = Reinforcing(bundle, data, labels, out, examples, settings, CONFIGS[rewards], judged, measured)
     crew = Workers(ray, workers, gpus=gpus) if ray else Workers()
     with joined(0, 1, 0) as alone:
         return reinforce_on_drives(asked, alone, crew)

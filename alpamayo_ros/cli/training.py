@@ -55,7 +55,13 @@ def label(
         0.0,
     ),
     cache: Annotated[Path, arg(metavar="DIR", help="answers, so that nothing is paid twice")] = Path("out/answers"),
-    review: Annotated[Path | None, arg(metavar="DIR", help="write a page for human review there")] = None,
+    review: Annotated[
+        Path | None, arg(metavar="DIR", help="write a page for human review there; with --reviewed, where it was written")
+    ] = None,
+    reviewed: Annotated[
+        UseAppendAction[tuple[Path, ...]],
+        arg(metavar="FILE", help="that the page of --review handed out (repeatable): its labels go into --out, a new file"),
+    ] = (),
     split: Annotated[
         Literal["train", "validation", "test"], arg(help="without bags: which seeds of the driving world")
     ] = "train",
@@ -68,15 +74,21 @@ def label(
 ) -> Figures:
     """Label drives with decision, critical components and Chain of Causation.
 
-    Bags are labelled by a teacher; without bags, scenes of the driving world are, by its own truth.
+    Bags are labelled by a teacher; without bags, scenes of the driving world are, by its own truth. With --reviewed, nothing
+    is labelled: what people said of labels is put into them.
     """
     from alpamayo_ros.simulation.suites import families_of, scenes
     from alpamayo_ros.training.coc.endpoint import Endpoint
     from alpamayo_ros.training.coc.label import label_world
+    from alpamayo_ros.training.coc.review import label_reviewed
     from alpamayo_ros.training.commands import Drives, label_drives
     from alpamayo_ros.training.workers import Workers
     from alpamayo_ros.types import InvalidInput
 
+    if reviewed:
+        if bag or review is None:
+            raise InvalidInput("reviews are merged where they were asked for: want --reviewed FILE --review DIR, and no bags")
+        return label_reviewed(review, reviewed, out)
     if not bag:
         return label_world(scenes(family or families_of(split), split, each), out, Workers(ray or None, workers))
     if not teacher or not model:

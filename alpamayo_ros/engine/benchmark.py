@@ -8,14 +8,12 @@ machine. Where the two do not compute the same there is no figure. transformers 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,6 +25,8 @@ from alpamayo_ros.bundle.config import open_bundle, parse_config
 from alpamayo_ros.engine import pace, pace_page
 from alpamayo_ros.engine.description import blank_observation
 from alpamayo_ros.engine.eager import claim_device, open_model
+from alpamayo_ros.engine.floor import bandwidth, fractions_of_floor
+from alpamayo_ros.engine.stopwatch import Stopwatch
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.flow import Velocity, euler
 from alpamayo_ros.model.network import Alpamayo
@@ -37,7 +37,6 @@ from alpamayo_ros.model.vision import Block, Images
 from alpamayo_ros.types import HORIZON, EngineFailure
 
 Figures = dict[str, Any]
-Result = TypeVar("Result")
 
 PROMPT_TOKENS = 277  # of the tiny pipeline, its images included
 WORDS = 40  # written after the prompt in every row
@@ -175,49 +174,28 @@ class Transformers:
         return velocity
 
 
-class Stopwatch:
-    """Durations by stage, ms. A stage ends when the device is done with it."""
-
-    def __init__(self, where: torch.device) -> None:
-        self.ms: dict[str, list[float]] = defaultdict(list)
-        self._on_gpu = where.type == "cuda"
-
-    def now_ms(self) -> float:
-        if self._on_gpu:
-            torch.cuda.synchronize()
-        return perf_counter() * 1e3
-
-    def time(self, stage: str, work: Callable[[], Result]) -> Result:
-        began = self.now_ms()
-        result = work()
-        self.ms[stage].append(self.now_ms() - began)
-        return result
-
-    def percentiles(self) -> dict[str, dict[str, float]]:
-        at = (50, 95, 99)
-        return {stage: {f"p{p}_ms": round(float(np.percentile(ms, p)), 3) for p in at} for stage, ms in self.ms.items()}
-
-
 @torch.inference_mode()
 def bench_engine(
     folder: Path, out: Path, runs: int = RUNS, checkout: Path | None = None, traces: Path | None = None
 ) -> Figures:
     """Measure a bundle on the device of engines, and the tiny pipeline on one CPU thread; prints tables and writes the figures.
 
+    `fraction_of_floor` is of `graphed`, by case and stage; the reference's is in `bundle`.
     `ratio` is ours to transformers' of the whole tiny pipeline, the worse of the numbers of samples.
     Raises InvalidInput for a bundle that is none, EngineFailure where transformers computes something else.
     """
     bundle, tiny = bench_bundle(folder, claim_device(), runs), bench_tiny(runs)
     ratios = [found["ratio"] for found in tiny["samples"].values()]
-    floor = bundle.pop("fraction_of_floor")
-    figures = {
+    raced = pace.bench_pace(folder, runs, checkout=checkout, traces=traces)
+    floors = {name: found["fraction_of_floor"] for name, found in raced["cases"].items()} if raced["rates"] else None
+    figures: Figures = {
         "ratio": None if None in ratios else max(ratios),
         "ratio_is": "not measured: no transformers" if None in ratios else f"whole, worse of {SAMPLES} samples, goal <= 0.8",
-        "fraction_of_floor": floor,
-        "fraction_of_floor_is": "not measured: no accelerator" if floor is None else "reading the weights once / measured",
+        "fraction_of_floor": floors,
+        "fraction_of_floor_is": "not measured: no accelerator" if floors is None else "weights read, products made / measured",
         "tiny": tiny,
         "bundle": bundle,
-        "pace": pace.bench_pace(folder, min(runs, pace.RUNS), checkout=checkout, traces=traces),
+        "pace": raced,
         "runs": runs,
         "torch": torch.__version__,
         "transformers": None if None in ratios else import_module("transformers").__version__,
@@ -280,7 +258,7 @@ def bench_bundle(folder: Path, where: torch.device, runs: int) -> Figures:
         "device": torch.cuda.get_device_name(where) if on_gpu else "cpu",
         "threads": torch.get_num_threads(),
         "peak_memory_bytes": torch.cuda.max_memory_allocated(where) if on_gpu else None,
-        "fraction_of_floor": fractions_of_floor(model, samples["1"]["ours"], bandwidth(where)) if on_gpu else None,
+        "fraction_of_floor": fractions_of_floor(model, samples["1"]["ours"], bandwidth(where), STEPS) if on_gpu else None,
         "samples": samples,
     }
 
@@ -372,23 +350,6 @@ def tiny_prompt(generator: torch.Generator) -> Prompt:
     patches = torch.rand(4, 24, 1536, generator=generator) * 2 - 1
     ids = torch.tensor([*words[:20], *image * 4, *words[20:]])
     return Prompt(ids, Images(patches, (4, 6), (0, 1, 2, 6), (0,) * 4), [Block((1, 2, 3), None, None)] * 4)
-
-
-def fractions_of_floor(model: Alpamayo, measured: Mapping[str, Mapping[str, float]], bytes_per_ms: float) -> dict[str, float]:
-    """Least time to measured median of what memory limits: a token reads the weights of the language layers and the head
-    once, each step of the flow those of the expert."""
-    language = [*model.vlm.model.language_model.layers.parameters(), *model.vlm.lm_head.parameters()]
-    token, step = (sum(p.nbytes for p in weights) / bytes_per_ms for weights in (language, model.expert.parameters()))
-    return {stage: floor / measured[stage]["p50_ms"] for stage, floor in (("token", token), ("flow", STEPS * step))}
-
-
-def bandwidth(where: torch.device, size: int = 2**30) -> float:
-    """Bytes per ms that a copy within the device's memory reads and writes."""
-    source = torch.zeros(size, dtype=torch.uint8, device=where)
-    target, watch = torch.empty_like(source), Stopwatch(where)
-    for _ in range(10):
-        watch.time("copy", lambda: target.copy_(source))
-    return 2 * size / float(np.median(watch.ms["copy"]))
 
 
 def _print_tables(name: str, samples: Mapping[str, Figures]) -> None:

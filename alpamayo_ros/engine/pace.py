@@ -3,118 +3,133 @@
 Whole answers are timed, from an observation to actions on the CPU. Texts are told: so many words, of which a share was said a
 cycle ago, so that what guesses are worth is set and not left to chance. Cold: nothing of an earlier cycle is known. Warm: every
 frame was hinted when it came, and texts said before are remembered; what the newest frames took then is told beside it.
+Where all guesses are wrong, the same engine answers without any, too: the difference is the most that they cost.
 Rules: docs/performance.md.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from time import perf_counter
-from typing import Any, NamedTuple
-from zlib import crc32
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 
-from alpamayo_ros.bundle.config import Config, open_bundle
-from alpamayo_ros.bundle.folder import Bundle
-from alpamayo_ros.engine.description import blank_observation
+from alpamayo_ros.bundle.config import open_bundle
+from alpamayo_ros.dynamics import estimate_v0, rollout
+from alpamayo_ros.engine.cycles import CASES, STAGES, Case, Cycles, Race, Watched
+from alpamayo_ros.engine.eager import claim_device
+from alpamayo_ros.engine.fast.engine import FastEngine
+from alpamayo_ros.engine.floor import Rates, Weights, Work, fractions, rates_of, stage_floors_ms, weights_of
 from alpamayo_ros.engine.graphed.eight import EightBitEngine
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
-from alpamayo_ros.engine.public_reference import Public
-from alpamayo_ros.engine.sayings import Drawn, Replayed, Sayings
+from alpamayo_ros.engine.public_reference import Public, own_choices, source_of
+from alpamayo_ros.engine.sayings import Replayed
 from alpamayo_ros.engine.speculation.drafts import Memory
 from alpamayo_ros.engine.speculation.replay import read_traces
+from alpamayo_ros.engine.stopwatch import Stopwatch, gpu_state, percentiles
+from alpamayo_ros.engine.tensorrt.engine import TensorRtEngine
 from alpamayo_ros.model.prompt import encode
-from alpamayo_ros.model.tokens import Tokenizer, read_tokenizer
-from alpamayo_ros.profile import InputProfile
-from alpamayo_ros.types import CameraFrame, EngineFailure, ModelOutput, Observation, Request
+from alpamayo_ros.model.tokens import read_tokenizer
+from alpamayo_ros.types import EngineFailure, InvalidInput, ModelOutput, Observation, Request
 
 Figures = dict[str, Any]
-RUNS, WARM_UP = 40, 5
+ON_GPU, ON_CPU = (200, 20), (40, 5)
+"""Runs that count, and those before that do not. A CPU takes so long that it gets fewer."""
+
 TOLERANCE = 1e-3
 """Of float32 actions, after all steps of the flow, which multiply rounding; in another dtype the difference is told alone."""
 
-STAGES = ("look", "scene", "begin", "go_on", "denoise")
-"""Of the network: new frames, the scene, the prompt with guesses, words behind it, the flow."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is asked for, and what is known by then."""
-
-    name: str
-    words: int
-    warm: bool = True
-    known: float = 0.0  # share of the words that are as in the cycle before
-    samples: int = 1
-    replayed: Replayed | None = None  # what is said, in place of drawn words
-
-
-CASES = (
-    Case("cold, 40 words", 40, warm=False),
-    Case("cold, 16 words", 16, warm=False),
-    Case("cold, 16 words, 6 samples", 16, warm=False, samples=6),
-    Case("warm, 16 words, all new", 16, known=0.0),
-    Case("warm, 16 words, a quarter known", 16, known=0.25),
-    Case("warm, 16 words, half known", 16, known=0.5),
-    Case("warm, 16 words, three quarters known", 16, known=0.75),
-    Case("warm, 16 words, all known", 16, known=1.0),
-    Case("warm, 40 words, all known", 40, known=1.0),
-    Case("warm, no words", 0),
-)
+ALIKE_M = 0.05
+"""Between points of our trajectories and the public reference's, at most: another seed of the noise moves them by a metre."""
 
 
 @torch.inference_mode()
 def bench_pace(
-    folder: Path, runs: int = RUNS, cases: Sequence[Case] = CASES, checkout: Path | None = None, traces: Path | None = None
+    folder: Path, runs: int = ON_GPU[0], cases: Sequence[Case] = CASES, checkout: Path | None = None, traces: Path | None = None
 ) -> Figures:
     """Figures by case; with a clone of NVlabs/alpamayo its own pipeline, from ids and pixels on, where words are told.
 
-    With traces of drives, {drive: [trace, ...]}, they are told in a case of their own, and guessed as far as they can be.
-    On a GPU the engine in eight bits follows, when the exact one has given back its memory.
+    At most `runs`, and on a CPU no more than ON_CPU's. With traces of drives, {drive: [trace, ...]}, they are told in a case of
+    their own, and guessed as far as they can be. On a GPU the engine in eight bits follows, when the exact one has given back
+    its memory.
 
     Raises EngineFailure where the two do not answer alike, InvalidInput as engines do.
     """
-    watches: list[Watched] = []
+    if checkout is not None:
+        source_of(checkout)
     bundle, config = open_bundle(folder)
     if traces is not None:
         said = Replayed(read_traces(traces), config)
         cases = [*cases, Case("warm, traces of drives", said.longest, replayed=said)]
+    on_gpu = (where := claim_device()).type == "cuda"
+    rates = rates_of(where, getattr(torch, config.dtype)) if on_gpu else None
+    _forget_peaks()
+    watches: list[Watched] = []
     with closing(GraphedEngine(folder, partial(_watched, watches))) as engine:
+        patches = bundle.profile.image_height * bundle.profile.image_width // config.vision.patch_size**2
+        race = _race(engine, where, watches[0], folder, runs)._replace(weights=weights_of(engine.model, patches), rates=rates)
+        alone = {case.name: answered_alone(race, case) for case in cases}
+        peak = peak_memory(where)  # before anything else answers
         public = Public(checkout, engine.model, bundle.folder) if checkout else None
-        race = Race(engine, watches[0], bundle, config, runs, count(1), public, read_tokenizer(folder, config), engine.memory)
-        on_gpu = engine.device.type == "cuda"
+        race = race._replace(public=public)
         figures = {
             "weights": engine.weights,
-            "device": torch.cuda.get_device_name(engine.device) if on_gpu else "cpu",
+            "device": torch.cuda.get_device_name(where) if on_gpu else "cpu",
             "dtype": str(engine.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "public": public and f"NVlabs/alpamayo, {public.attention}",
-            "runs": runs,
-            "cases": {case.name: timed(race, case) for case in cases},
-            "peak_memory_bytes": torch.cuda.max_memory_allocated(engine.device) if on_gpu else None,
+            "runs": race.runs,
+            "warm_up": race.warm_up,
+            "rates": race.rates and race.rates._asdict(),
+            "cases": {case.name: timed(race, case) | alone[case.name] for case in cases},
+            **peak,
         }
-    return figures | {"in_fp8": bench_eight(folder, runs, cases) if on_gpu else None}
+    eight = bench_eight(folder, runs, cases, race.weights, race.rates) if on_gpu else None
+    try:
+        plans, why_not = bench_plans(folder, runs, cases), ""
+    except (EngineFailure, InvalidInput) as reason:  # nobody has to have TensorRT, or plans
+        plans, why_not = None, str(reason)
+    return figures | {"in_fp8": eight, "in_plans": plans, "no_plans": why_not}
 
 
 @torch.inference_mode()
-def bench_eight(folder: Path, runs: int, cases: Sequence[Case]) -> Figures:
+def bench_eight(
+    folder: Path, runs: int, cases: Sequence[Case], weights: Weights | None = None, rates: Rates | None = None
+) -> Figures:
     """Figures by case of the engine in eight bits, alone: how near its answers are is its gate's business."""
     watches: list[Watched] = []
-    bundle, config = open_bundle(folder)
+    if weights is not None:  # its floor is for layers of a byte a number; that of products is the exact engine's, and left out
+        saved = weights.layers * (weights.expert_bytes // weights.expert - 1)
+        weights = weights._replace(word_bytes=weights.word_bytes - saved, layers=0, image_flop=0.0)
     with closing(EightBitEngine.unchecked(folder, partial(_watched, watches))) as engine:
-        race = Race(engine, watches[0], bundle, config, runs, count(1), None, read_tokenizer(folder, config), engine.memory)
-        return {case.name: timed(race, case) for case in cases}
+        race = _race(engine, engine.device, watches[0], folder, runs)._replace(weights=weights, rates=rates)
+        return {case.name: answered_alone(race, case) | timed(race, case) for case in cases}
+
+
+@torch.inference_mode()
+def bench_plans(folder: Path, runs: int, cases: Sequence[Case]) -> Figures:
+    """Figures by case of TensorRT's plans, alone; new frames are in the whole and in no stage.
+
+    Raises InvalidInput for plans that are missing or are not for this machine, EngineFailure without TensorRT.
+    """
+    with closing(TensorRtEngine(folder)) as engine:
+        engine._network = watch = Watched(engine._network)
+        race = _race(engine, torch.device("cuda"), watch, folder, runs)
+        return {case.name: answered_alone(race, case) | timed(race, case) for case in cases}
+
+
+def _race(engine: FastEngine, where: torch.device, watch: Watched, folder: Path, runs: int) -> Race:
+    bundle, config = open_bundle(folder)
+    counted, warm_up = (min(runs, most) for most in (ON_GPU if where.type == "cuda" else ON_CPU))
+    return Race(engine, where, watch, bundle, config, counted, warm_up, count(1), read_tokenizer(folder, config), engine.memory)
 
 
 def _watched(watches: list[Watched], network: GraphedNetwork) -> Watched:
@@ -122,139 +137,74 @@ def _watched(watches: list[Watched], network: GraphedNetwork) -> Watched:
     return watches[-1]
 
 
-class Drive:
-    """Observations a cycle apart, of noise that no two frames share."""
-
-    def __init__(self, profile: InputProfile, seed: int) -> None:
-        self._profile, self._rng = profile, np.random.default_rng(seed)
-        self._blank = blank_observation(profile)
-        self._images: dict[tuple[str, int], CameraFrame] = {}
-        self._step_ns = round(1e6) * max(1, *(-offset for offset in profile.frame_offsets_ms[-2:]))
-
-    def observation(self, number: int, epoch: int) -> Observation:
-        """The one of a cycle: all but its newest frames were there the cycle before, where frames are evenly spaced."""
-        t0_ns = (number + 10) * self._step_ns
-        frames = {
-            role: tuple(self._frame(role, t0_ns + round(offset * 1e6), epoch) for offset in self._profile.frame_offsets_ms)
-            for role in self._profile.cameras
-        }
-        blank = self._blank
-        ego = replace(blank.ego_t0, stamp_ns=t0_ns)
-        history = replace(blank.history, t0_ns=t0_ns)
-        return replace(blank, stamp_ns=t0_ns, epoch=epoch, frames=frames, history=history, ego_t0=ego)
-
-    def _frame(self, role: str, stamp_ns: int, epoch: int) -> CameraFrame:
-        key = role, stamp_ns
-        if key not in self._images:
-            image = self._rng.integers(0, 256, self._profile.image_shape, np.uint8)
-            self._images[key] = CameraFrame(role, stamp_ns, epoch, image)
-        return replace(self._images[key], epoch=epoch)
+def _forget_peaks() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
-class Watched:
-    """A network whose calls are timed once somebody looks, each until the device is done."""
-
-    def __init__(self, network: GraphedNetwork) -> None:
-        self._network, self.batch = network, network.batch
-        self.device: torch.device | None = None  # None: nobody looks
-        self.ms: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-        self.calls: dict[str, int] = dict.fromkeys(STAGES, 0)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._network, name)
-        return partial(self._timed, name, found) if name in STAGES else found
-
-    def _timed(self, name: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        if self.device is None:
-            return call(*arguments, **named)
-        began = now_ms(self.device)
-        made = call(*arguments, **named)
-        self.ms[name] += now_ms(self.device) - began
-        self.calls[name] += 1
-        return made
-
-
-def now_ms(where: torch.device) -> float:
-    """When everything that was asked of a device is done."""
-    if where.type == "cuda":
-        torch.cuda.synchronize(where)
-    return perf_counter() * 1e3
-
-
-class Race(NamedTuple):
-    """What all cases share."""
-
-    engine: GraphedEngine | EightBitEngine
-    watch: Watched
-    bundle: Bundle
-    config: Config
-    runs: int
-    epochs: Iterator[int]  # what one case was shown and told is nothing to the next
-    public: Public | None
-    tokenizer: Tokenizer
-    memory: Memory  # the engine's own
-
-
-class Cycles:
-    """The cycles of a case, one after another: what is seen, what is told, and the engine where the case begins."""
-
-    def __init__(self, race: Race, case: Case) -> None:
-        self._race, self._case, seed = race, case, crc32(case.name.encode())
-        self._drive = Drive(race.bundle.profile, seed)
-        self._sayings: Sayings = case.replayed or Drawn(race.config, case.words, case.known, seed)
-        if case.replayed is not None:
-            case.replayed.begin()
-        self._number, self._epoch = 0, next(race.epochs)
-        race.engine.reset(self._epoch)
-        self.request = Request(samples=case.samples, reasoning="full" if case.words else "none", max_tokens=case.words + 1)
-
-    def next(self) -> tuple[Observation, float]:
-        """An observation, and what its newest frames took when they came, ms."""
-        engine, self._number = self._race.engine, self._number + 1
-        engine.told, known = self._sayings.next()
-        engine.memory = known or self._race.memory
-        if not self._case.warm:
-            self._epoch = next(self._race.epochs)
-            engine.reset(self._epoch)
-            return self._drive.observation(self._number, self._epoch), 0.0
-        seen = self._drive.observation(self._number, self._epoch)
-        for frame in (frame for frames in seen.frames.values() for frame in frames[:-1]):
-            engine.add_frame(frame)
-        began = now_ms(engine.device)
-        for frames in seen.frames.values():
-            engine.add_frame(frames[-1])
-        arrived_ms = now_ms(engine.device) - began
-        # As in the engine's process, where frames of a request are read anew: their checksums are part of the answer.
-        again = {role: tuple(map(replace, frames)) for role, frames in seen.frames.items()}
-        return replace(seen, frames=again), arrived_ms
+def peak_memory(where: torch.device) -> Figures:
+    """The most that was taken from a GPU since `_forget_peaks`: reserved, for graphs work in memory that is not allocated."""
+    return {"peak_memory_bytes": torch.cuda.max_memory_reserved(where) if where.type == "cuda" else None}
 
 
 def timed(race: Race, case: Case) -> Figures:
-    """One case: both ways by turns, then stage by stage, which waits for the device in between and is not the whole."""
-    engine, cycles = race.engine, Cycles(race, case)
-    answering: dict[str, Callable[[Observation, Request], Any]] = {"fast": engine.infer}
-    if isinstance(engine, GraphedEngine):
-        answering["reference"] = engine.as_the_reference
-    if race.public is not None and case.words:
-        answering["public"] = partial(_ask_public, race)
-    ms: dict[str, list[float]] = defaultdict(list)
-    worst = 0.0
-    told = track(range(-min(WARM_UP, race.runs), race.runs), case.name, console=Console(stderr=True), transient=True)
-    for run in told:
-        seen, arrived_ms = cycles.next()
-        answers: dict[str, Any] = {}
+    """One case, all ways by turns."""
+    cycles, answering = Cycles(race, case), _ways(race, case)
+    watch, worst, held = Stopwatch(race.where), 0.0, list[Figures]()
+    before = gpu_state(race.where)
+    rounds = range(-race.warm_up, race.runs)
+    for run in track(rounds, case.name, console=Console(stderr=True), transient=True):
+        kept = watch if run >= 0 else Stopwatch(race.where)
+        seen, answers = cycles.next(kept), dict[str, Any]()
         for name in sorted(answering, reverse=run % 2 == 1):
-            began = now_ms(engine.device)
-            answers[name] = answering[name](seen, cycles.request)
-            ms[name] += [now_ms(engine.device) - began] if run >= 0 else []
-        ms["arrival"] += [arrived_ms] if run >= 0 else []
+            answers[name] = kept.time(name, partial(answering[name], seen, cycles.request))
         if "reference" in answers:
-            worst = max(worst, difference(case, answers["fast"], answers["reference"], exact=is_exact(engine)))
-    told_ms = {name: _percentiles(values) for name, values in ms.items() if case.warm or name != "arrival"}
-    others = {name: other for name, other in (("ratio", "reference"), ("public_ratio", "public")) if other in answering}
-    ratios = {name: round(float(np.median(np.array(ms[other]) / ms["fast"])), 3) for name, other in others.items()}
-    compared = {"largest_difference": worst} if "ratio" in ratios else {}
-    return {**told_ms, **ratios, **compared, **_stages(race, cycles)}
+            ours = [answers[name] for name in ("fast", "plain") if name in answers]
+            apart = [difference(case, one, answers["reference"], exact=is_exact(race.engine)) for one in ours]
+            worst = max(worst, *apart)
+        if "public" in answers:
+            held.append(against_public(race, seen, answers["fast"], answers["public"], read=run == rounds[0]))
+    compared: Figures = {"largest_difference": worst} if "reference" in answering else {}
+    compared |= {"public_answer": _told(held)} if held else {}
+    return watch.percentiles() | _ratios(watch.ms) | compared | _of_the_gpu(race, watch, before)
+
+
+def _ways(race: Race, case: Case) -> dict[str, Callable[[Observation, Request], Any]]:
+    ways: dict[str, Callable[[Observation, Request], Any]] = {"fast": race.engine.infer}
+    if isinstance(race.engine, GraphedEngine):
+        ways["reference"] = race.engine.as_the_reference
+    if case.all_wrong:
+        ways["plain"] = partial(without_guesses, race)
+    if race.public is not None and case.words:
+        ways["public"] = partial(_ask_public, race)
+    return ways
+
+
+def _ratios(ms: Mapping[str, Sequence[float]]) -> Figures:
+    """How many times as fast, the median over runs, and what wrong guesses cost in the same run."""
+    fast = np.array(ms["fast"])
+    others = {name: other for name, other in (("ratio", "reference"), ("public_ratio", "public")) if other in ms}
+    ratios = {name: round(float(np.median(np.array(ms[other]) / fast)), 3) for name, other in others.items()}
+    return ratios | ({"guesses_cost": percentiles(list(fast - np.array(ms["plain"])))} if "plain" in ms else {})
+
+
+def _of_the_gpu(race: Race, watch: Stopwatch, before: Figures | None) -> Figures:
+    if race.where.type != "cuda":
+        return {}
+    by_events = {name: percentiles(ms) for name, ms in watch.device_ms.items()}
+    return {"by_events": by_events, "gpu": {"before": before, "after": gpu_state(race.where)}}
+
+
+def without_guesses(race: Race, seen: Observation, request: Request) -> ModelOutput:
+    """What the engine answers when it guesses nothing: one word a pass. Everything is read once more, as always."""
+    engine, watch = race.engine, race.watch
+    memory, guesses = engine.memory, watch.guesses
+    engine.memory, watch.guesses = Memory(), 1
+    try:
+        return engine.infer(seen, request)
+    finally:
+        engine.memory, watch.guesses = memory, guesses
 
 
 def _ask_public(race: Race, seen: Observation, request: Request) -> Any:
@@ -264,9 +214,33 @@ def _ask_public(race: Race, seen: Observation, request: Request) -> Any:
     return race.public.answer(prompt, seen, request, race.engine.told).cpu()
 
 
-def is_exact(engine: GraphedEngine | EightBitEngine) -> bool:
+def against_public(race: Race, seen: Observation, ours: ModelOutput, theirs: torch.Tensor, *, read: bool) -> Figures:
+    """How far points (samples, 64, 3) of the public reference are from ours, m, at most.
+
+    `read`: also at how many of the told words both would have written the same one; ours are found by reading all again.
+    """
+    space = race.config.action_space
+    v0_mps = estimate_v0(seen.history.xyz, seen.history.rot, space)
+    points = np.stack([rollout(actions, v0_mps, float(seen.history.xyz[-1, 2]), space).xyz for actions in ours.actions])
+    found: Figures = {"apart_m": float(np.linalg.norm(points - theirs.double().numpy(), axis=-1).max())}
+    if not read:
+        return found
+    assert race.public is not None
+    assert race.engine.told is not None
+    assert isinstance(race.engine, GraphedEngine)
+    prompt = encode(seen, race.bundle.profile, race.tokenizer, race.config, "reason")
+    pairs = list(zip(own_choices(race.engine.model, prompt, race.engine.told), race.public.choices(), strict=True))
+    return found | {"words": len(pairs), "same_words": sum(one == other for one, other in pairs)}
+
+
+def _told(held: Sequence[Figures]) -> Figures:
+    worst = {**held[0], "apart_m": max(found["apart_m"] for found in held)}
+    return worst | {"alike": worst["apart_m"] <= ALIKE_M and worst["same_words"] == worst["words"]}
+
+
+def is_exact(engine: FastEngine) -> bool:
     """Whether the two ways can be held against each other: untrained networks multiply rounding by hundreds."""
-    return engine.dtype == torch.float32 and engine.weights == "trained"
+    return isinstance(engine, GraphedEngine) and engine.dtype == torch.float32 and engine.weights == "trained"
 
 
 def difference(case: Case, fast: ModelOutput, reference: ModelOutput, *, exact: bool) -> float:
@@ -278,18 +252,24 @@ def difference(case: Case, fast: ModelOutput, reference: ModelOutput, *, exact: 
     return apart
 
 
-def _stages(race: Race, cycles: Cycles) -> Figures:
-    """Mean ms by stage and passes of the language model, in answers of their own."""
-    watch = race.watch
-    watch.ms, watch.calls = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
-    for _ in range(race.runs):
-        seen, _arrived = cycles.next()
-        watch.device = race.engine.device
+def answered_alone(race: Race, case: Case) -> Figures:
+    """Mean ms by stage, which waits for the device in between, and passes of the language model; nobody else answers here."""
+    cycles, watch = Cycles(race, case), race.watch
+    ms, calls = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
+    work = Work(0, 0, 0, 0, 0)
+    for run in range(-race.warm_up, race.runs):
+        seen = cycles.next(Stopwatch(race.where))
+        watch.begin_watching(race.where)
         race.engine.infer(seen, cycles.request)
-        watch.device = None
-    passes = (watch.calls["begin"] + watch.calls["go_on"]) / race.runs
-    return {"stage_ms": {name: round(spent / race.runs, 3) for name, spent in watch.ms.items()}, "passes": round(passes, 2)}
-
-
-def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    return {f"p{p}_ms": round(float(np.percentile(values, p)), 3) for p in (50, 95, 99)}
+        if run >= 0:
+            ms = {name: ms[name] + watch.ms[name] for name in STAGES}
+            calls = {name: calls[name] + watch.calls[name] for name in STAGES}
+        images = 0 if case.warm else sum(map(len, seen.frames.values()))
+        work = Work(images, watch.tail if case.warm else watch.tokens, 0, case.samples, race.config.flow_steps)
+        watch.begin_watching(None)
+    mean = {name: round(spent / race.runs, 3) for name, spent in ms.items()}
+    figures: Figures = {"stage_ms": mean, "passes": round((calls["begin"] + calls["go_on"]) / race.runs, 2)}
+    if race.weights is None or race.rates is None:
+        return figures | {"fraction_of_floor": None}
+    floors = stage_floors_ms(race.weights, race.rates, work._replace(passes=calls["go_on"] / race.runs))
+    return figures | {"fraction_of_floor": fractions(floors, mean)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
 COLOURS = {"look": "#88ccee", "scene": "#44aa99", "begin": "#117733", "go_on": "#ddcc77", "denoise": "#cc6677"}
 LABELS = {
     "look": "look at new frames",
@@ -16,30 +17,65 @@ LABELS = {
 }
 
 
+WHOLE_RUNS = 200
+"""As docs/performance.md wants them."""
+
+
 def write(pace: Mapping[str, Any], out: Path) -> None:
     """Into a folder that is there: `bench_engine.md` and `.png`; the tables on the screen, too."""
-    eight = pace["in_fp8"]
-    told = f"Exact, {pace['device']}, {pace['dtype']}, weights {pace['weights']}\n\n{table(pace)}\nNearly exact, in FP8: "
-    told += "not measured, no accelerator\n" if eight is None else f"\n\n{table({'cases': eight})}"
+    told = page(pace)
     print(told)
     (out / "bench_engine.md").write_text(told)
     draw(pace, out / "bench_engine.png")
 
 
-def table(pace: Mapping[str, Any]) -> str:
-    """As Markdown: whole answers, ms, and what the reference takes for the same."""
-    head = "| case | p50 / p95 / p99 ms | newest frames, p50 ms | passes | reference p50 ms | times as fast |"
-    public = "public reference p50 ms | times as fast |" if pace.get("public") else ""
-    head += f" {public}\n|---|---|---|---|---|---|{'---|---|' if public else ''}\n"
-    rows = []
-    for name, found in pace["cases"].items():
-        whole = " / ".join(f"{found['fast'][p]:.1f}" for p in ("p50_ms", "p95_ms", "p99_ms"))
-        arrival = f"{found['arrival']['p50_ms']:.1f}" if "arrival" in found else "in it"
-        reference, ratio = (f"{found['reference']['p50_ms']:.1f}", f"{found['ratio']:.2f}") if "ratio" in found else "--"
-        theirs = f" {found['public']['p50_ms']:.1f} | {found['public_ratio']:.2f} |" if "public" in found else ""
-        theirs = theirs or (" - | - |" if public else "")
-        rows.append(f"| {name} | {whole} | {arrival} | {found['passes']:.1f} | {reference} | {ratio} |{theirs}\n")
-    return head + "".join(rows)
+def page(pace: Mapping[str, Any]) -> str:
+    """As Markdown: a table each for what is cold and exact, warm and exact, and approximate."""
+    head = (
+        f"{pace['device']}, {pace['dtype']}, weights {pace['weights']}; {pace['runs']} runs after {pace['warm_up']} of warm-up"
+    )
+    head += "" if pace["runs"] >= WHOLE_RUNS else f" (fewer than {WHOLE_RUNS}: p99 is hardly more than the slowest)"
+    cold, warm = (
+        {name: found for name, found in pace["cases"].items() if ("arrival" in found) is is_warm} for is_warm in (False, True)
+    )
+    told = f"{head}\n\n## Cold, exact\n\n{table(cold)}\n## Warm, exact\n\n{table(warm)}"
+    told += "".join(cost(name, found) for name, found in warm.items() if "guesses_cost" in found)
+    eight = pace["in_fp8"]
+    told += "\n## Approximate: FP8\n\n" + ("not measured: no accelerator\n" if eight is None else table(eight))
+    plans = pace["in_plans"]
+    return f"{told}\n## Approximate: TensorRT\n\n" + (f"not measured: {pace['no_plans']}\n" if plans is None else table(plans))
+
+
+def cost(name: str, found: Mapping[str, Any]) -> str:
+    """What guesses take of an answer of which none is right."""
+    plain, difference = (" / ".join(f"{found[what][p]:.1f}" for p in PERCENTILES) for what in ("plain", "guesses_cost"))
+    return f"\n{name}: without guesses {plain} ms; guesses that are all wrong cost {difference} ms (by run)\n"
+
+
+def table(cases: Mapping[str, Any]) -> str:
+    """As Markdown: whole answers, ms, and what the references take for the same."""
+    has_public = any("public" in found for found in cases.values())
+    public = " public reference p50 ms | times as fast | its answer |" if has_public else ""
+    head = f"| case | p50 / p95 / p99 ms | newest frames, p50 ms | passes | reference p50 ms | times as fast |{public}\n"
+    head += f"|---|---|---|---|---|---|{'---|---|---|' if has_public else ''}\n"
+    return head + "".join(row(name, found, has_public=has_public) for name, found in cases.items())
+
+
+def row(name: str, found: Mapping[str, Any], *, has_public: bool) -> str:
+    """One case."""
+    whole = " / ".join(f"{found['fast'][p]:.1f}" for p in PERCENTILES)
+    arrival = f"{found['arrival']['p50_ms']:.1f}" if "arrival" in found else "in it"
+    reference, ratio = (f"{found['reference']['p50_ms']:.1f}", f"{found['ratio']:.2f}") if "ratio" in found else "--"
+    told = f"| {name} | {whole} | {arrival} | {found['passes']:.1f} | {reference} | {ratio} |"
+    if "public" in found:
+        told += f" {found['public']['p50_ms']:.1f} | {found['public_ratio']:.2f} | {held(found['public_answer'])} |"
+    return f"{told}{' - | - | - |' if has_public and 'public' not in found else ''}\n"
+
+
+def held(answer: Mapping[str, Any]) -> str:
+    """How near the public reference's answers are to ours."""
+    near = f"{answer['apart_m']:.2g} m apart at most, {answer['same_words']} of {answer['words']} words alike"
+    return near if answer["alike"] else f"**another answer**: {near}"
 
 
 def draw(pace: Mapping[str, Any], path: Path) -> None:

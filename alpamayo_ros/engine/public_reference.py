@@ -1,13 +1,14 @@
 """The public reference beside ours: NVlabs/alpamayo, from a checkout of its own and on the same weights. Nothing of it is here.
 
 What is timed is its own `sample_trajectories_from_data_with_vlm_rollout`, from ids and pixels to trajectories, with texts that
-are told as ours are. Its dependencies (transformers, hydra, einops) are the caller's to install.
+are told as ours are, and noise that is ours. Its dependencies (transformers, hydra, einops) are the caller's to install.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.bundle.folder import read_json
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Prompt
-from alpamayo_ros.types import EngineFailure, InvalidInput, Observation, Request
+from alpamayo_ros.model.sample import prefill, write
+from alpamayo_ros.types import HORIZON, EngineFailure, InvalidInput, Observation, Request
 
 MODULE = "alpamayo_r1.models.alpamayo_r1"
 UNLOADED = ("freqs", "action_space.")
@@ -36,9 +39,7 @@ class Public:
 
         Raises InvalidInput for a folder that is none, EngineFailure where its weights are other ones than ours.
         """
-        source = checkout / "src"
-        if not (source / "alpamayo_r1").is_dir():
-            raise InvalidInput(f"{checkout}: no src/alpamayo_r1 there: want a clone of NVlabs/alpamayo")
+        source = source_of(checkout)
         if str(source) not in sys.path:
             sys.path.insert(0, str(source))
         self.attention = "flash_attention_2" if find_spec("flash_attn") and model.device.type == "cuda" else "sdpa"
@@ -46,9 +47,14 @@ class Public:
         stored, backbone = read_json(folder / "config.json"), read_json(folder / "backbone.json")
         self._model = _built(import_module(MODULE).AlpamayoR1, model.config, stored, backbone, self.attention)
         _load(self._model, model)
+        self._integrate = self._model.diffusion.sample
+        self._logits: Sequence[Tensor] = ()
 
     def answer(self, prompt: Prompt, seen: Observation, request: Request, told: Sequence[int]) -> Tensor:
-        """Trajectories (samples, 64, 3) behind told words. Raises EngineFailure for guidance and trajectories as tokens."""
+        """Trajectories (samples, 64, 3) behind told words, from the noise that an engine draws for this request.
+
+        Raises EngineFailure for guidance and trajectories as tokens.
+        """
         if request.guidance or request.trajectory == "tokens":
             raise EngineFailure("the public reference of R1 has neither guidance nor trajectories as tokens")
         device = next(self._model.parameters()).device
@@ -62,15 +68,90 @@ class Public:
             images["mm_token_type_ids"] = (ids == self._config.image_token_id).int()
         xyz, rot = (torch.from_numpy(part.copy())[None, None].to(device) for part in (seen.history.xyz, seen.history.rot))
         data = {"tokenized_data": {"input_ids": ids, **images}, "ego_history_xyz": xyz, "ego_history_rot": rot}
-        self._model.vlm.generate = _telling(type(self._model.vlm).generate, self._model.vlm, told, ids.shape[1])
-        found = self._model.sample_trajectories_from_data_with_vlm_rollout(
-            data,
-            num_traj_samples=request.samples,
-            max_generation_length=len(told) + 1,
-            diffusion_kwargs={"inference_step": request.steps or self._config.flow_steps},
-        )
+        self._model.vlm.generate = self._telling(type(self._model.vlm).generate, told, ids.shape[1])
+        noise = torch.randn(request.samples, HORIZON, 2, generator=torch.Generator().manual_seed(request.seed)).to(device)
+        self._model.diffusion.sample = partial(from_noise, self._integrate, noise)
+        dtype = getattr(torch, self._config.dtype)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):  # as its own script calls it
+            found = self._model.sample_trajectories_from_data_with_vlm_rollout(
+                data,
+                num_traj_samples=request.samples,
+                max_generation_length=len(told) + 1,
+                diffusion_kwargs={"inference_step": request.steps or self._config.flow_steps},
+            )
         trajectories: Tensor = found[0][0, 0]
         return trajectories
+
+    def choices(self) -> list[int]:
+        """What it would have written in place of each told word of its last answer, had it taken the likeliest."""
+        return [_likeliest(logits[:1], self._config) for logits in self._logits]
+
+    def _telling(self, generate: Callable[..., Any], told: Sequence[int], before: int) -> Callable[..., Any]:
+        """`generate` of which the words are told; what it would have written it finds out all the same."""
+
+        def forced(ids: Tensor, scores: Tensor) -> Tensor:
+            place = min(ids.shape[1] - before, len(told) - 1)
+            only = torch.full_like(scores, -torch.inf)
+            only[:, told[place]] = 0.0
+            return only
+
+        def telling(*, logits_processor: Any, **asked: Any) -> Any:
+            logits_processor.append(forced)
+            written = generate(self._model.vlm, logits_processor=logits_processor, **asked)
+            self._logits = written.logits[: len(told)]
+            return written
+
+        return telling
+
+
+class Given(TorchFunctionMode):
+    """`torch.randn` gives these numbers, of whatever shape and device they are."""
+
+    def __init__(self, noise: Tensor) -> None:
+        super().__init__()
+        self._noise = noise
+
+    def __torch_function__(self, called: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """As `TorchFunctionMode`."""
+        return self._noise if called is torch.randn else called(*args, **(kwargs or {}))
+
+
+def from_noise(integrate: Callable[..., Tensor], noise: Tensor, *, step_fn: Callable[..., Tensor], **asked: Any) -> Tensor:
+    """Where an integrator ends that draws its noise by itself, and takes none. Its steps are its own, and no slower for it."""
+
+    def step(**at: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            return step_fn(**at)
+
+    with Given(noise):
+        return integrate(step_fn=step, **asked)
+
+
+def source_of(checkout: Path) -> Path:
+    """Where a clone of NVlabs/alpamayo has its modules. Raises InvalidInput for another folder."""
+    source = checkout / "src"
+    if not (source / "alpamayo_r1").is_dir():
+        raise InvalidInput(f"{checkout}: no src/alpamayo_r1 there: want a clone of NVlabs/alpamayo")
+    return source
+
+
+def own_choices(model: Alpamayo, prompt: Prompt, told: Sequence[int]) -> list[int]:
+    """What our reference would have written in place of each told word, had it taken the likeliest."""
+    found: list[int] = []
+
+    def choose(logits: Tensor, index: int) -> Tensor:
+        found.append(_likeliest(logits, model.config))
+        return torch.full((1,), told[index], device=logits.device)
+
+    write(model, prefill(model, prompt, len(told)), 1, choose, (), len(told))
+    return found
+
+
+def _likeliest(logits: Tensor, config: Config) -> int:
+    """Of logits (1, V), without the tokens of trajectories."""
+    allowed = logits[0].float().clone()
+    allowed[config.traj_token_start : config.traj_token_start + config.traj_vocab_size] = -torch.inf
+    return int(allowed.argmax())
 
 
 def _built(kind: Any, config: Config, stored: Mapping[str, Any], backbone: Mapping[str, Any], attention: str) -> Any:
@@ -118,19 +199,3 @@ def _load(public: Any, model: Alpamayo) -> None:
             asked = module.config if hasattr(module, "config") else 2 * len(module.inv_freq)
             public.set_submodule(name, type(module)(asked))
     public.to(model.device)
-
-
-def _telling(generate: Callable[..., Any], vlm: Any, told: Sequence[int], before: int) -> Callable[..., Any]:
-    """`generate` of which the words are told; what it would have written it finds out all the same."""
-
-    def forced(ids: Tensor, scores: Tensor) -> Tensor:
-        place = min(ids.shape[1] - before, len(told) - 1)
-        only = torch.full_like(scores, -torch.inf)
-        only[:, told[place]] = 0.0
-        return only
-
-    def telling(*, logits_processor: Any, **asked: Any) -> Any:
-        logits_processor.append(forced)
-        return generate(vlm, logits_processor=logits_processor, **asked)
-
-    return telling

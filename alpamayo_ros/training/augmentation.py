@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.bundle.config import Config
-from alpamayo_ros.types import F32
 
 NEWEST = 3
 """Tokens of the newest step, x y z: they tell the speed, and not whether it rises or falls."""
@@ -40,10 +39,3 @@ def drop_history(token_ids: Tensor, config: Config, probability: float, rng: np.
     start, end = (token_ids == config.token_ids[key] for key in ("history_start", "history_end"))
     inside = (start.cumsum(0) > end.cumsum(0)) & ~start
     return torch.where(inside, config.token_ids["history"], token_ids)
-
-
-def noisy_history(xyz: F32, std_m: float, rng: np.random.Generator) -> F32:
-    """For training: a history (N, 3), m, with Gaussian noise on every pose but the last, which is the origin by definition."""
-    noise = rng.normal(0.0, std_m, xyz.shape).astype(np.float32)
-    noise[-1] = 0.0
-    return xyz + noise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.coc.judge import judged_by_rule
+from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec
-from alpamayo_ros.training.export import export, model_card
+from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.export import export, figured, model_card
+from alpamayo_ros.training.measuring import expert_figures
 from alpamayo_ros.training.objectives import ClippedRatio
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.reinforce import Reinforcement, Task
-from alpamayo_ros.training.reinforcing import reinforce_bundle
-from alpamayo_ros.training.rewards import WORLD, reward, truth_of
+from alpamayo_ros.training.reinforcing import reinforce_bundle, without_surroundings
+from alpamayo_ros.training.rewards import WORLD, Redriven, reward, truth_of
 from alpamayo_ros.training.rollouts import question_of
-from alpamayo_ros.training.run import provenance
+from alpamayo_ros.training.run import Run, provenance
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, blinded, shelve
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, check_size, open_codec, trained_model
@@ -31,6 +35,9 @@ from alpamayo_ros.types import InvalidInput, Request
 
 DEBUG_SCENES = (SceneId("red_light", 3), SceneId("curve", 1))
 DEBUG_DURATION_S = 12.0
+
+MEASURED_SCENES, PER_SCENE = 4, 4
+"""Scenes, and windows of each, on which the expert is measured before and after reinforcement."""
 
 REINFORCEMENTS: Mapping[str, Reinforcement] = {
     "debug": Reinforcement(
@@ -78,28 +85,56 @@ def train_all(
         done[name] = asdict(train_stage(name, stage, scenes, begin, out / name, processes, shelf))
         begin = out / name / "bundle"
     if size in REINFORCEMENTS and not again:
-        done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], shelf, begin, out / "reinforce", processes)
-        begin = out / "reinforce" / "bundle"
-        once_more = train_stage("expert", stages["expert"], scenes, begin, out / "expert_again", processes, shelf)
-        done["expert again"] = asdict(once_more)
-        begin = out / "expert_again" / "bundle"
+        begin = _reinforced(size, scenes, shelf, begin, out, processes, done)
     begun = {"begun with": f"{base.name}, {WEIGHTS_FILE} {file_sha256(base / WEIGHTS_FILE)}"} if again else {}
     _leave(size + (", trained blind" if blind else ""), begun, begin, out / "bundle", done)
     return {"stages": done, "files": [str(out / "bundle")]}
 
 
-def reinforce_stage(settings: Reinforcement, shelf: Shelf, begin: Path, out: Path, processes: Processes) -> dict[str, float]:
+def _reinforced(
+    size: SizeName,
+    scenes: Scenes,
+    shelf: Shelf,
+    begin: Path,
+    out: Path,
+    processes: Processes,
+    done: dict[str, Mapping[str, float]],
+) -> Path:
+    """Reinforce a bundle and train its expert again; the bundle that is left. What the expert drives is measured before and
+    after."""
+    windows = _windows(scenes, open_codec(begin).profile)
+    done["expert before reinforce"] = expert_figures(begin, windows)
+    world = Redriven(taken.scene for taken in scenes())
+    done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], shelf, world, begin, out / "reinforce", processes)
+    again, stage = out / "expert_again", STAGES[size]["expert"]
+    fitted = train_stage("expert", stage, scenes, out / "reinforce" / "bundle", again, processes, shelf)
+    done["expert again"] = asdict(fitted)
+    done["expert after reinforce"] = figures = expert_figures(again / "bundle", windows)
+    Run(again, {}).note(stage.optimisation.steps, {f"expert_{name}": value for name, value in figures.items()})
+    return again / "bundle"
+
+
+def _windows(scenes: Scenes, profile: InputProfile) -> list[Example]:
+    """The first ones of a few scenes, of those that are learned from: a chain has no others."""
+    return [each for taken in islice(scenes(), MEASURED_SCENES) for each in islice(scene_examples(taken, profile), PER_SCENE)]
+
+
+def reinforce_stage(
+    settings: Reinforcement, shelf: Shelf, world: Redriven, begin: Path, out: Path, processes: Processes
+) -> dict[str, float]:
     """Reinforce the backbone of a bundle on what is on a shelf; mean rewards of the first and last steps."""
     codec = open_codec(begin)
-    tasks = [_task(shelf, index, codec) for index in range(len(shelf.lessons))]
+    without_surroundings(WORLD, [lesson.example for lesson in shelf.lessons], world)
+    tasks = [_task(shelf, index, codec, world) for index in range(len(shelf.lessons))]
     return reinforce_bundle(begin, tasks, settings, out, processes)
 
 
-def _task(shelf: Shelf, index: int, codec: Codec) -> Task:
-    """A lesson's question, and what an answer to it is worth without looking at who else was there."""
+def _task(shelf: Shelf, index: int, codec: Codec, world: Redriven) -> Task:
+    """A lesson's question, and what an answer to it is worth in the world around it."""
     lesson = shelf.lessons[index]
     question = question_of(lesson.example, codec, lesson.encoded, shelf.features_of([index]))
-    return Task(question, partial(reward, truth=truth_of(lesson.example), judge=judged_by_rule, config=WORLD))
+    truth = truth_of(lesson.example, world.around(lesson.example))
+    return Task(question, partial(reward, truth=truth, judge=judged_by_rule, config=WORLD))
 
 
 def _leave(size: str, begun: Mapping[str, str], trained: Path, out: Path, done: Mapping[str, Mapping[str, float]]) -> None:
@@ -107,7 +142,7 @@ def _leave(size: str, begun: Mapping[str, str], trained: Path, out: Path, done: 
         return  # an earlier call came to its end
     model = trained_model(open_codec(trained), trained)
     told = {"size": size, **begun, **{name: str(value) for name, value in provenance().items()}}
-    losses = {name: ", ".join(f"{what} {value:.4g}" for what, value in each.items()) for name, each in done.items()}
+    losses = {name: figured(each) for name, each in done.items()}
     export(
         model,
         trained,

@@ -2,7 +2,7 @@
 
 After the prompt come the words, the meta-actions where the profile states them, `<|traj_future_start|>`, 128 action tokens,
 `<|traj_future_end|>` and `<|im_end|>`. Everything behind the prompt is learned. Source: NVlabs/alpamayo-recipes' order
-[image, traj_history, prompt, cot, traj_future] with labels [cot, traj_future].
+[image, traj_history, prompt, cot, traj_future] with labels [cot, traj_future], and [image, question, answer] with [answer].
 """
 
 from __future__ import annotations
@@ -51,17 +51,32 @@ def encoded(example: Example, codec: Codec, *, asks_reasons: bool = True, seen: 
     `seen` are its images where they are known already. Raises InvalidInput as `encode` does, for words that spell special
     tokens, and for futures that are not finite.
     """
-    profile, tokenizer, config = codec
+    _, tokenizer, config = codec
     reasons = example.reasoning if asks_reasons else None
-    images = observed_images(example.observation, profile, config) if seen is None else seen
-    blocks = image_blocks(images, config)
-    mode: Mode = "act" if reasons is None else "reason"
-    ids = prompt_ids(example.observation, blocks, profile, tokenizer, config, mode)
-    actions = true_actions(example, config)
+    asked = _asked(example, codec, "act" if reasons is None else "reason", seen=seen)
     written = [] if reasons is None else _reasons(reasons, example, codec)
     ends = [tokenizer.id("<|traj_future_end|>"), tokenizer.id("<|im_end|>")]
-    asked = Encoded(images, ids, rope_positions(ids, blocks, config.image_token_id), len(ids), torch.from_numpy(actions))
-    return with_answer(asked, joined([*written, action_tokens(actions, config), ends], tokenizer))
+    return with_answer(asked, joined([*written, action_tokens(asked.actions.numpy(), config), ends], tokenizer))
+
+
+def encoded_answer(example: Example, question: str, answer: str, codec: Codec) -> Encoded:
+    """Ids and images of a question about an example as the runtime asks it; its answer alone stands behind the prompt.
+
+    There is no <|traj_future_start|>: nothing is driven. Raises InvalidInput as `encoded` does, and for an empty question.
+    """
+    tokenizer = codec.tokenizer
+    ends = [tokenizer.id("<|answer_end|>"), tokenizer.id("<|im_end|>")]
+    return with_answer(_asked(example, codec, "ask", question), joined([answer, ends], tokenizer))
+
+
+def _asked(example: Example, codec: Codec, mode: Mode, question: str = "", seen: Images | None = None) -> Encoded:
+    """The prompt, with nothing behind it."""
+    profile, tokenizer, config = codec
+    images = observed_images(example.observation, profile, config) if seen is None else seen
+    blocks = image_blocks(images, config)
+    ids = prompt_ids(example.observation, blocks, profile, tokenizer, config, mode, question)
+    actions = torch.from_numpy(true_actions(example, config))
+    return Encoded(images, ids, rope_positions(ids, blocks, config.image_token_id), len(ids), actions)
 
 
 def _reasons(reasons: Reasoning, example: Example, codec: Codec) -> list[Piece]:

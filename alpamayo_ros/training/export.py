@@ -26,7 +26,7 @@ def export(model: Alpamayo, base: Path, out: Path, expert_trained_on: str, card:
     """Write the bundle of a trained network; `base` has its profile, config and tokenizer, `card` says how it was made.
 
     `expert_trained_on` is the `backbone_sha256` of the backbone that the expert was trained on. Raises InvalidInput where it
-    is not this one, for a folder that is there already, and where what was written does not read back to the bit. Weights are
+    is not this one, for a folder that is there already, and as `check_round_trip` does. Weights are
     rounded to bfloat16, in the model, too: those that a stage left are already.
     """
     backbone = backbone_sha256(model.to(torch.bfloat16))
@@ -37,7 +37,8 @@ def export(model: Alpamayo, base: Path, out: Path, expert_trained_on: str, card:
     copy_layout(base, out)
     (out / CARD).write_text(card)
     save_weights(model, out / WEIGHTS_FILE, {WEIGHTS_KEY: "trained", BACKBONE_KEY: backbone, EXPERT_KEY: expert_trained_on})
-    _check_round_trip(model, out)
+    open_bundle(out)
+    check_round_trip(model, out)
 
 
 def copy_layout(base: Path, out: Path) -> None:
@@ -60,20 +61,27 @@ def read_exported(folder: Path) -> Alpamayo:
     return model
 
 
-def model_card(title: str, told: Mapping[str, str], figures: Mapping[str, str]) -> str:
-    """What a reader of the bundle needs to know, as Markdown."""
+IN_THE_WORLD = "Trained by `alpamayo train` in the driving world of `alpamayo_ros`, on nothing else"
+
+
+def model_card(title: str, told: Mapping[str, str], figures: Mapping[str, str], how: str = IN_THE_WORLD) -> str:
+    """What a reader of the bundle needs to know, as Markdown; `how` it was trained, and on what."""
     rows = "".join(f"| {name} | {value} |\n" for name, value in told.items())
     measured = "".join(f"| {name} | {value} |\n" for name, value in figures.items())
     return (
-        f"# {title}\n\nTrained by `alpamayo train` in the driving world of `alpamayo_ros`, on nothing else: research software, "
-        "not certified, never driven on a road.\n\n"
+        f"# {title}\n\n{how}: research software, not certified, never driven on a road.\n\n"
         f"| made | |\n|---|---|\n{rows}\n| measured | |\n|---|---|\n{measured}"
     )
 
 
-def _check_round_trip(model: Alpamayo, out: Path) -> None:
-    open_bundle(out)
+def check_round_trip(model: Alpamayo, out: Path) -> None:
+    """Raise InvalidInput unless the bundle `out` reads back as this very network, to the bit; no engine needs to open it."""
     read = read_exported(out).state_dict()
     wrong = [name for name, value in model.state_dict().items() if not torch.equal(read[name], value.cpu().float())]
     if wrong:
         raise InvalidInput(f"{out}: {len(wrong)} tensors do not read back as written: {', '.join(wrong[:3])}")
+
+
+def figured(figures: Mapping[str, float]) -> str:
+    """Numbers by name, for a card."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -8,7 +8,7 @@ bundle's expert reads a backbone that is no longer its own: engines refuse the b
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from alpamayo_ros.bundle.config import check_profile
-from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, has_weights, read_metadata
+from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, has_weights, read_json, read_metadata
 from alpamayo_ros.evaluation.openloop.provenance import described_sha256, file_sha256
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import InputProfile
@@ -26,10 +26,12 @@ from alpamayo_ros.training.dataset.adding import INDEX
 from alpamayo_ros.training.dataset.labels import read_labels
 from alpamayo_ros.training.dataset.reading import ids, open_dataset
 from alpamayo_ros.training.encoding import Codec
+from alpamayo_ros.training.export import CARD, check_round_trip, figured, model_card
 from alpamayo_ros.training.fit import Fitted, fit
 from alpamayo_ros.training.lora import adapted, put_adapters
+from alpamayo_ros.training.measuring import Windows, expert_figures, windows_of
 from alpamayo_ros.training.processes import Processes, shard
-from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.run import CONFIG, Run, provenance
 from alpamayo_ros.training.settings import Learned, Optimisation, Part
 from alpamayo_ros.training.sizes import open_codec, trained_model
 from alpamayo_ros.training.stages import leave_bundle
@@ -71,6 +73,11 @@ class PostTraining:
     out: Path  # a folder that all processes see
     learned: Learned
     optimisation: Optimisation
+    windows: int = 0  # on which an expert that was trained is measured, at most
+
+    def __post_init__(self) -> None:
+        if self.windows < 0:
+            raise InvalidInput(f"want 0 windows to measure on, or more, got {self.windows}")
 
 
 def learned_of(stage: PostStage, parts: tuple[Part, ...], lora_rank: int | None) -> Learned:
@@ -97,18 +104,50 @@ def post_train(asked: PostTraining, processes: Processes) -> dict[str, Any]:
     """
     codec = opened_codec(asked.bundle)
     material = opened(asked.bundle, asked.data, asked.labels, codec)
-    settings = asked.optimisation
-    feed = feed_of(material, settings, processes, asked.out / "broken")
+    measures = processes.is_first and not asked.learned.trains_backbone  # an expert; there is none for a moved backbone yet
+    windows = windows_of(open_dataset(*asked.data), asked.windows if measures else 0)
     run = Run(asked.out, _told(asked, codec), writes=processes.is_first)
-    student = _begun(asked, codec)
+    fitted = _fitted(asked, material, run, processes)
+    figures = _figures(asked, material, fitted)
+    if not processes.is_first:
+        return figures
+    measured = _measured(asked, windows, run)
+    leave_card(asked.out / "bundle", asked.bundle, "`alpamayo post-train`", run, {"run": asdict(fitted), **measured})
+    run.write_tensorboard()
+    return {**figures, **measured}
+
+
+def _fitted(asked: PostTraining, material: Material, run: Run, processes: Processes) -> Fitted:
+    """Train and leave the bundle; what was trained is gone from the devices then."""
+    settings = asked.optimisation
+    asking = replace(material, asks=asked.learned.trains_backbone)
+    feed = feed_of(asking, settings, processes, asked.out / "broken")
+    student = _begun(asked, material.codec)
     shard(student, processes, bfloat16=settings.precision == "bfloat16")
     if processes.count == 1:
         student.to(processes.device)  # shards lie on their devices already
     fitted = fit(student, feed, settings, run, processes)
-    _leave(student, codec, asked, processes)
-    if processes.is_first:
-        run.write_tensorboard()
-    return _figures(asked, material, fitted)
+    _leave(student, material.codec, asked, processes)
+    return fitted
+
+
+def _measured(asked: PostTraining, windows: Windows, run: Run) -> dict[str, dict[str, float]]:
+    """The figures of an expert that was trained; also the last line of the run's metrics."""
+    if not windows.examples:
+        return {}
+    figures = expert_figures(asked.out / "bundle", windows.examples)
+    run.note(asked.optimisation.steps, {f"expert_{name}": value for name, value in figures.items()})
+    return {f"expert on {windows.split}": figures}
+
+
+def leave_card(bundle: Path, begun: Path, by: str, run: Run, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Say in a bundle that was left how it was made: from which one, by a run that was told what, and what was measured."""
+    told = {"begun with": f"{begun.name}, {weights_told(begun)}", "run": str(run.folder)}
+    told |= {name: str(value) for name, value in read_json(run.folder / CONFIG).items()}
+    told |= {name: str(value) for name, value in provenance().items()}
+    rows = {name: figured(each) for name, each in figures.items()}
+    how = f"Trained by {by} of `alpamayo_ros` from another bundle, whose own card and licence say what went into that"
+    (bundle / CARD).write_text(model_card(bundle.resolve().parent.name, told, rows, how))
 
 
 def opened(bundle: Path, folders: Sequence[Path], files: Sequence[Path], codec: Codec) -> Material:
@@ -134,13 +173,28 @@ def check_data(made_for: InputProfile, profile: InputProfile, bundle: Path) -> N
 
 
 def opened_codec(bundle: Path) -> Codec:
-    """What examples for a bundle are encoded with. Raises InvalidInput for one that has no weights to go on from."""
+    """What examples for a bundle are encoded with.
+
+    Raises InvalidInput for one that has no weights to go on from, and as `check_tokenizer` does.
+    """
     codec = open_codec(bundle)
+    check_tokenizer(bundle)
     check_profile(codec.profile, codec.config)
     if not has_weights(bundle):
         fetch = f"alpamayo fetch {bundle} brings released ones"
         raise InvalidInput(f"{bundle} has no weights to go on from: {fetch}, alpamayo train makes small ones")
     return codec
+
+
+def check_tokenizer(bundle: Path) -> None:
+    """Raise InvalidInput for a bundle whose tokenizer is another than the run that left it was told, where that is known."""
+    config = bundle.resolve().parent / CONFIG
+    said = read_json(config).get("tokenizer") if config.exists() else None
+    found = file_sha256(bundle / "tokenizer.json")
+    if said is not None and said != found:
+        raise InvalidInput(
+            f"{bundle / 'tokenizer.json'} is not what its weights were trained with: sha256 {found}, {config} says {said}"
+        )
 
 
 def _begun(asked: PostTraining, codec: Codec) -> Student:
@@ -187,6 +241,7 @@ def _leave(student: Student, codec: Codec, asked: PostTraining, processes: Proce
     with adapted(whole, asked.optimisation.seed):
         whole.load_state_dict(weights, assign=True)
     leave_bundle(whole.model, asked.bundle, asked.out / "bundle", trains_expert=not asked.learned.trains_backbone)
+    check_round_trip(whole.model, asked.out / "bundle")
 
 
 def _figures(asked: PostTraining, material: Material, fitted: Fitted) -> dict[str, Any]:

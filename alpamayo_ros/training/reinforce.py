@@ -8,6 +8,7 @@ afterwards. What a step does depends on the seed and its number alone: after an 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.training.checkpoints import restore, save
+from alpamayo_ros.training.coc.judge import NoJudgement
 from alpamayo_ros.training.curation import RANDOM_SHARE, disagreement, select
 from alpamayo_ros.training.fit import precision, seed_of
 from alpamayo_ros.training.objectives import Loss, Objective, TokenLogProbs
@@ -84,6 +86,7 @@ class Graded(NamedTuple):
     question: Question
     group: Group
     rewards: tuple[Reward, ...]
+    unjudged: int = 0  # rollouts that were left out, because the judge had no score for them
 
     @property
     def totals(self) -> Tensor:
@@ -104,7 +107,8 @@ class Graded(NamedTuple):
 def reinforce(model: Alpamayo, tasks: Tasks, settings: Reinforcement, roll: Rolling, run: Run, processes: Processes) -> None:
     """Train a model in place, from the last checkpoint of the run on where there is one; as it is given it is the reference.
 
-    Raises InvalidInput for fewer tasks than the pool wants, for more than one process, and for a loss that is not finite.
+    Raises InvalidInput for fewer tasks than the pool wants, for more than one process, for a loss that is not finite, and as
+    `grade` does: a run that is started again goes on from its last checkpoint.
     """
     asked = settings.optimisation
     if len(tasks) < settings.pool or processes.count > 1:
@@ -134,7 +138,30 @@ def rolled_out(model: Alpamayo, tasks: Tasks, settings: Reinforcement, roll: Rol
         questions, seeds = tuple(tasks[i].question for i in part), tuple(seed_of(seed, step, 2, i) for i in part)
         parts.append(Asked(questions, seeds, settings.drawing))
     drawn = zip((tasks[i] for i in which), roll(model, parts), strict=True)
-    return [Graded(task.question, group, tuple(map(task.worth, group.rollouts))) for task, group in drawn]
+    return [grade(task, group) for task, group in drawn]
+
+
+def grade(task: Task, group: Group) -> Graded:
+    """Rollouts with what each is worth. Those that the judge has no score for are told on stderr, counted and left out.
+
+    Raises NoJudgement where fewer than 2 are left: nothing can be said of one alone.
+    """
+    found = [_worth(task, rollout) for rollout in group.rollouts]
+    rewards = {row: each for row, each in enumerate(found) if not isinstance(each, NoJudgement)}
+    if not (unjudged := [each for each in found if isinstance(each, NoJudgement)]):
+        return Graded(task.question, group, tuple(rewards.values()))
+    told = f"{len(unjudged)} of {len(found)} rollouts of a sample are left out; the last: {unjudged[-1]}"
+    if len(rewards) < 2:
+        raise NoJudgement(f"{told}; want 2 with a score: start the run again, which asks again")
+    print(told, file=sys.stderr)
+    return Graded(task.question, group.rows(list(rewards)), tuple(rewards.values()), len(unjudged))
+
+
+def _worth(task: Task, rollout: Rollout) -> Reward | NoJudgement:
+    try:
+        return task.worth(rollout)
+    except NoJudgement as error:
+        return error
 
 
 def learn(
@@ -187,7 +214,8 @@ def _loss(graded: Graded, policy: Tensor, reference: Tensor, objective: Objectiv
 
 
 def measured(pool: Sequence[Graded]) -> dict[str, float]:
-    """Means over all rollouts: reward, share that is complete, share whose trajectory does what its words say, tokens."""
+    """Means over all rollouts: reward, share that is complete, share whose trajectory does what its words say, tokens; and how
+    many were left out."""
     rewards = [reward for graded in pool for reward in graded.rewards]
     rollouts = [rollout for graded in pool for rollout in graded.group.rollouts]
     return {
@@ -195,4 +223,5 @@ def measured(pool: Sequence[Graded]) -> dict[str, float]:
         "complete": sum(each.is_complete for each in rollouts) / len(rollouts),
         "consistent": sum(each.terms is not None and each.terms.consistent for each in rewards) / len(rewards),
         "tokens": sum(int(graded.group.written.sum()) for graded in pool) / len(rollouts),
+        "unjudged": sum(graded.unjudged for graded in pool),
     }

@@ -5,25 +5,41 @@ The expert of what comes out reads a backbone that is no longer its own: engines
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256
+from alpamayo_ros.simulation.data.shards import read_scenes
 from alpamayo_ros.training.coc.client import Client
 from alpamayo_ros.training.coc.endpoint import Endpoint
 from alpamayo_ros.training.coc.judge import judged_by_model, judged_by_rule
 from alpamayo_ros.training.dataset.labels import labelled
-from alpamayo_ros.training.dataset.reading import examples
+from alpamayo_ros.training.dataset.reading import DataSet, examples, open_dataset
+from alpamayo_ros.training.dataset.world import clip_of
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.example import Example
+from alpamayo_ros.training.export import check_round_trip
 from alpamayo_ros.training.fit import ends
-from alpamayo_ros.training.posttraining import digests, opened, opened_codec, weights_told
+from alpamayo_ros.training.measuring import expert_figures, expert_fits, windows_of
+from alpamayo_ros.training.posttraining import check_tokenizer, digests, leave_card, opened, opened_codec, weights_told
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.reinforce import Reinforcement, Task, Tasks, reinforce
-from alpamayo_ros.training.rewards import Judge, Reward, RewardConfig, Rollout, Truth, reward, truth_of
+from alpamayo_ros.training.rewards import (
+    Judge,
+    Redriven,
+    Reward,
+    RewardConfig,
+    Rollout,
+    Surroundings,
+    Truth,
+    reward,
+    truth_of,
+)
 from alpamayo_ros.training.rolling import rolling
 from alpamayo_ros.training.rollouts import question_of
 from alpamayo_ros.training.run import Run
@@ -76,6 +92,11 @@ class Reinforcing:
     settings: Reinforcement
     rewards: RewardConfig
     judge: Judged  # of words
+    windows: int = 0  # on which the expert of the bundle is measured before, at most
+
+    def __post_init__(self) -> None:
+        if self.windows < 0:
+            raise InvalidInput(f"want 0 windows to measure on, or more, got {self.windows}")
 
 
 def reinforce_on_drives(asked: Reinforcing, processes: Processes, workers: Workers = HERE) -> dict[str, Any]:
@@ -87,11 +108,43 @@ def reinforce_on_drives(asked: Reinforcing, processes: Processes, workers: Worke
     material = opened(asked.bundle, asked.data, asked.labels, codec)
     every = examples(material.data, SPLIT, seed=asked.settings.optimisation.seed, epoch=0)
     known = (example for example in (labelled(each, material.labels) for each in every) if example.reasoning is not None)
+    asked_about = tuple(islice(known, asked.examples))
+    world = _world_of(material.data, asked_about) if asked.rewards.of_the_world else Redriven(())
     worth = partial(reward, judge=asked.judge.judge, config=asked.rewards)
-    tasks = Questions(tuple(islice(known, asked.examples)), codec, worth)
-    told = {**digests(asked.data, asked.labels), "rewards": asked.rewards, "judge": asked.judge.name, "examples": len(tasks)}
-    figures = reinforce_bundle(asked.bundle, tasks, asked.settings, asked.out, processes, workers, told)
-    return {**figures, "examples": len(tasks), "files": [str(asked.out / "bundle")]}
+    tasks = Questions(asked_about, codec, worth, world.around)
+    left_out = without_surroundings(asked.rewards, asked_about, world)
+    told = {"rewards": asked.rewards, "without_surroundings": left_out, "judge": asked.judge.name, "examples": len(tasks)}
+    told |= digests(asked.data, asked.labels)
+    before = _measured_before(asked)
+    figures = reinforce_bundle(asked.bundle, tasks, asked.settings, asked.out, processes, workers, told, before)
+    counted = {"examples": len(tasks), "without_surroundings": left_out}
+    return {**figures, **before, **counted, "files": [str(asked.out / "bundle")]}
+
+
+def _world_of(data: DataSet, asked: Sequence[Example]) -> Redriven:
+    """The scenes of examples, where data are of the driving world."""
+    clips = {example.clip for example in asked}
+    of_world = (shard for shard in data.shards if shard.ids is None)
+    return Redriven(scene for shard in of_world for scene in read_scenes(shard.path) if clip_of(scene.id) in clips)
+
+
+def without_surroundings(rewards: RewardConfig, asked: Sequence[Example], world: Redriven) -> int:
+    """How many examples are rewarded without terms that count, because nobody knows what was around; stderr says so."""
+    if not (terms := rewards.of_the_world):
+        return 0
+    count = sum(not world.knows(example) for example in asked)
+    if count:
+        where = "recorded drives, pairs and windows in which the expert did not drive on have no known surroundings"
+        print(f"rewards: {', '.join(terms)} are left out for {count} of {len(asked)} examples: {where}", file=sys.stderr)
+    return count
+
+
+def _measured_before(asked: Reinforcing) -> dict[str, dict[str, float]]:
+    """What the bundle's expert drives before its backbone is reinforced; nothing where it does not fit it already."""
+    if not (asked.windows and expert_fits(asked.bundle)):
+        return {}
+    windows = windows_of(open_dataset(*asked.data), asked.windows)
+    return {f"expert before, on {windows.split}": expert_figures(asked.bundle, windows.examples)}
 
 
 def reinforce_bundle(
@@ -102,26 +155,38 @@ def reinforce_bundle(
     processes: Processes,
     workers: Workers = HERE,
     told: Mapping[str, Any] | None = None,
+    before: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
     """Reinforce the backbone of a bundle and leave `out`/bundle; mean rewards of the first and last steps.
 
-    `told`: what else makes this run what it is. Raises InvalidInput as `reinforce` and `rolling` do.
+    `told`: what else makes this run what it is; `before`: what was measured of the bundle, for the card. Raises InvalidInput
+    as `check_tokenizer`, `reinforce` and `rolling` do, and for a bundle that does not read back.
     """
+    check_tokenizer(begin)
     model = trained_model(open_codec(begin), begin).to(processes.device)
-    run = Run(out, {"stage": "reinforce", "settings": settings, "begin": weights_told(begin), **(told or {})})
+    tokenizer = file_sha256(begin / "tokenizer.json")
+    begun = {"begin": weights_told(begin), "tokenizer": tokenizer}
+    run = Run(out, {"stage": "reinforce", "settings": settings, **begun, **(told or {})})
     with rolling(begin, out / "told", workers) as roll:
         reinforce(model, tasks, settings, roll, run, processes)
     leave_bundle(model, begin, out / "bundle", trains_expert=False)
+    check_round_trip(model, out / "bundle")
     run.write_tensorboard()
     first, last = ends(run.history("reward"))
-    return {"steps": settings.optimisation.steps, "reward_first": first, "reward_last": last}
+    unjudged = sum(run.history("unjudged"))
+    figures = {"steps": settings.optimisation.steps, "reward_first": first, "reward_last": last, "unjudged": unjudged}
+    leave_card(out / "bundle", begin, "`alpamayo reinforce`", run, {"run": figures, **(before or {})})
+    return figures
 
 
 class Questions:
     """Examples as tasks. Their pictures are prepared when they are asked for: prepared ones take eight times the memory."""
 
-    def __init__(self, asked: Sequence[Example], codec: Codec, worth: Worth) -> None:
-        self._asked, self._codec, self._worth = asked, codec, worth
+    def __init__(
+        self, asked: Sequence[Example], codec: Codec, worth: Worth, around: Callable[[Example], Surroundings | None]
+    ) -> None:
+        """`around` an example: what incidents and progress of its rollouts are measured in."""
+        self._asked, self._codec, self._worth, self._around = asked, codec, worth, around
         self._held = lru_cache(HELD)(self._prepared)
 
     def __len__(self) -> int:
@@ -132,4 +197,5 @@ class Questions:
 
     def _prepared(self, index: int) -> Task:
         example = self._asked[index]
-        return Task(question_of(example, self._codec), partial(self._worth, truth=truth_of(example)))
+        truth = truth_of(example, self._around(example))
+        return Task(question_of(example, self._codec), partial(self._worth, truth=truth))

@@ -47,6 +47,12 @@ class Group(NamedTuple):
     written: Tensor  # (K, T) bool: what the model chose; the others are padding and may hold anything
     rollouts: tuple[Rollout, ...]
 
+    def rows(self, which: list[int]) -> Group:
+        """Some of them."""
+        return Group(
+            self.token_ids[which], self.log_probs[which], self.written[which], tuple(self.rollouts[row] for row in which)
+        )
+
 
 def question_of(example: Example, codec: Codec, seen: Encoded | None = None, features: Tensor | None = None) -> Question:
     """What an example asks; `seen`: as it was encoded before.

@@ -16,20 +16,26 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from alpamayo_ros.simulation.suites import Split
 from alpamayo_ros.training.batch import Batch, batch_of
 from alpamayo_ros.training.dataset.labels import Labels, labelled
 from alpamayo_ros.training.dataset.reading import TOGETHER, DataSet, Places, order, read_examples, verify
+from alpamayo_ros.training.dataset.sequences import drawn_question, drop_navigation
 from alpamayo_ros.training.dataset.skipped import Skipped
-from alpamayo_ros.training.encoding import Codec, Encoded, encoded
+from alpamayo_ros.training.encoding import Codec, Encoded, encoded, encoded_answer, with_answer
 from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.fit import Feed
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.settings import Optimisation
+from alpamayo_ros.training.shelf import UNTOLD
 from alpamayo_ros.types import InvalidInput
 
 SPLIT: Split = "train"
+
+ASKED = 0.1
+"""How many of the examples with questions are asked one of them, instead of what to do."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Material:
     data: DataSet
     labels: Labels
     codec: Codec
+    asks: bool = False  # questions of examples that have some: for the backbone, which writes; the expert cannot drive answers
 
 
 def feed_of(material: Material, settings: Optimisation, processes: Processes, broken: Path) -> Feed:
@@ -57,9 +64,25 @@ def feed_of(material: Material, settings: Optimisation, processes: Processes, br
         for number in count(begin):
             update, part = divmod(number, settings.accumulate)
             first = (part * processes.count + processes.rank) * own
-            yield batch_of([lessons.at(update, first + place) for place in range(own)], future_start)
+            yield side_by_side([lessons.at(update, first + place) for place in range(own)], future_start)
 
     return lambda begin: _read_ahead(passes(begin))
+
+
+def side_by_side(lessons: Sequence[Encoded], future_start: int) -> Batch:
+    """Lessons as a batch, answers to questions among them.
+
+    A batch knows where each row's trajectory begins: that of an answer would behind its end, in padding that is never read.
+    """
+    made = batch_of([_begun(lesson, future_start) for lesson in lessons], future_start)
+    return made._replace(lengths=torch.tensor([len(lesson.token_ids) for lesson in lessons]))
+
+
+def _begun(lesson: Encoded, future_start: int) -> Encoded:
+    """The lesson; an answer with a trajectory that begins behind it."""
+    if future_start in lesson.token_ids:
+        return lesson
+    return with_answer(lesson, [*lesson.token_ids[lesson.prompt_length :].tolist(), future_start])
 
 
 def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -94,7 +117,7 @@ class Lessons:
         for following in range(len(lane)):
             shard, index = lane[(nth + following) % len(lane)].tolist()
             try:
-                return self._encoded(shard, index)
+                return self._encoded(shard, index, epoch)
             except InvalidInput as error:
                 self._broken.add(self._shards[shard].path, index, str(error))
                 problem = error
@@ -103,9 +126,11 @@ class Lessons:
     def _ordered(self, epoch: int, place: int) -> Places:
         return np.concatenate(order(self._counts, self._seed, epoch, place, self._batch))
 
-    def _encoded(self, shard: int, index: int) -> Encoded:
-        example = labelled(self._held(shard)[index], self._material.labels)
-        return encoded(example, self._material.codec)
+    def _encoded(self, shard: int, index: int, epoch: int) -> Encoded:
+        given, seed = self._material, self._seed
+        example = drop_navigation(labelled(self._held(shard)[index], given.labels), UNTOLD, seed, epoch)
+        asked = drawn_question(example, ASKED if given.asks else 0.0, seed, epoch)
+        return encoded(example, given.codec) if asked is None else encoded_answer(example, *asked, given.codec)
 
     def _read(self, number: int) -> Sequence[Example]:
         data, shard = self._material.data, self._shards[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -13,12 +14,15 @@ import pytest
 from alpamayo_ros.bundle import manifest as module
 from alpamayo_ros.bundle.manifest import (
     MANIFEST_FILE,
+    EngineFile,
+    Input,
     Machine,
     MadeFor,
     Manifest,
     Tensor,
     check_made_for,
     check_tensors,
+    identify,
     read_manifest,
     verified_bytes,
     write_manifest,
@@ -26,6 +30,7 @@ from alpamayo_ros.bundle.manifest import (
 from alpamayo_ros.types import InvalidInput
 
 PLAN = b"a plan is code " * 1000
+PIXELS = Input(name="pixels", dtype="float16", shape=(-1, 1536), least=(1, 1536), usual=(4, 1536), most=(16, 1536))
 MADE_FOR = MadeFor(
     compute_capability="sm_89",
     tensorrt="10.9.0.34",
@@ -33,7 +38,9 @@ MADE_FOR = MadeFor(
     driver_min="570.86",
     precision="fp16",
     model_revision="0123456789abcdef",
-    inputs=(Tensor(name="pixels", dtype="float16", shape=(-1, 1536)),),
+    onnx={"vision.onnx": EngineFile(bytes=10, sha256="a" * 64)},
+    weights={"model.safetensors": EngineFile(bytes=20, sha256="b" * 64)},
+    inputs=(PIXELS,),
     outputs=(Tensor(name="logits", dtype="float32", shape=(-1, 151_936)),),
 )
 MACHINE = Machine("sm_89", "10.9.0.34", "12.8", "570.86")
@@ -92,7 +99,14 @@ def test_an_engine_that_is_not_the_one_of_its_manifest_is_refused(folder: Path, 
     manifest = read_manifest(folder)
     breaking, says = BREAKS[name]
     breaking(folder)
-    with pytest.raises(InvalidInput, match=f"{folder}.*{says}"):
+    with pytest.raises(InvalidInput, match=f"{folder}.*{says}.*: run `alpamayo build` for this bundle again"):
+        verified_bytes(folder, manifest, "vision.plan")
+
+
+def test_whoever_trusts_a_folder_that_others_can_write_is_told_how_to_take_it(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    folder.chmod(0o777)
+    with pytest.raises(InvalidInput, match=f"`chown {os.geteuid()} {folder} && chmod o-w {folder}`"):
         verified_bytes(folder, manifest, "vision.plan")
 
 
@@ -156,12 +170,36 @@ def edited(**changes: Any) -> dict[str, Any]:
         (edited(files={"manifest.json": {"bytes": 1, "sha256": "0" * 64}}), "lists itself"),
         (edited(made_for=MADE_FOR.model_dump(mode="json") | {"tensorrt": "ten"}), "String should match pattern"),
         (edited(made_for=MADE_FOR.model_dump(mode="json") | {"inputs": []}), "at least 1 item"),
+        (edited(made_for=MADE_FOR.model_dump(mode="json") | {"onnx": {}}), "made_for.onnx: Dictionary should have at least 1"),
+        (edited(made_for=MADE_FOR.model_dump(mode="json", exclude={"weights"})), "made_for.weights: Field required"),
+        (edited(made_for=MADE_FOR.model_dump(mode="json", exclude={"inputs": {0: {"most"}}})), "most: Field required"),
     ],
 )
 def test_a_manifest_that_says_too_little_is_refused(folder: Path, content: Any, says: str) -> None:
     (folder / MANIFEST_FILE).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    with pytest.raises(InvalidInput, match=f"{folder / MANIFEST_FILE}.*{says}"):
+    with pytest.raises(InvalidInput, match=f"{folder / MANIFEST_FILE}.*{says}.*: run `alpamayo build` for this bundle again"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("shape", "least", "usual", "most"),
+    [
+        ((-1, 8), (5, 8), (4, 8), (16, 8)),
+        ((-1, 8), (1, 8), (4, 8), (3, 8)),
+        ((-1, 8), (1, 8), (4, 8), (16, 8, 1)),
+        ((-1, 8), (1, 7), (4, 8), (16, 8)),
+        ((-1, 8), (1, 8), (4, 8), (16, 9)),
+    ],
+)
+def test_limits_that_no_engine_has_are_refused(shape: Any, least: Any, usual: Any, most: Any) -> None:
+    with pytest.raises(ValueError, match=r"x: limits .* of shape \(-1, 8\)"):
+        Input(name="x", dtype="int64", shape=shape, least=least, usual=usual, most=most)
+
+
+def test_a_file_is_identified_by_all_of_its_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9000  # more than two blocks, and a part of one
+    (tmp_path / "w").write_bytes(data)
+    assert identify(tmp_path / "w") == EngineFile(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def test_a_manifest_that_is_missing_a_link_or_open_to_others_is_refused(folder: Path) -> None:
@@ -215,13 +253,20 @@ def test_a_newer_driver_and_cuda_of_the_same_major_version_will_do(folder: Path)
 
 
 def test_inputs_and_outputs_that_drifted_are_all_named(folder: Path) -> None:
-    renamed = Tensor(name="images", dtype="float16", shape=(-1, 1536))
+    renamed = PIXELS.model_copy(update={"name": "images"})
     narrower = Tensor(name="logits", dtype="float16", shape=(-1, 151_936))
     with pytest.raises(InvalidInput) as refusal:
         check_tensors(read_manifest(folder), (renamed,), (narrower,))
     for words in (
-        "input images: manifest none, engine float16[-1, 1536]",
-        "input pixels: manifest float16[-1, 1536], engine none",
+        "input images: manifest none, engine float16[-1, 1536] [1, 1536] [4, 1536] [16, 1536]",
+        "input pixels: manifest float16[-1, 1536] [1, 1536] [4, 1536] [16, 1536], engine none",
         "output logits: manifest float32[-1, 151936], engine float16[-1, 151936]",
     ):
         assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("limit", ["least", "usual", "most"])
+def test_an_engine_with_other_limits_than_its_manifest_is_refused(folder: Path, limit: str) -> None:
+    other = PIXELS.model_copy(update={limit: (2, 1536)})
+    with pytest.raises(InvalidInput, match=r"input pixels: .*\[2, 1536\].*: run `alpamayo build` for this bundle again"):
+        check_tensors(read_manifest(folder), (other,), MADE_FOR.outputs)

@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import product
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from alpamayo_ros.engine.contract import Engine
 from alpamayo_ros.types import ModelOutput, Observation, Request
 
-REQUESTS = (Request(), Request(samples=3, reasoning="none", seed=1))
+REQUESTS = (
+    Request(max_tokens=40),
+    Request(samples=3, reasoning="none", seed=1),
+    Request(samples=3, greedy=False, seed=2, max_tokens=20, steps=1),  # several texts at once
+)
 
 
 def check_hints_never_matter(
@@ -34,7 +38,8 @@ def check_hints_never_matter(
     resets = st.tuples(st.just("reset"), st.sampled_from(sorted({seen.epoch for seen in observations})))
     asks = st.tuples(st.just("ask"), st.integers(0, len(questions) - 1))
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, report_multiple_bugs=False)
+    # A failing story is told as it was found: to make it shorter takes minutes where networks answer.
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
     @given(st.lists(hints | resets | asks, max_size=20), asks)
     def outputs_depend_on_observation_and_request_only(before: list[tuple[str, int]], last: tuple[str, int]) -> None:
         with closing(open_engine()) as engine:

@@ -6,17 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
-from model.nano import BUNDLE, nano_model
+from model.nano import BUNDLE
 
 from alpamayo_ros.cli import trials
 from alpamayo_ros.engine import benchmark, pace
-from alpamayo_ros.engine.benchmark import SAMPLES, STEPS, TINY, WORDS, Ours, Stopwatch, Transformers
+from alpamayo_ros.engine.benchmark import SAMPLES, STEPS, TINY, WORDS, Ours, Transformers
 from alpamayo_ros.model import sample as sampling
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Prompt
@@ -101,36 +100,6 @@ def test_every_token_of_every_run_is_timed_by_turns(tiny: Tiny, monkeypatch: pyt
         whole = watch.ms["prefill"][0] + sum(watch.ms["token"][:WORDS]) + watch.ms["flow"][0]
         assert whole <= watch.ms["whole"][0]
     assert order == [tiny.ours, tiny.theirs, tiny.theirs, tiny.ours] * 2  # a warm-up of as many runs, then what counts
-
-
-def test_a_stage_on_a_gpu_ends_when_the_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = count()
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: next(waits))
-    Stopwatch(torch.device("cpu")).time("look", lambda: None)
-    assert next(waits) == 0
-    Stopwatch(torch.device("cuda")).time("look", lambda: None)
-    assert next(waits) == 3
-
-
-def test_percentiles() -> None:
-    watch = Stopwatch(torch.device("cpu"))
-    watch.ms["flow"] = [float(ms) for ms in range(101)]
-    assert watch.percentiles() == {"flow": {"p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0}}
-
-
-def test_the_floor_of_a_token_is_reading_its_weights_once() -> None:
-    model = nano_model()
-    text = model.config.text
-    attention = 2 * text.hidden_size * text.head_dim * (text.num_attention_heads + text.num_key_value_heads)
-    norms = 2 * text.hidden_size + 2 * text.head_dim
-    layer = attention + 3 * text.hidden_size * text.intermediate_size + norms
-    numbers = text.num_hidden_layers * layer + model.config.vocab_size * text.hidden_size
-    measured = {stage: {"p50_ms": 2.0} for stage in STAGES}
-    found = benchmark.fractions_of_floor(model, measured, bytes_per_ms=4.0 * numbers)  # float32: a token in one millisecond
-    assert found["token"] == pytest.approx(0.5)
-    expert = STEPS * sum(parameter.numel() for parameter in model.expert.parameters())
-    assert found["flow"] == pytest.approx(0.5 * expert / numbers)
-    assert benchmark.bandwidth(torch.device("cpu"), size=2**20) > 0
 
 
 @pytest.fixture

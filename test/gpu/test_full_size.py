@@ -6,27 +6,24 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from gpu.full_size import full_size_bundle
 from model.released import Generation
 
 from alpamayo_ros.engine import pace_page
-from alpamayo_ros.engine.pace import bench_pace
+from alpamayo_ros.engine.pace import ON_GPU, bench_pace
 
 pytestmark = pytest.mark.gpu
 
 OUT = Path("out/gpu")
 MOST_BYTES = 26e9
-RUNS = 40
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "ar1_traces" / "consecutive_windows.json"
 """Real ones of the released model, where they are: their acceptance is a case of its own."""
 
 
 @pytest.mark.parametrize("generation", ["r1", "1.5"])
 def test_the_released_size_fits_and_its_pace_is_written_down(generation: Generation, tmp_path: Path) -> None:
-    torch.cuda.reset_peak_memory_stats()
     traces = TRACES if TRACES.exists() else None
-    found = bench_pace(full_size_bundle(tmp_path / "bundle", generation), RUNS, traces=traces)
+    found = bench_pace(full_size_bundle(tmp_path / "bundle", generation), ON_GPU[0], traces=traces)
     out = OUT / generation
     out.mkdir(parents=True, exist_ok=True)
     (out / "pace.json").write_text(json.dumps(found, indent=1) + "\n")

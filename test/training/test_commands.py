@@ -36,6 +36,9 @@ ALPAMAYO = Path(sys.executable).with_name("alpamayo")
         (("label", "a_bag"), "bags are labelled by a teacher"),
         (("label", "a_bag", "--teacher", "http://127.0.0.1:9/v1", "--model", "m", "--key-from", "NO_SUCH_KEY"), "NO_SUCH_KEY"),
         (("label", "--family", "nothing"), "nothing"),
+        (("label", "--reviewed", "/nowhere"), "want --reviewed FILE --review DIR, and no bags"),
+        (("label", "a_bag", "--reviewed", "/nowhere", "--review", "/nowhere"), "and no bags"),
+        (("label", "--reviewed", "/nowhere", "--review", "/nowhere"), "/nowhere/review.jsonl: no such file"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
@@ -74,9 +77,9 @@ def test_a_size_that_is_to_learn_something_wants_data(
 
 
 def test_drives_without_samples_are_passed_over(tmp_path: Path) -> None:
-    """Of half of these short drives, which stray, no window is left, and so no picture."""
+    """Half of these drives are too short for a window, and so for a picture; those that stray have what was intended."""
     profile = read_profile(str(NANO / "profile.yaml")).model_copy(update={"image_height": 32, "image_width": 48})
-    recipe = Recipe("train", small_rig_of(160, 96), profile, ("free_road",), duration_s=9.0, straying=0.5)
+    recipe = Recipe("train", small_rig_of(160, 96), profile, ("free_road",), duration_s=8.0, straying=0.5)
     make_dataset(tmp_path / "data", recipe, samples=1)
     all_of_them = [scene for shard in (tmp_path / "data").glob("*.tar") for scene in read_scenes(shard)]
     learned_from = list(scenes_in([tmp_path / "data"]))

@@ -13,7 +13,7 @@ from alpamayo_ros.model.sample import prefill, section
 from alpamayo_ros.model.tokens import actions_of_tokens
 from alpamayo_ros.reasoning import parse_trace
 from alpamayo_ros.training.batch import batch_of, read
-from alpamayo_ros.training.encoding import encoded
+from alpamayo_ros.training.encoding import encoded, encoded_answer
 from alpamayo_ros.training.example import Example
 from alpamayo_ros.types import InvalidInput
 
@@ -62,6 +62,24 @@ def test_without_reasons_the_trajectory_follows_at_once() -> None:
     for ids in (answer(example, asks_reasons=False), answer(replace(example, reasoning=None))):
         assert len(ids) == 130
     assert len(answer(example)) > 130
+
+
+def test_a_question_is_asked_as_the_runtime_asks_it_and_nothing_but_its_answer_follows() -> None:
+    codec, example = debug_codec(), examples()[0]
+    made = encoded_answer(example, "What does the traffic light show?", "It is red.", codec)
+    prompt = encode(example.observation, *codec, "ask", "What does the traffic light show?")
+    assert torch.equal(made.token_ids[: made.prompt_length], prompt.token_ids)
+    assert torch.equal(made.images.patches, prompt.images.patches)
+    said = codec.tokenizer.decode(made.token_ids[made.prompt_length :].tolist())
+    assert said == "It is red.<|answer_end|><|im_end|>"
+    behind = made.positions[:, made.prompt_length :] - made.positions[:, : made.prompt_length].max() - 1
+    assert torch.equal(behind, torch.arange(behind.shape[1]).expand(3, -1))
+
+
+@pytest.mark.parametrize(("question", "said"), [("What <|im_end|>?", "That."), ("What?", "That <|im_end|>."), (" ", "That.")])
+def test_questions_and_answers_that_cannot_be_written_are_refused(question: str, said: str) -> None:
+    with pytest.raises(InvalidInput):
+        encoded_answer(examples()[0], question, said, debug_codec())
 
 
 def test_one_pass_over_the_answer_is_reading_it_word_by_word() -> None:

@@ -11,7 +11,7 @@ from alpamayo_ros.bundle.folder import BACKBONE_KEY, WEIGHTS_FILE, read_bundle, 
 from alpamayo_ros.engine.eager import EagerEngine
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.training.checkpoints import backbone_sha256
-from alpamayo_ros.training.export import export, model_card, read_exported
+from alpamayo_ros.training.export import check_round_trip, export, model_card, read_exported
 from alpamayo_ros.types import InvalidInput, Request
 
 
@@ -95,3 +95,13 @@ def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     folder = exported(tmp_path / "out", debug_model(3))
     with pytest.raises(InvalidInput, match="there already"):
         exported(folder, debug_model(4))
+
+
+def test_a_bundle_that_is_not_the_network_that_was_written_is_refused(tmp_path: Path) -> None:
+    model = debug_model(3)
+    folder = exported(tmp_path / "out", model)
+    check_round_trip(model, folder)
+    with torch.no_grad():
+        model.action_out_proj.weight += 1.0
+    with pytest.raises(InvalidInput, match=r"1 tensors do not read back as written: action_out_proj\.weight"):
+        check_round_trip(model, folder)

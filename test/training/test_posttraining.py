@@ -34,7 +34,7 @@ from alpamayo_ros.training.streaming import Broken, Lessons, Material, broken_in
 from alpamayo_ros.types import InvalidInput, Request
 
 SECONDS = 11.0  # 2 s of history and 6.4 s of future leave 2.6 s of examples
-SHORT = ("--steps", 4, "--batch", 4, "--learning-rate", 1e-3, "--save-every", 2)
+SHORT = ("--steps", 4, "--batch", 4, "--learning-rate", 1e-3, "--save-every", 2, "--measured", 1)
 BOTH = ("vision", "views", "language")
 UNLABELLED = Labels({}, Skipped())
 
@@ -101,7 +101,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 def test_the_losses_fall_and_engines_want_the_expert_trained_after_the_backbone(
     post_train: Any, begin: Path, tmp_path: Path
 ) -> None:
-    words = ("--steps", 16, "--batch", 4, "--learning-rate", 3e-3)
+    words = ("--steps", 16, "--batch", 4, "--learning-rate", 3e-3, "--measured", 4)
     sft = figures(post_train("sft", begin, tmp_path / "sft", *words))
     assert sft["loss_last"] < 0.9 * sft["loss_first"]
     assert (sft["steps"], sft["broken"]) == (16, {})
@@ -110,6 +110,12 @@ def test_the_losses_fall_and_engines_want_the_expert_trained_after_the_backbone(
         EagerEngine(left)
     expert = figures(post_train("expert", left, tmp_path / "expert", *words))
     assert expert["loss_last"] < expert["loss_first"]
+    ((where, driven),) = [(name, figures) for name, figures in expert.items() if name.startswith("expert on ")]
+    assert driven["windows"] == 4
+    last = json.loads((tmp_path / "expert" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last == {"step": 16, **{f"expert_{name}": value for name, value in driven.items()}}
+    assert f"| {where} | windows 4, plans" in (tmp_path / "expert" / "bundle" / "README.md").read_text()
+    assert "Trained by `alpamayo post-train`" in (left / "README.md").read_text()
     engine = EagerEngine(Path(expert["files"][0]))
     assert engine.weights == "trained"
     assert engine.infer(examples()[0].observation, Request(reasoning="none")).complete == (True,)

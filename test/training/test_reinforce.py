@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from training.coc.answering import endpoint, says
 from training.lessons import debug_bundle, debug_codec, debug_model, examples
 
 from alpamayo_ros.model.network import Alpamayo
+from alpamayo_ros.training.coc.client import Client
+from alpamayo_ros.training.coc.endpoint import Endpoint
+from alpamayo_ros.training.coc.judge import NoJudgement, judged_by_model
 from alpamayo_ros.training.objectives import ClippedRatio, Objective, WeightedLikelihood
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.reinforce import Reinforcement, Task, reinforce
@@ -184,3 +188,39 @@ def test_workers_of_a_ray_write_what_this_process_does(tmp_path: Path) -> None:
                 assert torch.equal(others.log_probs, own.log_probs), seed
                 assert [each.text for each in others.rollouts] == [each.text for each in own.rollouts], seed
     assert not list((tmp_path / "told").iterdir()), "weights of a step are gone with it"
+
+
+def asks(url: str, cache: Path) -> Callable[[Rollout], Reward]:
+    """What a judge behind an endpoint says of a rollout's words; none of them goes without."""
+    client, truth = Client(Endpoint(url, "critic", first_wait_s=0.0), cache), examples()[0].reasoning
+    assert truth is not None
+    return lambda rollout: worth(judged_by_model(client, f"Stop. {rollout.text}", truth).share)
+
+
+SCORED = says('{"why": "so", "score": 4}')
+JUNK = says("five out of five")
+
+
+def test_a_rollout_that_the_judge_has_no_score_for_is_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Junk is asked for again, three times in all; what is not judged is not kept, and asked anew by another run."""
+    with endpoint(lambda _: SCORED, JUNK, JUNK, JUNK) as asked:
+        _, run = reinforced(tmp_path / "run", steps(2), *[asks(asked.url, tmp_path / "cache")] * 3)
+        paid = len(asked.bodies)
+        assert run.history("unjudged") == [1, 0]
+        assert run.history("reward") == pytest.approx([0.8, 0.8]), "of those that were judged"
+        assert "1 of 8 rollouts of a sample are left out; the last: the judge gave no score" in capsys.readouterr().err
+        _, again = reinforced(tmp_path / "again", steps(2), *[asks(asked.url, tmp_path / "cache")] * 3)
+        assert again.history("unjudged") == [0, 0]
+        assert len(asked.bodies) - paid <= 1, "all others are kept"
+
+
+def test_a_judge_of_nothing_but_junk_ends_the_run_and_the_next_one_asks_again(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with endpoint(lambda _: JUNK) as asked, pytest.raises(NoJudgement, match=r"8 of 8 rollouts .* start the run again"):
+        reinforced(tmp_path / "run", steps(1), *[asks(asked.url, cache)] * 3)
+    assert not list(cache.rglob("*.json")), "junk is not kept"
+    with endpoint(lambda _: SCORED) as asked:
+        _, run = reinforced(tmp_path / "run", steps(1), *[asks(asked.url, cache)] * 3)
+    assert run.history("unjudged") == [0]

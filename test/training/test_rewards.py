@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulation.made import episode, scenario, street
+from training.lessons import examples, scene
 
 from alpamayo_ros.dynamics import trajectory
 from alpamayo_ros.evaluation.metrics import ade_m
@@ -30,6 +31,7 @@ from alpamayo_ros.training.rewards import (
     RELEASED,
     WORLD,
     Judge,
+    Redriven,
     RewardConfig,
     Rollout,
     Surroundings,
@@ -336,6 +338,31 @@ def test_surroundings_end_with_the_drive() -> None:
     assert len(surroundings_at(drove, grounds, 1.6).snapshots) == HORIZON + 1
     with pytest.raises(InvalidInput, match=r"from 1\.7 s on, the drive ends at 8\.0 s"):
         surroundings_at(drove, grounds, 1.7)
+
+
+def test_a_scene_of_a_data_set_is_driven_again_to_the_bit() -> None:
+    """By the track alone, from which everybody else follows."""
+    drove = run_episode(make_scenario("red_light", 3, 14.0), ExpertPolicy())
+    grounds, world = Grounds(drove.scenario), Redriven([scene().scene])
+    for label, example in list(zip(scene().scene.labels, examples(), strict=True))[::5]:
+        here, there = world.around(example), surroundings_at(drove, grounds, label.t0_s)
+        assert here is not None
+        assert here.scenario == there.scenario
+        for again, was in zip(here.snapshots, there.snapshots, strict=True):
+            assert (again.t_s, again.lights) == (was.t_s, was.lights)
+            assert [body.name for body in again.bodies] == [body.name for body in was.bodies]
+            np.testing.assert_array_equal([body.xy_m for body in again.bodies], [body.xy_m for body in was.bodies])
+            np.testing.assert_array_equal(again.ego.xy_m, was.ego.xy_m)
+
+
+def test_what_is_around_is_known_only_where_the_expert_drove_on_in_a_scene_as_it_is_made() -> None:
+    whole, example = scene().scene, examples()[0]
+    assert Redriven([whole]).knows(example)
+    led = replace(whole, windows=(replace(whole.windows[0], intended=example.future), *whole.windows[1:]))
+    for other in (led, replace(whole, world="red-12")):
+        assert Redriven([other]).around(example) is None
+    shifted = replace(example, future=replace(example.future, xyz=example.future.xyz + 1.0))
+    assert Redriven([whole]).around(shifted) is None
 
 
 def observed(speed_mps: float) -> Observation:

@@ -2,7 +2,7 @@
 
 Every token is chosen from the network's own logits with the numbers that decide it in the reference, so that right guesses
 save passes and wrong ones change nothing: greedy or drawn, the words are the same. What was written is then read once more, all
-of it side by side, in passes of one size: not even rounding tells how the words were found. A lone text is held against what
+of it side by side, in passes of one size: not even rounding tells how the words were found. Every text is held against what
 these passes would write: in bfloat16 two words are often equally likely, and which one a pass prefers depends on its size.
 """
 
@@ -59,9 +59,9 @@ class Text:
             if token in ends:
                 self.ended = token
 
-    def put_right(self, at: int, after: Sequence[int], ends: Collection[int]) -> bool:
-        """Cut the text where, behind its words from `at` on, others belong; whether it was."""
-        for place, token in enumerate(after[: len(self.tokens) - 1 - at], at + 1):
+    def put_right(self, after: Sequence[int], ends: Collection[int]) -> bool:
+        """Cut the text where other words belong behind those it has; whether it was."""
+        for place, token in enumerate(after[: len(self.tokens) - 1], 1):
             if self.tokens[place] != token:
                 self.tokens, self.slots = [*self.tokens[:place], token], self.slots[:place]
                 self.ended = token if token in ends else None
@@ -119,22 +119,27 @@ def _go_on(
 def _stand(network: Network, texts: Sequence[Text], first: int, position: int, rules: Rules) -> bool:
     """Read every word of every text again, in slots of their own from the first on; whether they stand.
 
-    A lone text is cut where another word belongs: what it says is then a matter of the prompt and of its own words alone.
+    A text is cut where another word belongs. Its place among these passes is a matter of the texts before it alone, so that one
+    after the other comes to what the prompt and the words themselves say, however they were found.
     """
     slot = count(first)
     words: list[Word] = []
+    places: list[tuple[int, int]] = []
     for text in texts:
         text.slots = [next(slot) for _ in text.tokens]
         words += [Word(token, position + at, text.slots[at], text.slots[:at]) for at, token in enumerate(text.tokens)]
+        places += [(at + 1, text.row) for at in range(len(text.tokens))]
+    after: list[int] = []
     for at in range(0, len(words), network.again):
         some = words[at : at + network.again]
         filled = [*some, *(Word(0, position, next(slot), ()) for _ in range(network.again - len(some)))]
-        logits = network.go_on(filled, network.again)
-        if len(texts) == 1:
-            after = _chosen(logits[: len(some)], [(at + i + 1, texts[0].row) for i in range(len(some))], rules)
-            if texts[0].put_right(at, after, rules.ends):
-                return False
-    return True
+        logits = network.go_on(filled, network.again)[: len(some)]
+        after += _chosen(logits, places[at : at + network.again], rules)
+    stand = True
+    for text in texts:
+        own, after = after[: len(text.tokens)], after[len(text.tokens) :]
+        stand = not text.put_right(own, rules.ends) and stand
+    return stand
 
 
 def _judge(text: Text, block: Sequence[Word], after: Sequence[int], rules: Rules) -> None:

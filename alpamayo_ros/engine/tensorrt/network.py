@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alpamayo_ros.bundle.config import Config
-from alpamayo_ros.engine.fast.prompt import Cut, Prompt, Word
+from alpamayo_ros.engine.fast.prompt import PADDED, Cut, Prompt, Word
 from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES
 from alpamayo_ros.model.flow import euler
 from alpamayo_ros.model.pixels import patches
@@ -18,6 +18,16 @@ from alpamayo_ros.types import HORIZON, U8
 
 REACH = 64
 """Slots are had, and looked at, in multiples of so many."""
+
+
+def slots_written(texts: int, tokens: int) -> int:
+    """Slots behind a prompt that so many texts of so many tokens may take, guesses and what is read again with them."""
+    return PADDED + GUESSES + texts * (tokens + BLOCK) + BLOCK
+
+
+def reached(slots: int) -> int:
+    """Slots that are looked at where the last one is this one."""
+    return -(-slots // REACH) * REACH
 
 
 class Session(Protocol):
@@ -74,7 +84,7 @@ class PartsNetwork:
         """As `Network.go_on`. A part of this kind takes any number of words: the width is only waited for."""
         del width
         slots = torch.tensor([word.slot for word in words])
-        reach = _reached(max((slot + 1 for word in words for slot in word.looks_at), default=self._prompt_length))
+        reach = reached(max((slot + 1 for word in words for slot in word.looks_at), default=self._prompt_length))
         told = self._sessions["verify"](
             {
                 "token_ids": torch.tensor([[word.token for word in words]], device=self._device),
@@ -89,7 +99,7 @@ class PartsNetwork:
 
     def denoise(self, noise: Tensor, behind: Sequence[tuple[int, Sequence[int]]], steps: int) -> Tensor:
         """As `Network.denoise`."""
-        reach = _reached(max([self._prompt_length, *(slot + 1 for _, slots in behind for slot in slots)]))
+        reach = reached(max([self._prompt_length, *(slot + 1 for _, slots in behind for slot in slots)]))
         seen = torch.stack([self._seen(slots, reach) for _, slots in behind])[:, None, None].expand(-1, 1, HORIZON, -1)
         mask = torch.cat([seen, torch.ones(len(noise), 1, HORIZON, HORIZON, dtype=torch.bool)], dim=-1)
         positions = (torch.tensor([position for position, _ in behind])[:, None] + torch.arange(HORIZON)).expand(3, -1, -1)
@@ -135,8 +145,4 @@ class PartsNetwork:
         if self._keys.ndim == 5 and self._keys.shape[3] >= slots:
             return
         layers, _, groups, _, size = like.shape
-        self._keys, self._values = (like.new_zeros(layers, 1, groups, _reached(slots), size) for _ in range(2))
-
-
-def _reached(slots: int) -> int:
-    return -(-slots // REACH) * REACH
+        self._keys, self._values = (like.new_zeros(layers, 1, groups, reached(slots), size) for _ in range(2))

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from alpamayo_ros.bundle.config import Config
 from alpamayo_ros.model.language import causal_mask
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.views.flex import Flex
@@ -129,6 +130,11 @@ class ExpertPart(nn.Module):
         hidden = self.expert(self.action_in(actions, t), positions, _Before(keys, values), mask)
         velocity: Tensor = self.action_out(hidden)
         return velocity.float()
+
+
+def part_names(config: Config) -> list[str]:
+    """What the parts of a network of this configuration are called."""
+    return ["vision", *(["views"] if config.views is not None else []), "prefill", "verify", "expert"]
 
 
 def parts(model: Alpamayo, images: Images) -> list[Part]:

@@ -1,8 +1,8 @@
 """Plans of TensorRT 10.14 or newer: built from a part's ONNX file, opened and run on torch's memory and stream.
 
-Networks are strongly typed: what is computed in which precision is what the file says. Every return code is looked at. Nothing
-of this was run yet: no machine with TensorRT's libraries was to be had (docs/engines.md); names and numbers of arguments are
-held against the real bindings in tests.
+Networks are strongly typed, and TF32 is off: what is computed in which precision is what the file says. Every return code is
+looked at. Nothing of this was run by TensorRT yet: no machine with its libraries was to be had (docs/engines.md). Tests hold
+names and numbers of arguments against the real bindings, and run the rest on a fake of them over ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from alpamayo_ros.bundle.manifest import Tensor as Described
+from alpamayo_ros.bundle.manifest import BUILD_AGAIN, Input
+from alpamayo_ros.bundle.manifest import Tensor as Output
 from alpamayo_ros.engine.tensorrt.parts import Part, shape_of
 from alpamayo_ros.types import EngineFailure
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 WORKSPACE_BYTES = 4 << 30
+REBUILD = f"{BUILD_AGAIN}, on this machine"
+SMALLER = "ask for fewer samples, fewer max_tokens or a shorter route, or open @graphed"
 
 
 class Limits(NamedTuple):
@@ -45,7 +48,10 @@ def load_tensorrt() -> ModuleType:
 
 
 def build_plan(trt: Any, onnx: Path, part: Part, limits: Mapping[str, Limits]) -> bytes:
-    """A plan for this GPU. Raises EngineFailure with what the parser or the builder said."""
+    """A plan for this GPU. Raises EngineFailure with what the parser or the builder said.
+
+    The parser looks for external data beside the file, which must stay until the plan is there: the weights are mapped.
+    """
     logger = trt.Logger()
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -58,6 +64,7 @@ def build_plan(trt: Any, onnx: Path, part: Part, limits: Mapping[str, Limits]) -
         least, usual, most = (shape_of(shape, {size: limit[i] for size, limit in limits.items()}) for i in range(3))
         profile.set_shape(name, least, usual, most)
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     if config.add_optimization_profile(profile) < 0:
         raise EngineFailure(f"{onnx}: TensorRT takes no such sizes: {dict(limits)}")
@@ -75,11 +82,11 @@ class PlanSession:
         self._runtime = trt.Runtime(trt.Logger())
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise EngineFailure(f"{name}: TensorRT does not open this plan; its own log on stderr says why")
+            raise EngineFailure(f"{name}: TensorRT does not open this plan; its own log on stderr says why: {REBUILD}")
         self._engine = engine
         context = engine.create_execution_context()
         if context is None:
-            raise EngineFailure(f"{name}: no memory for an execution context")
+            raise EngineFailure(f"{name}: no memory for an execution context: end what else uses this GPU, or open @graphed")
         self._context = context
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         is_input = {name: engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
@@ -87,15 +94,17 @@ class PlanSession:
         self._outputs = [name for name in names if not is_input[name]]
 
     def __call__(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As `Session`, on the caller's stream; inputs must live until it has run."""
+        """As `Session`, put on the stream that is the caller's now: what reads on that stream waits for it, and nothing else."""
+        if missing := [name for name in self._inputs if name not in given]:
+            raise EngineFailure(f"{self._name}: this plan takes {', '.join(missing)} too, which nobody gives: {REBUILD}")
         context, held = self._context, {name: given[name].contiguous() for name in self._inputs}
         for name, tensor in held.items():
             self._check_dtype(name, tensor)
             if not context.set_input_shape(name, tuple(tensor.shape)):
-                raise EngineFailure(f"{self._name}: {name} {tuple(tensor.shape)}, this plan takes {self._limits(name)}")
+                least, _, most = self._limits(name)
+                raise EngineFailure(f"{self._name}: {name} {tuple(tensor.shape)}, this plan takes {least} to {most}: {SMALLER}")
             self._place(name, tensor)
-        if missing := context.infer_shapes():
-            raise EngineFailure(f"{self._name}: shapes of {', '.join(missing)} are not known")
+        self._infer_shapes()
         device = next(iter(held.values())).device
         made = {
             name: torch.empty(tuple(context.get_tensor_shape(name)), dtype=self._dtype(name), device=device)
@@ -104,24 +113,34 @@ class PlanSession:
         for name, tensor in made.items():
             self._place(name, tensor)
         if not context.execute_async_v3(torch.cuda.current_stream(device).cuda_stream):
-            raise EngineFailure(f"{self._name}: TensorRT did not run")
+            raise EngineFailure(f"{self._name}: TensorRT did not run; its own log on stderr says why: open @graphed")
         return made
 
-    def described(self) -> tuple[list[Described], list[Described]]:
+    def described(self) -> tuple[list[Input], list[Output]]:
         """Inputs and outputs as a manifest lists them, named part.tensor."""
-        return [self._described(name) for name in self._inputs], [self._described(name) for name in self._outputs]
+        limits = {name: dict(zip(("least", "usual", "most"), self._limits(name), strict=True)) for name in self._inputs}
+        inputs = [Input.model_validate(self._described(name) | limits[name]) for name in self._inputs]
+        return inputs, [Output.model_validate(self._described(name)) for name in self._outputs]
 
-    def _described(self, name: str) -> Described:
+    def _described(self, name: str) -> dict[str, Any]:
         shape = tuple(self._engine.get_tensor_shape(name))
-        return Described.model_validate({"name": f"{self._name}.{name}", "dtype": self._spelled(name), "shape": shape})
+        return {"name": f"{self._name}.{name}", "dtype": self._spelled(name), "shape": shape}
+
+    def _infer_shapes(self) -> None:
+        try:
+            unknown = self._context.infer_shapes()
+        except RuntimeError as error:  # sizes that are each in order, and do not fit together
+            raise EngineFailure(f"{self._name}: these shapes do not fit together: {error}: {REBUILD}") from error
+        if unknown:
+            raise EngineFailure(f"{self._name}: shapes of {', '.join(unknown)} are not known: {REBUILD}")
 
     def _place(self, name: str, tensor: Tensor) -> None:
         if not self._context.set_tensor_address(name, tensor.data_ptr()):
-            raise EngineFailure(f"{self._name}: {name} is refused where it lies")
+            raise EngineFailure(f"{self._name}: {name} is refused where it lies: open @graphed")
 
     def _check_dtype(self, name: str, tensor: Tensor) -> None:
         if tensor.dtype != self._dtype(name):
-            raise EngineFailure(f"{self._name}: {name} is {tensor.dtype}, this plan takes {self._dtype(name)}")
+            raise EngineFailure(f"{self._name}: {name} is {tensor.dtype}, this plan takes {self._dtype(name)}: {REBUILD}")
 
     def _dtype(self, name: str) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, self._spelled(name))
@@ -138,9 +157,9 @@ class PlanSession:
             trt.DataType.BOOL: "bool",
         }
         if kind not in spelled:
-            raise EngineFailure(f"{self._name}: {name} is {kind}, which nobody here gives or takes")
+            raise EngineFailure(f"{self._name}: {name} is {kind}, which nobody here gives or takes: {REBUILD}")
         return spelled[kind]
 
-    def _limits(self, name: str) -> str:
-        least, _, most = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(name, 0))
-        return f"{least} to {most}"
+    def _limits(self, name: str) -> tuple[tuple[int, ...], ...]:
+        """The least, usual and largest shape of an input."""
+        return tuple(tuple(shape) for shape in self._engine.get_tensor_profile_shape(name, 0))

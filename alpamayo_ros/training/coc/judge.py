@@ -6,6 +6,7 @@ gains nothing here: tests say so.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from alpamayo_ros.reasoning import clean, parse_trace
 from alpamayo_ros.training.coc.client import Client
-from alpamayo_ros.training.coc.endpoint import Prompt
+from alpamayo_ros.training.coc.endpoint import Prompt, request_body
 from alpamayo_ros.training.coc.evidence import citations
 from alpamayo_ros.training.coc.schema import sentences_of
 from alpamayo_ros.training.example import Reasoning
@@ -66,17 +67,34 @@ class Graded(BaseModel):
     score: Literal[0, 1, 2, 3, 4, 5]
 
 
+class NoJudgement(InvalidInput):
+    """A judge gave a trace no score: whatever it answered is forgotten, so that who asks again is answered anew."""
+
+
 def judged_by_model(client: Client, predicted: str, truth: Reasoning, pictures: Sequence[U8] = ()) -> Judgement:
     """The score by the published rubric; `pictures` are those of the last history frame, uint8 (H, W, 3) RGB.
 
-    An empty trace is 0 without asking. Raises InvalidInput for an answer that is no score (see Client.ask), EndpointDown.
+    An empty trace is 0 without asking. Raises NoJudgement where none of the answers is a score (see Client.ask), EndpointDown.
     """
     text = clean(predicted)
     if not text:
         return Judgement(0.0, "an empty trace")
     said = f"GT: {json.dumps(truth.text)}\nPRED: {json.dumps(text)}"
-    graded = client.ask(Prompt(f"{RUBRIC}\n{_FORM}", (*pictures, said)), Graded)
+    prompt = Prompt(f"{RUBRIC}\n{_FORM}", (*pictures, said))
+    try:
+        graded = client.ask(prompt, Graded)
+    except InvalidInput as error:
+        _forget(client, prompt)
+        raise NoJudgement(f"the judge gave no score: {error}") from error
     return Judgement(float(graded.score), graded.why)
+
+
+def _forget(client: Client, prompt: Prompt) -> None:
+    """Delete the answers to a prompt that a client keeps: who asks again is to be answered, not to meet the same junk."""
+    endpoint = client.endpoint
+    for seed in range(endpoint.seed, endpoint.seed + endpoint.answers):
+        key = hashlib.sha256(request_body(endpoint, prompt, Graded, seed)).hexdigest()
+        (client.cache / key[:2] / f"{key}.json").unlink(missing_ok=True)
 
 
 def judged_by_rule(predicted: str, truth: Reasoning) -> Judgement:

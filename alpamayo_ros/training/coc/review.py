@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -20,6 +20,7 @@ from alpamayo_ros.training.coc.review_page import html
 from alpamayo_ros.training.coc.schema import Chain, Moment, Record, Source
 from alpamayo_ros.types import InvalidInput, MetaAction
 
+ASKED, PAGE = "review.jsonl", "review.html"
 Line = TypeVar("Line", bound=BaseModel)
 Opinion = Literal["accepted", "corrected", "rejected"]
 
@@ -83,13 +84,38 @@ def write_review(out: Path, shown: Sequence[tuple[Moment, Record]], title: str) 
     if wrong := [record for moment, record in shown if (moment.clip, moment.t0_ns) != (record.clip, record.t0_ns)]:
         raise InvalidInput(f"review: {wrong[0].clip} {wrong[0].t0_ns} is shown with another moment")
     out.mkdir(parents=True, exist_ok=True)
-    asked, page = out / "review.jsonl", out / "review.html"
+    asked, page = out / ASKED, out / PAGE
     with whole_file(asked) as file:
         for moment, record in shown:
             file.write(Asked(record=record, meta_actions=moment.meta_actions).model_dump_json().encode() + b"\n")
     with whole_file(page) as file:
         file.write(html(shown, [label.model_dump_json() for label in labels], title).encode())
     return asked, page
+
+
+def label_reviewed(shown: Path, reviews: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write the labels of a review's folder, as files of reviews leave them, into a new label file; returns figures.
+
+    Lines that say nothing are named in the figures; what the page showed and what people said stays as it is. Raises
+    InvalidInput as `merge` does, for a file that is not there and for an `out` that is: its labels may stand nowhere else.
+    """
+    asked = shown / ASKED
+    if missing := [path for path in (asked, *reviews) if not path.is_file()]:
+        raise InvalidInput(f"{missing[0]}: no such file: --review DIR writes {ASKED}, and its page hands the reviews out")
+    if out.exists():
+        raise InvalidInput(f"{out} exists: reviewed labels want a file of their own")
+    done = merge(asked, reviews)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as file:
+        file.writelines(record.model_dump_json().encode() + b"\n" for record in done.records)
+    failed = Counter(check for record in done.records for check in record.failed)
+    return {
+        "samples": len(done.records),
+        "opinions": done.opinions,
+        "failed": dict(sorted(failed.items())),
+        "refused_lines": list(done.refused),
+        "files": [str(out)],
+    }
 
 
 def merge(asked: Path, reviews: Sequence[Path]) -> Merged:

@@ -1,4 +1,4 @@
-"""Reasoning from label files (`coc.schema.Record`, a JSON per line) for examples that have none."""
+"""Reasoning, and questions about it, from label files (`coc.schema.Record`, a JSON per line) for examples that have none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alpamayo_ros.training.coc.schema import read_records
+from alpamayo_ros.training.dataset.questions import with_questions
 from alpamayo_ros.training.dataset.reading import Id
 from alpamayo_ros.training.dataset.skipped import Skipped
 from alpamayo_ros.training.example import Example, Reasoning
@@ -48,9 +49,14 @@ def read_labels(files: Iterable[Path]) -> Labels:
 
 
 def labelled(example: Example, labels: Labels) -> Example:
-    """The example with its label; it stays as it is where it has reasoning already, and where nobody labelled it."""
+    """The example with its label, and what can be asked of that.
+
+    It stays as it is where it has reasoning already, and where nobody labelled it.
+    """
     found = labels.reasoning.get((example.clip, example.observation.stamp_ns))
-    return example if example.reasoning is not None or found is None else replace(example, reasoning=found)
+    if example.reasoning is not None or found is None:
+        return example
+    return with_questions(replace(example, reasoning=found))
 
 
 def unknown(labels: Labels, known: Iterable[Id]) -> tuple[Id, ...]:

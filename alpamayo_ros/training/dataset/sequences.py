@@ -1,4 +1,4 @@
-"""Examples as they are shown to a model: which of them, with and without navigation, and the words for what follows."""
+"""Examples as they are shown to a model: which of them, with and without navigation, as a question, and words for actions."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def drop_navigation(example: Example, probability: float, seed: int, epoch: int)
     if example.observation.navigation is None or rng.random() >= probability:
         return example
     return replace(example, observation=replace(example.observation, navigation=None))
+
+
+def drawn_question(example: Example, probability: float, seed: int, epoch: int) -> tuple[str, str] | None:
+    """With this probability one of an example's questions, with its answer; the same for the same seed and epoch."""
+    rng = np.random.default_rng([seed, epoch, *_key(example), 1])  # another chance than that of `drop_navigation`
+    if not example.questions or rng.random() >= probability:
+        return None
+    return example.questions[rng.integers(len(example.questions))]
 
 
 def is_balanced(example: Example, seed: int) -> bool:

@@ -4,6 +4,7 @@
 """
 
 from alpamayo_ros.training.rewards.driving import Consequences, Surroundings, consequences, drive_along, surroundings_at
+from alpamayo_ros.training.rewards.redriven import Redriven
 from alpamayo_ros.training.rewards.terms import Judge, Rollout, Terms, Truth, consistency, reasoning_quality, terms_of, truth_of
 from alpamayo_ros.training.rewards.weighing import CONFIGS, PAPER, RELEASED, WORLD, Reward, RewardConfig, reward, weigh
 
@@ -14,6 +15,7 @@ __all__ = [
     "WORLD",
     "Consequences",
     "Judge",
+    "Redriven",
     "Reward",
     "RewardConfig",
     "Rollout",

@@ -39,6 +39,11 @@ class RewardConfig:
         if not sound or not math.isfinite(self.floor):
             raise InvalidInput(f"reward: want a finite floor, magnitudes >= 0, reasoning_from < 1, l2_limit_m > 0, got {self}")
 
+    @property
+    def of_the_world(self) -> tuple[str, ...]:
+        """Terms that count and that only the driving world can measure."""
+        return tuple(name for name in ("collision", "off_road", "progress") if getattr(self, name) > 0)
+
 
 PAPER = RewardConfig(floor=-3.0, reasoning=1.0, consistency=1.0, l2_per_m2=0.02, collision=1.0, jerk_per_mps3=0.02)
 """The terms of the paper."""

@@ -9,6 +9,7 @@ import pytest
 from engine.contract_checks import check_hints_never_matter
 from engine.test_eager import released_bundle, seen_by
 
+from alpamayo_ros.engine.fast import prompt as reading
 from alpamayo_ros.engine.fast.ahead import Arrivals
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.passes import LanguagePass
@@ -94,6 +95,16 @@ def test_a_wrong_guess_is_read_again(folder: Path) -> None:
         for role in last.frames:
             engine.add_frame(last.frames[role][-1])  # and then it is asked about the one before
         assert engine.infer(then, AT_ONCE).actions.tobytes() == expected.actions.tobytes()
+
+
+def test_a_prompt_of_other_frames_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: parts known by their cameras alone are taken for those of other frames."""
+    monkeypatch.setattr(reading, "key_of", lambda frame: frame.role)
+    first, then = drive(folder, 2)
+    with closing(GraphedEngine(folder)) as alone, closing(GraphedEngine(folder)) as engine:
+        expected = alone.infer(then, AT_ONCE)
+        engine.infer(first, AT_ONCE)
+        assert engine.infer(then, AT_ONCE).actions.tobytes() != expected.actions.tobytes()
 
 
 def test_hints_never_matter(folder: Path) -> None:

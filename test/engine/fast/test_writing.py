@@ -35,10 +35,20 @@ GREEDY = Request(max_tokens=LIMIT)
 
 @pytest.fixture(scope="module")
 def model() -> Alpamayo:
+    return tiny(torch.float32)
+
+
+def tiny(dtype: torch.dtype) -> Alpamayo:
     with torch.device("meta"):
         made = Alpamayo(parse_config(TINY, TINY["vlm_config"], "tiny"))
-    draw_weights(made, 1, "cpu", torch.float32)
+    draw_weights(made, 1, "cpu", dtype)
     return made.eval().requires_grad_(requires_grad=False)
+
+
+def drawing(rows: int, seed: int) -> tuple[Request, Tensor | None]:
+    """A request for so many texts, and the numbers that decide their words."""
+    request = Request(greedy=False, temperature=0.5, samples=rows, seed=seed, max_tokens=LIMIT)
+    return request, sampling.uniforms(request, rows, LIMIT, torch.Generator().manual_seed(seed))
 
 
 def prompt_of(rng: np.random.Generator, model: Alpamayo) -> Prompt:
@@ -106,9 +116,7 @@ def counted(method: object, name: str, counts: Counter[str]) -> object:
 def test_drawn_texts_are_the_same_in_every_row(model: Alpamayo, rows: int) -> None:
     rng, reader = np.random.default_rng(rows), GraphedNetwork(model, 64, 64, 1)
     for seed in range(5):
-        request = Request(greedy=False, temperature=0.5, samples=rows, seed=seed, max_tokens=LIMIT)
-        uniform = sampling.uniforms(request, rows, LIMIT, torch.Generator().manual_seed(seed))
-        prompt = prompt_of(rng, model)
+        prompt, (request, uniform) = prompt_of(rng, model), drawing(rows, seed)
         expected = plain(model, prompt, rows, request, uniform)
         memory = Memory([spoiled(trace, rng) for trace in expected[:3]])
         texts = write(reader, prompt, rows, Rules(request, uniform, {END}, NOTHING), memory, most=16)
@@ -132,21 +140,39 @@ class Wavering:
 
 
 @torch.inference_mode()
-def test_a_text_is_what_the_passes_that_read_it_again_would_write(model: Alpamayo) -> None:
+@pytest.mark.parametrize(("rows", "prompts"), [(1, 20), (3, 5)])
+def test_texts_are_what_the_passes_that_read_them_again_would_write(model: Alpamayo, rows: int, prompts: int) -> None:
     rng, reader = np.random.default_rng(0), Wavering(GraphedNetwork(model, 64, 64, 1))
-    for _ in range(20):
-        prompt = prompt_of(rng, model)
-        expected = plain(model, prompt, 1, GREEDY, None)[0]
-        memory = Memory([spoiled(expected, rng) for _ in range(rng.integers(3))])
-        [text] = write(cast(Network, reader), prompt, 1, Rules(GREEDY, None, {END}, NOTHING), memory, most=16)
-        assert text.tokens == expected
-        assert text.ended == (END if expected[-1] == END else None)
-        assert text.slots == list(range(prompt.first_slot, prompt.first_slot + len(expected)))
+    for seed in range(prompts):
+        prompt, (request, uniform) = prompt_of(rng, model), drawing(rows, seed) if rows > 1 else (GREEDY, None)
+        expected = plain(model, prompt, rows, request, uniform)
+        memory = Memory([spoiled(expected[0], rng) for _ in range(rng.integers(3))])
+        texts = write(cast(Network, reader), prompt, rows, Rules(request, uniform, {END}, NOTHING), memory, most=16)
+        assert [text.tokens for text in texts] == expected
+        assert [text.ended for text in texts] == [END if tokens[-1] == END else None for tokens in expected]
+        slots = [slot for text in texts for slot in text.slots]
+        assert slots == list(range(prompt.first_slot, prompt.first_slot + sum(map(len, expected))))
     assert reader.wavered > 20
 
 
 @torch.inference_mode()
-def test_words_that_are_accepted_unseen_are_found_out(model: Alpamayo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [1, 3])
+def test_in_bfloat16_drawn_texts_do_not_tell_what_was_guessed(rows: int) -> None:
+    """Where rounding decides a word in every few texts."""
+    rng, model = np.random.default_rng(5), tiny(torch.bfloat16)
+    for seed in range(6):
+        prompt, (request, uniform) = prompt_of(rng, model), drawing(rows, seed)
+        found, memory = list[list[list[int]]](), Memory()
+        for _ in range(2):
+            reader, rules = GraphedNetwork(model, 64, 64, 1), Rules(request, uniform, {END}, NOTHING)
+            found.append([text.tokens for text in write(reader, prompt, rows, rules, memory, most=16)])
+            memory = Memory(found[0])
+        assert found[1] == found[0]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("rows", [1, 3])
+def test_words_that_are_accepted_unseen_are_found_out(model: Alpamayo, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: a verifier that believes every guess, and puts nothing right, writes other words."""
     rng, reader = np.random.default_rng(0), GraphedNetwork(model, 64, 64, 1)
     monkeypatch.setattr(writing.Text, "put_right", lambda *_: False)
@@ -155,12 +181,12 @@ def test_words_that_are_accepted_unseen_are_found_out(model: Alpamayo, monkeypat
         "_judge",
         lambda text, block, after, rules: text.take([*(word.token for word in block[1:]), after[-1]], [], rules.ends),
     )
-    prompt = prompt_of(rng, model)
-    expected = plain(model, prompt, 1, GREEDY, None)[0]
+    prompt, (request, uniform) = prompt_of(rng, model), drawing(rows, 0) if rows > 1 else (GREEDY, None)
+    expected = plain(model, prompt, rows, request, uniform)
     memory = Memory()
-    memory.remember([expected[0], *(token + 1 for token in expected[1:])])
-    [text] = write(reader, prompt, 1, Rules(GREEDY, None, {END}, NOTHING), memory, most=1)
-    assert text.tokens != expected
+    memory.remember([expected[0][0], *(token + 1 for token in expected[0][1:])])
+    texts = write(reader, prompt, rows, Rules(request, uniform, {END}, NOTHING), memory, most=1)
+    assert [text.tokens for text in texts] != expected
 
 
 @torch.inference_mode()

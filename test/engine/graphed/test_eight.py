@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from engine.contract_checks import check_hints_never_matter
 from model.nano import BUNDLE, observation
 
 from alpamayo_ros.engine.graphed.eight import PARITY, EightBitEngine, Parity, checked, hold
@@ -74,6 +75,10 @@ def test_it_answers_nearly_as_the_exact_engine(held: tuple[Path, Parity], tmp_pa
         one, other = exact.infer(observation(), request), eight.infer(observation(), request)
     assert 1e-6 < np.abs(one.actions - other.actions).max() < 0.5
     assert other.complete == (True,)
+
+
+def test_hints_never_matter() -> None:
+    check_hints_never_matter(lambda: EightBitEngine.unchecked(BUNDLE), [observation(0), observation(1)], examples=2)
 
 
 def test_its_matrices_are_eighths_and_nothing_else_is_held(held: tuple[Path, Parity], tmp_path: Path) -> None:

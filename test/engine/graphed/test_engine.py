@@ -15,6 +15,7 @@ from model.nano import BUNDLE, T0_NS, observation
 from model.released import Generation
 
 from alpamayo_ros.engine.eager import EagerEngine
+from alpamayo_ros.engine.fast import sight
 from alpamayo_ros.engine.graphed import network
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.graphed.network import GraphedNetwork
@@ -105,7 +106,21 @@ def test_hints_never_matter() -> None:
     later = observation(2)
     frames = {role: tuple(replace(frame, epoch=1) for frame in frames) for role, frames in later.frames.items()}
     seen = [observation(0), observation(1), replace(later, epoch=1, frames=frames)]
-    check_hints_never_matter(lambda: GraphedEngine(BUNDLE), seen, examples=4)
+    check_hints_never_matter(talkative, seen, examples=4)
+
+
+def test_the_check_finds_a_picture_that_is_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sight, "key_of", lambda frame: (frame.epoch, frame.role, frame.stamp_ns, 0))
+    with pytest.raises(AssertionError):
+        check_hints_never_matter(lambda: GraphedEngine(BUNDLE), [observation(0), observation(1)], examples=8)
+
+
+def talkative() -> GraphedEngine:
+    """An engine whose texts end, and are remembered then: an untrained network's never do."""
+    engine = GraphedEngine(BUNDLE)
+    with torch.no_grad():
+        engine.model.vlm.lm_head.weight[engine._tokenizer.id("<|traj_future_start|>")] *= 30
+    return engine
 
 
 def test_warming_up_is_forgotten() -> None:

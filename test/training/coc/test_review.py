@@ -9,10 +9,12 @@ from typing import Any, get_args
 import pytest
 from training.coc.made import RED_LIGHT, chain
 from training.coc.seen import ROLES, moment
+from typed import typed
 
 from alpamayo_ros.training.coc.quality import assessed
 from alpamayo_ros.training.coc.review import Label, Merged, Review, merge, write_review
-from alpamayo_ros.training.coc.schema import Chain, Moment, Record, Source
+from alpamayo_ros.training.coc.schema import Chain, Moment, Record, Source, read_records
+from alpamayo_ros.training.dataset.labels import read_labels
 from alpamayo_ros.types import InvalidInput, Lateral, Longitudinal
 
 HAND = Source(name="hand", version="1")
@@ -193,3 +195,31 @@ def test_a_review_of_a_correction_has_its_chain() -> None:
     record = shown(1)[0][1]
     review = Review.model_validate_json(line(record, "corrected", chain=chain().model_dump(mode="json")))
     assert review.chain == chain()
+
+
+def test_reviews_of_several_people_become_labels_to_train_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third, fourth = (record for _, record in shown(4))
+    better = chain("Stop since the traffic light ahead is red.")
+    ada = [line(first, "rejected"), "{", line(second, "corrected", chain=better.model_dump(mode="json"))]
+    grace = [line(third, "accepted", reviewer="Grace")]
+    (folder / "ada.jsonl").write_text("\n".join(ada))
+    (folder / "grace.jsonl").write_text("\n".join(grace))
+    out = folder / "new" / "reviewed.jsonl"
+    reviewed = [word for name in ("ada", "grace") for word in ("--reviewed", folder / f"{name}.jsonl")]
+    words = ("label", "--review", folder, *reviewed, "--out", out)
+    said = typed(monkeypatch, capsys, *words)
+    assert said.status == 0, said.err
+    figures = json.loads(said.out.splitlines()[-1])
+    assert figures["opinions"] == {"rejected": 1, "corrected": 1, "accepted": 1, "none": 1}
+    assert (figures["samples"], figures["failed"], figures["files"]) == (3, {}, [str(out)])
+    (refused,) = figures["refused_lines"]
+    assert refused.startswith(f"{folder / 'ada.jsonl'}:2: ")
+    assert read_records(out).records[1:] == (third, fourth)
+    texts = {t0_ns: reasoning.text for (_, t0_ns), reasoning in read_labels([out]).reasoning.items()}
+    assert texts == {second.t0_ns: better.trace, third.t0_ns: third.chain.trace, fourth.t0_ns: fourth.chain.trace}
+    before = out.read_bytes()
+    again = typed(monkeypatch, capsys, *words)
+    assert (again.status, "exists: reviewed labels want a file of their own" in again.err) == (2, True)
+    assert out.read_bytes() == before

@@ -11,6 +11,7 @@ from training.dataset.made import START_NS, STOP, example
 from alpamayo_ros.profile import InputProfile
 from alpamayo_ros.training.coc.schema import Chain, Choice, Record, Source, TrafficLight, Verdict
 from alpamayo_ros.training.dataset.labels import FAILED, NO_RECORD, labelled, read_labels, unknown
+from alpamayo_ros.training.dataset.questions import LIGHT, WHAT_AND_WHY
 from alpamayo_ros.types import Decision, InvalidInput
 
 TRACE = "Stop at the red light because it is red."
@@ -40,6 +41,16 @@ def test_a_label_becomes_the_reasoning_of_its_example(profile: InputProfile, tmp
     assert labelled(example(profile), labels).reasoning == STOP, "it has reasoning already"
     assert labelled(replace(bare, clip="other"), labels).reasoning is None
     assert labelled(replace(example(profile, START_NS + 1), reasoning=None), labels).reasoning is None
+
+
+def test_a_label_brings_what_can_be_asked_of_it(profile: InputProfile, tmp_path: Path) -> None:
+    labels = read_labels([written(tmp_path / "a.jsonl", record())])
+    bare = replace(example(profile), reasoning=None)
+    said = dict(labelled(bare, labels).questions)
+    assert said["What?"] == "That.", "its own question stays"
+    assert (said[LIGHT], said[WHAT_AND_WHY]) == ("It is red.", TRACE)
+    for other in (example(profile), replace(bare, clip="other")):
+        assert labelled(other, labels).questions == other.questions
 
 
 def test_lines_that_are_no_labels_are_counted_and_named(tmp_path: Path) -> None:

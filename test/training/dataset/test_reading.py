@@ -190,9 +190,9 @@ def test_an_index_that_counts_otherwise_is_refused(data: DataSet) -> None:
 @pytest.mark.parametrize(
     ("index", "says"),
     [
-        ('{"version": 3, "recipe": {}}', "was not finished"),
-        ('{"version": 99}', "want version 3, got 99"),
-        ('{"version": 3, "figures": {}, "recipe": {"profile": {}}}', "not a profile"),
+        ('{"version": 4, "recipe": {}}', "was not finished"),
+        ('{"version": 99}', "want version 4, got 99"),
+        ('{"version": 4, "figures": {}, "recipe": {"profile": {}}}', "not a profile"),
     ],
 )
 def test_a_folder_that_is_no_whole_data_set_is_refused(index: str, says: str, tmp_path: Path) -> None:

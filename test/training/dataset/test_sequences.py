@@ -8,7 +8,7 @@ import pytest
 from training.dataset.made import START_NS, STOP, assert_equal, example
 
 from alpamayo_ros.profile import InputProfile
-from alpamayo_ros.training.dataset.sequences import drop_navigation, is_balanced, meta_action_words
+from alpamayo_ros.training.dataset.sequences import drawn_question, drop_navigation, is_balanced, meta_action_words
 from alpamayo_ros.training.example import Example
 from alpamayo_ros.types import Decision, MetaAction
 
@@ -47,6 +47,36 @@ def example_at(one: Example, k: int) -> Example:
     seen = one.observation
     history, ego = replace(seen.history, t0_ns=t0_ns), replace(seen.ego_t0, stamp_ns=t0_ns)
     return replace(one, observation=replace(seen, stamp_ns=t0_ns, history=history, ego_t0=ego))
+
+
+QUESTIONS = (("What?", "That."), ("Why?", "Because."), ("Where?", "There."))
+
+
+def drawn(examples: list[Example], seed: int, epoch: int, probability: float = 0.2) -> list[tuple[str, str] | None]:
+    return [drawn_question(replace(one, questions=QUESTIONS), probability, seed, epoch) for one in examples]
+
+
+def test_a_question_is_drawn_with_the_probability_asked_for_and_each_as_often(made: list[Example]) -> None:
+    asked = [pair for pair in drawn(made, 0, 0) if pair is not None]
+    assert len(asked) / MANY == pytest.approx(0.2, abs=4 * (0.2 * 0.8 / MANY) ** 0.5)
+    for pair in QUESTIONS:
+        assert asked.count(pair) / len(asked) == pytest.approx(1 / 3, abs=4 * (2 / 9 / len(asked)) ** 0.5)
+    assert not any(drawn(made[:100], 0, 0, 0.0))
+    assert all(drawn(made[:100], 0, 0, 1.0))
+    assert not any(drawn_question(replace(one, questions=()), 1.0, 0, 0) for one in made[:100])
+
+
+def test_the_same_seed_and_epoch_draw_the_same_question_and_others_do_not(made: list[Example]) -> None:
+    first = drawn(made[:200], 0, 0)
+    assert first == drawn(made[:200], 0, 0) == drawn(made[:200][::-1], 0, 0)[::-1]
+    assert first != drawn(made[:200], 0, 1)
+    assert first != drawn(made[:200], 1, 0)
+
+
+def test_questions_do_not_take_the_examples_whose_route_is_left_out(made: list[Example]) -> None:
+    """A question has no route in its prompt: were the two chances one, no trajectory would ever be driven without."""
+    both = [without and pair is not None for without, pair in zip(dropped(made, 0, 0), drawn(made, 0, 0), strict=True)]
+    assert sum(both) / MANY == pytest.approx(0.04, abs=4 * (0.04 * 0.96 / MANY) ** 0.5)
 
 
 def test_usual_decisions_are_thinned_out_and_others_are_not(made: list[Example]) -> None:
