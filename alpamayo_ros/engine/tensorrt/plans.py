@@ -94,7 +94,7 @@ class PlanSession:
         self._outputs = [name for name in names if not is_input[name]]
 
     def __call__(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As `Session`, put on the stream that is the caller's now: what reads on that stream waits for it, and nothing else."""
+        """As `Session`, put on the stream that is the caller's now: what reads on that stream waits for it, nothing else."""
         if missing := [name for name in self._inputs if name not in given]:
             raise EngineFailure(f"{self._name}: this plan takes {', '.join(missing)} too, which nobody gives: {REBUILD}")
         context, held = self._context, {name: given[name].contiguous() for name in self._inputs}
