@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from engine.contract_checks import check_hints_never_matter
 from engine.test_eager import released_bundle, seen_by
 from model.nano import BUNDLE, observation
 from torch import Tensor
@@ -105,3 +106,10 @@ def test_files_and_sizes_that_do_not_fit_are_failures(built: tuple[Path, Path], 
         OnnxSession(tmp_path / "none.onnx")
     with pytest.raises(EngineFailure, match=r"vision.onnx: .*patches"):
         OnnxSession(built[1] / "vision.onnx")({"patches": torch.zeros(1, 3, 5)})
+
+
+def test_hints_never_matter(built: tuple[Path, Path]) -> None:
+    """The contract's law, for parts in ONNX Runtime, too."""
+    folder, files = built
+    sessions = {path.stem: OnnxSession(path) for path in files.glob("*.onnx")}
+    check_hints_never_matter(lambda: engine_of(folder, sessions), [seen_by(folder)], examples=2)
