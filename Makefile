@@ -1,4 +1,4 @@
-# make demo [BUNDLE=kinematic] | make test | make faults | make build | make lint
+# make demo [BUNDLE=kinematic] | make test | make thorough | make faults | make build | make lint
 # Without a sourced ROS 2, everything (ROS 2 wheels included) is installed into .venv and nowhere else.
 # With a sourced ROS 2, .venv sees the distribution's packages and the build goes to install/.
 SHELL := /bin/bash
@@ -27,7 +27,7 @@ BUILD := export AMENT_PREFIX_PATH=$(VENV) CMAKE_PREFIX_PATH=$(VENV) PATH=$(VENV)
   $(COLCON) --symlink-install --merge-install --install-base $(VENV)
 endif
 
-.PHONY: build demo test gpu-test faults mutants fuzz lock sbom lint bench clean
+.PHONY: build demo test thorough gpu-test faults mutants fuzz lock sbom lint bench clean
 build: .venv/built
 
 .venv/environment: requirements.txt wheels/requirements.txt wheels/patch_cmake_exports.sh
@@ -52,9 +52,16 @@ demo: build
 
 test: lint
 	@status=0
-	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "not ros" || status=1
-	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "ros and patient" || status=1
-	$(RUN) .venv/bin/pytest -m "ros and not patient" || status=1
+	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "not ros and not thorough" || status=1
+	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "ros and patient and not thorough" || status=1
+	$(RUN) .venv/bin/pytest -m "ros and not patient and not thorough" || status=1
+	exit $$status
+
+# The tests that `make test` leaves out for their length: whole trainings, several processes, Ray, a browser, ONNX of every part.
+thorough: build
+	@status=0
+	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "thorough and not ros" || status=1
+	$(RUN) .venv/bin/pytest -m "thorough and ros" || status=1
 	exit $$status
 
 # The short fault campaign in two shards, each with nodes and a DDS domain of its own. A machine that has other things to do spoils

@@ -75,6 +75,7 @@ def vehicle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder / "bag", str(folder / "rig.yaml")
 
 
+@pytest.mark.thorough
 @pytest.mark.ros
 @pytest.mark.patient
 def test_the_demo_of_a_planner_nobody_engaged_shows_its_plans(vehicle: tuple[Path, str], tmp_path: Path) -> None:
@@ -87,6 +88,7 @@ def test_the_demo_of_a_planner_nobody_engaged_shows_its_plans(vehicle: tuple[Pat
     assert bag_topics(tmp_path / "recording")["/alpamayo_planner/shadow/trajectory"].count >= figures["plans"]
 
 
+@pytest.mark.thorough
 @pytest.mark.ros
 @pytest.mark.patient
 def test_a_bundle_whose_plans_are_all_rejected_is_no_failure(

@@ -48,6 +48,8 @@ from alpamayo_ros.types import (
     Trajectory,
 )
 
+pytestmark = pytest.mark.thorough
+
 WHEELBASE_M = 2.79
 T0_NS = 1_700_000_000_123_456_789
 EGO = EgoPose(

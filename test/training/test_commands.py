@@ -54,6 +54,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert why in said.err.splitlines()[-1]
 
 
+@pytest.mark.thorough
 def test_the_world_labels_its_own_scenes_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_size_that_is_to_learn_something_wants_data(
     assert not (tmp_path / "out" / "see").exists()
 
 
+@pytest.mark.thorough
 def test_drives_without_samples_are_passed_over(tmp_path: Path) -> None:
     """Half of these drives are too short for a window, and so for a picture; those that stray have what was intended."""
     profile = read_profile(str(NANO / "profile.yaml")).model_copy(update={"image_height": 32, "image_width": 48})

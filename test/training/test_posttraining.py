@@ -33,6 +33,8 @@ from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.streaming import Broken, Lessons, Material, broken_in, feed_of
 from alpamayo_ros.types import InvalidInput, Request
 
+pytestmark = pytest.mark.thorough
+
 SECONDS = 11.0  # 2 s of history and 6.4 s of future leave 2.6 s of examples
 SHORT = ("--steps", 4, "--batch", 4, "--learning-rate", 1e-3, "--save-every", 2, "--measured", 1)
 BOTH = ("vision", "views", "language")

@@ -19,6 +19,8 @@ from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.run import Run
 from alpamayo_ros.training.student import Noise, Student, draw_noise, recomputing
 
+pytestmark = pytest.mark.thorough
+
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0")
 LIMIT_S = 600
 

@@ -25,6 +25,8 @@ from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.workers import Workers
 from alpamayo_ros.types import InvalidInput, Request
 
+pytestmark = pytest.mark.thorough
+
 SETTINGS = Reinforcement(
     Optimisation(steps=12, batch=2, learning_rate=6e-3, least_learning_rate=6e-3, save_every=2),
     WeightedLikelihood(beta=5.0, kl_weight=0.0),

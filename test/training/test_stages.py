@@ -22,6 +22,8 @@ from alpamayo_ros.training.sizes import open_codec, trained_model
 from alpamayo_ros.training.stages import ORDER, STAGES, train_stage
 from alpamayo_ros.types import InvalidInput, Request
 
+pytestmark = pytest.mark.thorough
+
 ALPAMAYO = Path(sys.executable).with_name("alpamayo")
 STAGES_OF = STAGES["debug"]
 

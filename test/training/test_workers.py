@@ -11,6 +11,8 @@ from training.laborious import FATAL, FATAL_ONCE, NO_NUMBER, SLOW, broken_from_t
 from alpamayo_ros.training.workers import TRIES, Failure, Workers, hired, in_order, outcomes
 from alpamayo_ros.types import InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 HERE = Workers()
 OVER_RAY = Workers("local", count=2)
 

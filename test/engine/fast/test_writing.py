@@ -81,6 +81,7 @@ def spoiled(trace: Sequence[int], rng: np.random.Generator) -> list[int]:
     return changed.get(int(how), [*trace[:at]])
 
 
+@pytest.mark.thorough
 @torch.inference_mode()
 def test_greedy_texts_are_the_same_for_a_thousand_prompts_whatever_is_guessed(
     model: Alpamayo, monkeypatch: pytest.MonkeyPatch

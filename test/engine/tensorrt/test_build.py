@@ -23,6 +23,8 @@ from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import read_tokenizer
 from alpamayo_ros.types import EngineFailure, InvalidInput, Navigation
 
+pytestmark = pytest.mark.thorough
+
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 

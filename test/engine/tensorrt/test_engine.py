@@ -29,6 +29,8 @@ from alpamayo_ros.engine.tensorrt.network import slots_written
 from alpamayo_ros.engine.tensorrt.parts import part_names
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
+pytestmark = pytest.mark.thorough
+
 KEY = "sm_90-11.4.0.106-fp32"
 
 

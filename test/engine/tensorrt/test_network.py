@@ -23,6 +23,8 @@ from alpamayo_ros.model.prompt import named_images
 from alpamayo_ros.model.tokens import read_tokenizer
 from alpamayo_ros.types import EngineFailure, InvalidInput, Observation, Request
 
+pytestmark = pytest.mark.thorough
+
 REQUESTS = (
     Request(steps=1, max_tokens=12),
     Request(steps=1, reasoning="none", samples=3),

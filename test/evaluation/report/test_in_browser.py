@@ -19,7 +19,10 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 WIDTH, HEIGHT = 1400, 6000
 BY_BROWSER = "not an origin"  # who asks for the browser's own updates, in its log
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed")
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed"),
+    pytest.mark.thorough,
+]
 
 
 def shown(page: Path, folder: Path) -> tuple[np.ndarray, list[str], set[str]]:

@@ -28,6 +28,7 @@ def driven(episode: Episode) -> object:
     return bits([planned, thought, episode.snapshots, episode.egos, episode.incident, episode.failure])
 
 
+@pytest.mark.thorough
 @pytest.mark.ros
 @pytest.mark.patient
 def test_over_dds_is_driven_what_is_driven_in_process(tmp_path: Path) -> None:

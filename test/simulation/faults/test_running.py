@@ -22,6 +22,7 @@ CHOSEN = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.ros
 def test_a_handful_of_rows_through_the_real_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of_all: dict[str, Run] = {run.key: run for run in runs("ci", 1)}

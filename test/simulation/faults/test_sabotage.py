@@ -21,6 +21,7 @@ def test_a_report_names_each_invariant_once_and_is_read_while_it_is_written(tmp_
     assert invariants(report) == ["I1", "I7"]
 
 
+@pytest.mark.thorough
 @pytest.mark.ros
 def test_a_planner_that_says_nan_is_caught_and_the_good_one_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {name: one for name, one in broken_variants().items() if name in ("nan", "undead")}

@@ -169,6 +169,7 @@ def test_many_may_be_asked_about_at_once(tmp_path: Path) -> None:
     assert [record.t0_ns for record in read_records(out).records] == [0, 1, 2, 3, 5, 6]
 
 
+@pytest.mark.thorough
 def test_the_world_labels_itself_here_or_over_ray_and_goes_on_where_it_was(tmp_path: Path) -> None:
     out = tmp_path / "labels.jsonl"
     first = label_world([SceneId("curve", 1)], out)

@@ -12,7 +12,10 @@ from training.coc.test_review import shown
 from alpamayo_ros.training.coc.review import Merged, merge, write_review
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed")
+pytestmark = [
+    pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed"),
+    pytest.mark.thorough,
+]
 
 TAKE = """
 let taken = "";

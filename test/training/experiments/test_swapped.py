@@ -30,6 +30,8 @@ from alpamayo_ros.training.shelf import Lesson, Shelf, shelve
 from alpamayo_ros.training.sizes import SIZES, begin_bundle
 from alpamayo_ros.types import InvalidInput, Request
 
+pytestmark = pytest.mark.thorough
+
 TELLING = Request(samples=2, greedy=False, temperature=1.0, top_p=1.0, max_tokens=64)
 
 
