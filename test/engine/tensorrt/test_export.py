@@ -16,6 +16,8 @@ from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Images
 from alpamayo_ros.types import EngineFailure
 
+pytestmark = pytest.mark.thorough
+
 TINY_IMAGES = Images(torch.empty(2, 0), (4, 4), (1, 1), (0, 1))
 
 
