@@ -22,6 +22,7 @@ from typed import Said, typed
 from alpamayo_ros.bundle.folder import WEIGHTS_FILE
 from alpamayo_ros.engine.eager import EagerEngine
 from alpamayo_ros.simulation.data.bag import make_bag
+from alpamayo_ros.training import posttraining
 from alpamayo_ros.training.dataset.adding import BagDrive, Recipe, add_drives
 from alpamayo_ros.training.dataset.labels import Labels
 from alpamayo_ros.training.dataset.reading import ids, open_dataset, read_examples
@@ -123,8 +124,16 @@ def test_the_losses_fall_and_engines_want_the_expert_trained_after_the_backbone(
     assert engine.infer(examples()[0].observation, Request(reasoning="none")).complete == (True,)
 
 
-def test_each_stage_trains_its_own_parts(post_train: Any, begin: Path, tmp_path: Path) -> None:
+def test_each_stage_trains_its_own_parts(post_train: Any, begin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only a backbone is asked questions: there is nothing to drive in an answer."""
     before = load_file(begin / WEIGHTS_FILE)
+    asked: list[bool] = []
+
+    def watched(given: Material, *others: Any) -> Any:
+        asked.append(given.asks)
+        return feed_of(given, *others)
+
+    monkeypatch.setattr(posttraining, "feed_of", watched)
     for stage, words, parts in (
         ("sft", (), ("views.", "vlm.model.language_model.", "vlm.lm_head.")),
         ("sft", ("--parts", "vision"), ("vlm.model.visual.",)),
@@ -135,6 +144,7 @@ def test_each_stage_trains_its_own_parts(post_train: Any, begin: Path, tmp_path:
         moved = changed(before, weights(out))
         assert moved
         assert all(name.startswith(parts) for name in moved), (stage, words)
+    assert asked == [True, True, False]
 
 
 def test_adapters_are_merged_into_the_projections(post_train: Any, begin: Path, tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ class Client:
 
         Raises InvalidInput when every answer is junk or the endpoint refuses this prompt; EndpointDown.
         """
-        answers, why = self.endpoint.answers, ""
-        for seed in range(self.endpoint.seed, self.endpoint.seed + answers):
+        why = ""
+        for seed in self._seeds:
             answer = self._answer(request_body(self.endpoint, prompt, wanted, seed))
             try:
                 return wanted.model_validate_json(answer.text, strict=True)
@@ -110,7 +110,7 @@ class Client:
                 place = ".".join(str(part) for part in first["loc"]) or "all of it"
                 why = f"{place}: {first['msg']} (finish: {answer.finish}); it begins {beginning(answer.text)}"
                 self._count(junk=1)
-        raise InvalidInput(f"{self.endpoint.model}: none of {answers} answers is to the schema; the last, {why}")
+        raise InvalidInput(f"{self.endpoint.model}: none of {len(self._seeds)} answers is to the schema; the last, {why}")
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result | InvalidInput]]:
         """Do work that asks for every item, several at a time, in their order; InvalidInput that it raises is its result.
@@ -146,10 +146,25 @@ class Client:
                 bar.update(task, advance=1, spent=told(self.spent))
                 yield item
 
+    def forget(self, prompt: Prompt, wanted: type[BaseModel]) -> None:
+        """Delete the answers to a prompt from the disk: who asks again is to be answered, not to meet the same junk."""
+        for seed in self._seeds:
+            self._kept(request_body(self.endpoint, prompt, wanted, seed)).unlink(missing_ok=True)
+
+    @property
+    def _seeds(self) -> range:
+        """A prompt is asked with these, one after another."""
+        return range(self.endpoint.seed, self.endpoint.seed + self.endpoint.answers)
+
+    def _kept(self, body: bytes) -> Path:
+        """Where the answer to a request is kept."""
+        key = hashlib.sha256(body).hexdigest()
+        return self.cache / key[:2] / f"{key}.json"
+
     def _answer(self, body: bytes) -> Answer:
         """The one on disk, or a new one, which is then there."""
-        key = hashlib.sha256(body).hexdigest()
-        path = self.cache / key[:2] / f"{key}.json"
+        path = self._kept(body)
+        key = path.stem
         with self._counting:
             asking = self._asking[key]
         with asking:

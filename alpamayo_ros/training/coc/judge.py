@@ -6,7 +6,6 @@ gains nothing here: tests say so.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from alpamayo_ros.reasoning import clean, parse_trace
 from alpamayo_ros.training.coc.client import Client
-from alpamayo_ros.training.coc.endpoint import Prompt, request_body
+from alpamayo_ros.training.coc.endpoint import Prompt
 from alpamayo_ros.training.coc.evidence import citations
 from alpamayo_ros.training.coc.schema import sentences_of
 from alpamayo_ros.training.example import Reasoning
@@ -84,17 +83,9 @@ def judged_by_model(client: Client, predicted: str, truth: Reasoning, pictures: 
     try:
         graded = client.ask(prompt, Graded)
     except InvalidInput as error:
-        _forget(client, prompt)
+        client.forget(prompt, Graded)
         raise NoJudgement(f"the judge gave no score: {error}") from error
     return Judgement(float(graded.score), graded.why)
-
-
-def _forget(client: Client, prompt: Prompt) -> None:
-    """Delete the answers to a prompt that a client keeps: who asks again is to be answered, not to meet the same junk."""
-    endpoint = client.endpoint
-    for seed in range(endpoint.seed, endpoint.seed + endpoint.answers):
-        key = hashlib.sha256(request_body(endpoint, prompt, Graded, seed)).hexdigest()
-        (client.cache / key[:2] / f"{key}.json").unlink(missing_ok=True)
 
 
 def judged_by_rule(predicted: str, truth: Reasoning) -> Judgement:
