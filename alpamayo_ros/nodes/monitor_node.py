@@ -157,8 +157,10 @@ class MonitorNode(Node):  # type: ignore[misc]
 
     def _trajectory(self, engaged: bool) -> Callable[[msg.UnicycleTrajectory, Mapping[str, int]], None]:
         def take(message: msg.UnicycleTrajectory, info: Mapping[str, int]) -> None:
+            late_ns = 0 if self._simulated else monitoring.late_ns(info)
+
             def tell(now: At) -> None:
-                self._monitor.trajectory(monitoring.published_of(message), engaged, now)
+                self._monitor.trajectory(monitoring.published_of(message), engaged, now, late_ns)
 
             self._turns.put(monitoring.sent_ns(info), tell)
 

@@ -126,6 +126,12 @@ def sent_ns(info: Mapping[str, int]) -> int:
     return int(info["source_timestamp"] or info["received_timestamp"])
 
 
+def late_ns(info: Mapping[str, int]) -> int:
+    """For how long an output was under way; 0 where its publisher has another clock."""
+    under_way_ns = info["received_timestamp"] - sent_ns(info)
+    return under_way_ns if 0 <= under_way_ns <= OLDEST_NS else 0
+
+
 def time_ns(stamp: Any) -> int:
     """A time message in ns, whatever it says."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

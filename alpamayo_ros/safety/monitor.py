@@ -59,6 +59,7 @@ class _Waiting(NamedTuple):
 
     published: Published
     now: At
+    until_ns: int  # steady time when they would have come
     memory: int  # the number of the oldest memory that it may be of
 
 
@@ -147,8 +148,9 @@ class Monitor:
             self._statuses.append(status)
             self._say(self._after_the_end("a valid status", now))
 
-    def trajectory(self, published: Published, engaged: bool, now: At) -> None:
-        """A trajectory was published, on the topics of an engaged planner or on the shadow ones."""
+    def trajectory(self, published: Published, engaged: bool, now: At, late_ns: int = 0) -> None:
+        """A trajectory was published, on the topics of an engaged planner or on the shadow ones. `late_ns`: how much later it
+        came here, as its inputs may have, where a busy machine kept this process from all of them."""
         self.clock(now)
         self.publications[published.source] += 1
         self._say(wrong_numbers(published))
@@ -157,13 +159,14 @@ class Monitor:
         self._say(self._epoch_or_age(published, now))
         self._say(self._after_the_end(f"a {published.source}", now))
         if len(published.t_ns) and not not_finite(published):
-            self._waiting.append(_Waiting(published, now, self.inputs.number_before(now)))
+            until_ns = now.steady_ns + late_ns + OVERTAKEN_NS
+            self._waiting.append(_Waiting(published, now, until_ns, self.inputs.number_before(now)))
         self._note(published, now)
 
     def tick(self, now: At) -> tuple[Breach, ...]:
         """Time goes on: what was found since the last tick. Call it several times a period."""
         self.clock(now)
-        while self._waiting and now.steady_ns - self._waiting[0].now.steady_ns > OVERTAKEN_NS:
+        while self._waiting and now.steady_ns > self._waiting[0].until_ns:
             self._judge(self._waiting.popleft())
         self._say(self._liveness(now))
         return self._drain()
@@ -249,8 +252,8 @@ class Monitor:
     # What needs the inputs.
 
     def _judge(self, waiting: _Waiting) -> None:
-        published, now, number = waiting
-        known = self.inputs.since(number)
+        published, now = waiting.published, waiting.now
+        known = self.inputs.since(waiting.memory)
         strangers = tuple(self._from_inputs(published, known))
         if strangers and self._may_have_missed(published, now):
             self.unjudged += 1
@@ -288,9 +291,9 @@ class Monitor:
         if not seen:
             invariant: Invariant = "I9" if old else "I2"
             since = f" since {known[0].why}" if old else ""
-            nearest_ns = min((ns - published.stamp_ns for ns in stamps), key=abs, default=None)
-            nearest = "none came" if nearest_ns is None else f"the nearest is {nearest_ns / 1e6:+.3f} ms away"
-            yield Breach(invariant, f"{_STRANGER[published.source]}{since}: {published.stamp_ns}, {nearest}")
+            yield Breach(
+                invariant, f"{_STRANGER[published.source]}{since}: {published.stamp_ns}, {_nearest(published.stamp_ns, stamps)}"
+            )
 
     def _restamped(self, published: Published, measured: Odometer) -> Iterator[Breach]:
         """I2: the same points again under another t0, while the vehicle went at another speed."""
@@ -337,3 +340,11 @@ class Monitor:
         unsaid_ns, limit_ns = now.steady_ns - self._status_ns, max(STATUS_NS, STATUS_PERIODS * self._period_ns)
         if self.inputs.frames_come(now) and unsaid_ns > limit_ns:
             yield Breach("L4", f"no status for {unsaid_ns / 1e9:.1f} s, limit {limit_ns / 1e9:.1f}")
+
+
+def _nearest(stamp_ns: int, stamps: Iterator[int]) -> str:
+    """The last that came before an instant and the first after it: whether one was left out between two that came."""
+    away_ms = [(ns - stamp_ns) / 1e6 for ns in stamps]
+    before, after = max((ms for ms in away_ms if ms <= 0), default=None), min((ms for ms in away_ms if ms > 0), default=None)
+    near = [f"{ms:+.3f} ms" for ms in (before, after) if ms is not None]
+    return f"the nearest are {' and '.join(near)} away" if near else "none came"

@@ -306,6 +306,12 @@ def test_an_output_counts_from_when_it_was_sent_and_from_when_it_came_where_nobo
     assert monitoring.sent_ns({"source_timestamp": 0, "received_timestamp": 9}) == 9
 
 
+def test_an_output_was_under_way_until_it_came_and_for_no_time_where_its_publisher_has_another_clock() -> None:
+    minute_ns = 60_000_000_000
+    for sent_ns, came_ns, late_ns in ((5, 9, 4), (0, 9, 0), (9, 5, 0), (5, 5 + minute_ns, 0)):
+        assert monitoring.late_ns({"source_timestamp": sent_ns, "received_timestamp": came_ns}) == late_ns
+
+
 @pytest.mark.ros
 @pytest.mark.parametrize(
     ("parameter", "why"),

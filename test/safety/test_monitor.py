@@ -299,7 +299,7 @@ def test_a_stamp_of_no_input_at_all_is_no_matter_of_an_epoch() -> None:
     monitor.status(status_of(other), now)
     monitor.trajectory(other, engaged=True, now=now)
     (breach,) = monitor.finish()
-    text = f"a model's stamp that no frame of the anchor camera has: {plan.stamp_ns + 1}, the nearest is -0.000 ms away"
+    text = f"a model's stamp that no frame of the anchor camera has: {plan.stamp_ns + 1}, the nearest are -0.000 ms away"
     assert str(breach) == f"I2: {text}"
 
 
@@ -319,6 +319,18 @@ def test_a_frame_that_its_plan_overtook_counts() -> None:
     assert monitor.tick(then) == ()
     monitor.frame(ROLES[0], other.stamp_ns, then)
     assert monitor.tick(At(then.ros_ns + 1, then.steady_ns + 1)) == ()
+
+
+@pytest.mark.parametrize(("waits_ms", "want"), [(650, []), (651, ["I2"])])
+def test_a_plan_that_came_late_waits_longer_for_its_frame(waits_ms: int, want: list[str]) -> None:
+    """What kept a busy machine's monitor from the plan for 400 ms may have kept it from the frame."""
+    monitor, plan, now = one_plan()
+    other = replace(plan, stamp_ns=plan.stamp_ns + 1, pose_stamp_ns=plan.stamp_ns + 1)
+    monitor.status(status_of(other), now)
+    monitor.trajectory(other, engaged=True, now=now, late_ns=400 * MS)
+    found = [str(breach.invariant) for breach in monitor.tick(At(now.ros_ns + waits_ms * MS, now.steady_ns + waits_ms * MS))]
+    monitor.frame(ROLES[0], other.stamp_ns, At(now.ros_ns + waits_ms * MS, now.steady_ns + waits_ms * MS))
+    assert found + [str(breach.invariant) for breach in monitor.finish()] == want
 
 
 def without(*kinds_: str, after_s: float = 1.0, source: str = "") -> Callable[[Event], Iterator[Event]]:

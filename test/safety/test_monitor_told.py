@@ -294,14 +294,14 @@ def test_a_hold_of_no_plan_is_told_though_odometry_has_its_stamp() -> None:
     hold = rest_of(plan, 250 * MS)
     say(monitor, replace(hold, xyz=hold.xyz + 1e-6), later(now, 200 * MS))
     text = f"a hold whose stamp, points and pose are those of no plan that was published: {plan.stamp_ns}"
-    text = f"{text}, the nearest is +0.000 ms away"
+    text = f"{text}, the nearest are +0.000 ms away"
     assert monitor.finish() == (Breach("I2", text),)
 
 
 def test_a_stop_of_no_pose_is_told() -> None:
     monitor, _, now = one_plan()
     say(monitor, stop_at(510 * MS), now)
-    text = f"a stop's stamp that no odometry has: {START_NS + 510 * MS}, the nearest is -10.000 ms away"
+    text = f"a stop's stamp that no odometry has: {START_NS + 510 * MS}, the nearest are -10.000 ms and +10.000 ms away"
     assert monitor.finish() == (Breach("I2", text),)
 
 
