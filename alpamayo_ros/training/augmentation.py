@@ -26,16 +26,3 @@ def forget_motion(token_ids: Tensor, config: Config, probability: float, rng: np
     forgets = torch.from_numpy(rng.random(len(token_ids)) < probability)
     unknown = inside & ~newest & forgets[:, None].to(inside.device)
     return torch.where(unknown, config.token_ids["history"], token_ids)
-
-
-def drop_history(token_ids: Tensor, config: Config, probability: float, rng: np.random.Generator) -> Tensor:
-    """For training: with this probability everything between `<|traj_history_start|>` and its end becomes unknown.
-
-    Poses and ego signals alike are replaced by `<|traj_history|>`, whose embedding comes to mean that nothing is known, so
-    that a model cannot live by continuing its own motion. Ids (L,) stay (L,).
-    """
-    if rng.random() >= probability:
-        return token_ids
-    start, end = (token_ids == config.token_ids[key] for key in ("history_start", "history_end"))
-    inside = (start.cumsum(0) > end.cumsum(0)) & ~start
-    return torch.where(inside, config.token_ids["history"], token_ids)

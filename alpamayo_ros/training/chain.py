@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -15,6 +15,7 @@ from alpamayo_ros.profile import InputProfile, read_rig
 from alpamayo_ros.simulation.data.samples import SceneSamples, scene_samples
 from alpamayo_ros.simulation.suites import SceneId
 from alpamayo_ros.training.coc.judge import judged_by_rule
+from alpamayo_ros.training.dataset.reading import described
 from alpamayo_ros.training.dataset.world import scene_examples
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.example import Example
@@ -26,7 +27,7 @@ from alpamayo_ros.training.reinforce import Reinforcement, Task
 from alpamayo_ros.training.reinforcing import reinforce_bundle, without_surroundings
 from alpamayo_ros.training.rewards import WORLD, Redriven, reward, truth_of
 from alpamayo_ros.training.rollouts import question_of
-from alpamayo_ros.training.run import Run, provenance
+from alpamayo_ros.training.run import Run, check_tokenizer, provenance, tokenizer_sha256
 from alpamayo_ros.training.settings import Optimisation
 from alpamayo_ros.training.shelf import Shelf, blinded, shelve
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, check_size, open_codec, trained_model
@@ -56,13 +57,22 @@ def debug_scenes(profile: InputProfile) -> list[SceneSamples]:
 
 
 def train_all(
-    size: SizeName, scenes: Scenes, base: Path, out: Path, processes: Processes, *, blind: bool = False, again: bool = False
+    size: SizeName,
+    scenes: Scenes,
+    base: Path,
+    out: Path,
+    processes: Processes,
+    data: Sequence[Path] = (),
+    *,
+    blind: bool = False,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Train a size by its stages into `out`/NAME, and leave the model in `out`/bundle; figures per stage.
 
-    `base` has the profile, the config and the tokenizer; with `again`, the weights to begin with, too. What is done already is
-    not done again. A control is trained blind: it has what everybody has but pictures, no stages that learn to see, and all of
-    its own motion, as that is what it has. Raises InvalidInput as the stages do, and for a size that has no stages for `again`.
+    `base` has the profile, the config and the tokenizer; with `again`, the weights to begin with, too; `data` are the data sets
+    that the scenes are of. What is done already is not done again. A control is trained blind: it has what everybody has but
+    pictures, no stages that learn to see, and all of its own motion, as that is what it has. Raises InvalidInput as the stages
+    do, and for a size that has no stages for `again`.
     """
     if again and size not in AGAIN:
         raise InvalidInput(f"size {size} has no stages for a trained bundle: want one of {', '.join(AGAIN)}")
@@ -70,22 +80,24 @@ def train_all(
         raise InvalidInput(f"{base} has no weights to be trained again: want a trained bundle, or no --begin")
     if again:
         check_size(base, size)
+    check_tokenizer(base)
+    Run(out, {"size": size, "blind": blind, "data": described(data), "tokenizer": tokenizer_sha256(base)})
     if not again and not (out / "begin").exists():
         begin_bundle(out / "begin", base, SIZES[size])
     stages, begin = (AGAIN[size], base) if again else (STAGES[size], out / "begin")
     done: dict[str, Mapping[str, float]] = {}
     if not blind:
-        done["see"] = asdict(train_stage("see", stages["see"], scenes, begin, out / "see", processes))
+        done["see"] = asdict(train_stage("see", stages["see"], scenes, begin, out / "see", processes, None, data))
         begin = out / "see" / "bundle"
     codec = open_codec(begin)
     tower = begun_model(codec, begin, stages["see"].optimisation.seed).vlm.model.visual
     shelf = shelve(map(blinded, scenes()) if blind else scenes(), tower, codec)
     for name in [name for name in ORDER if name in stages][2 if blind else 1 :]:
         stage = replace(stages[name], forgets=0.0) if blind else stages[name]
-        done[name] = asdict(train_stage(name, stage, scenes, begin, out / name, processes, shelf))
+        done[name] = asdict(train_stage(name, stage, scenes, begin, out / name, processes, shelf, data))
         begin = out / name / "bundle"
     if size in REINFORCEMENTS and not again:
-        begin = _reinforced(size, scenes, shelf, begin, out, processes, done)
+        begin = _reinforced(size, scenes, shelf, begin, out, processes, done, data)
     begun = {"begun with": f"{base.name}, {WEIGHTS_FILE} {file_sha256(base / WEIGHTS_FILE)}"} if again else {}
     _leave(size + (", trained blind" if blind else ""), begun, begin, out / "bundle", done)
     return {"stages": done, "files": [str(out / "bundle")]}
@@ -99,6 +111,7 @@ def _reinforced(
     out: Path,
     processes: Processes,
     done: dict[str, Mapping[str, float]],
+    data: Sequence[Path],
 ) -> Path:
     """Reinforce a bundle and train its expert again; the bundle that is left. What the expert drives is measured before and
     after."""
@@ -107,7 +120,7 @@ def _reinforced(
     world = Redriven(taken.scene for taken in scenes())
     done["reinforce"] = reinforce_stage(REINFORCEMENTS[size], shelf, world, begin, out / "reinforce", processes)
     again, stage = out / "expert_again", STAGES[size]["expert"]
-    fitted = train_stage("expert", stage, scenes, out / "reinforce" / "bundle", again, processes, shelf)
+    fitted = train_stage("expert", stage, scenes, out / "reinforce" / "bundle", again, processes, shelf, data)
     done["expert again"] = asdict(fitted)
     done["expert after reinforce"] = figures = expert_figures(again / "bundle", windows)
     Run(again, {}).note(stage.optimisation.steps, {f"expert_{name}": value for name, value in figures.items()})

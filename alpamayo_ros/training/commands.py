@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -15,8 +17,10 @@ from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.simulation.data.shards import read_shard
 from alpamayo_ros.training.chain import debug_scenes, train_all
 from alpamayo_ros.training.coc.client import Client
+from alpamayo_ros.training.coc.drives import at_keyframes, bag_keyframes
 from alpamayo_ros.training.coc.endpoint import Endpoint
-from alpamayo_ros.training.coc.label import at_keyframes, label_moments
+from alpamayo_ros.training.coc.keyframes import Keyframe, balanced
+from alpamayo_ros.training.coc.label import label_moments
 from alpamayo_ros.training.coc.review import write_review
 from alpamayo_ros.training.coc.schema import Moment, read_records
 from alpamayo_ros.training.coc.teacher import labelled, source
@@ -25,7 +29,6 @@ from alpamayo_ros.training.dataset.reading import open_dataset, verify
 from alpamayo_ros.training.dataset.recordings import bag_examples
 from alpamayo_ros.training.dataset.skipped import Skipped
 from alpamayo_ros.training.exam.sit import Exam, sit
-from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.sizes import SIZES, SizeName, begin_bundle, open_codec
 from alpamayo_ros.training.stages import STAGES, Scenes, StageName, train_stage
@@ -42,7 +45,7 @@ def train_command(
             if blind and begin:
                 raise InvalidInput(f"a control is trained blind from the beginning: train {stage} --blind without --begin")
             scenes = _scenes_of(stage, data, read_profile(str((begin or base) / "profile.yaml")))
-            return train_all(stage, scenes, begin or base, out, ALONE, blind=blind, again=begin is not None)
+            return train_all(stage, scenes, begin or base, out, ALONE, data, blind=blind, again=begin is not None)
         case _ if blind:
             raise InvalidInput(f"a control is trained blind from the beginning: train {size} --blind")
         case _:
@@ -58,7 +61,8 @@ def _begun(size: SizeName, base: Path, out: Path) -> Path:
 
 
 def _train_one(stage: StageName, size: SizeName, data: Sequence[Path], begin: Path, out: Path) -> dict[str, Any]:
-    fitted = train_stage(stage, STAGES[size][stage], _scenes_of(size, data, open_codec(begin).profile), begin, out, ALONE)
+    scenes = _scenes_of(size, data, open_codec(begin).profile)
+    fitted = train_stage(stage, STAGES[size][stage], scenes, begin, out, ALONE, data=data)
     return {**asdict(fitted), "files": [str(out / "bundle")]}
 
 
@@ -90,20 +94,43 @@ class Drives:
 
 
 def label_drives(drives: Drives, endpoint: Endpoint, cache: Path, out: Path, review: Path | None) -> dict[str, Any]:
-    """By a vision-language model behind an endpoint, at keyframes; with a page for human review where one is wanted."""
+    """By a vision-language model behind an endpoint, at balanced keyframes; with a page for human review where one is wanted.
+
+    Raises InvalidInput for a bag that does not fit the rig, and as `label_moments` does.
+    """
     client, skipped = Client(endpoint, cache), Skipped()
-    moments = list(at_keyframes(_examples(drives, skipped), drives.period_s))
+    found = _keyframes(drives)
+    chosen = evened(found)
+    moments = [moment for bag in drives.bags for moment in _moments(drives, bag, chosen, skipped)]
     figures = label_moments(moments, partial(labelled, client), source(client), out, client.each)
     if review is not None:
         files = write_review(review, _pairs(moments, out), f"{endpoint.model}: {len(moments)} moments")
         figures["files"] = [*figures.get("files", []), *map(str, files)]
-    return {**figures, "windows_skipped": dict(skipped.counts), "spent": asdict(client.spent)}
+    counts = {"keyframes_found": kinds(found), "keyframes_chosen": kinds(chosen), "windows_skipped": dict(skipped.counts)}
+    return {**figures, **counts, "spent": asdict(client.spent)}
 
 
-def _examples(drives: Drives, skipped: Skipped) -> Iterator[Example]:
+def evened(found: Sequence[tuple[str, Keyframe]]) -> tuple[tuple[str, Keyframe], ...]:
+    """Of each kind of keyframes at most as many as there are of the kind in the middle: usual ones are worth no more."""
+    return balanced(found, median_low(kinds(found).values())) if found else ()
+
+
+def kinds(found: Sequence[tuple[str, Keyframe]]) -> dict[str, int]:
+    """How many keyframes there are of each kind."""
+    return dict(sorted(Counter(frame.kind for _, frame in found).items()))
+
+
+def _keyframes(drives: Drives) -> list[tuple[str, Keyframe]]:
     rig, profile = read_rig(drives.rig), read_profile(drives.profile)
-    for bag in drives.bags:
-        yield from bag_examples(BagDrive(bag, rig).clip, bag, rig, profile, 1.0 / drives.period_s, skipped)
+    return [(BagDrive(bag, rig).clip, frame) for bag in drives.bags for frame in bag_keyframes(bag, rig, profile)]
+
+
+def _moments(drives: Drives, bag: Path, chosen: Sequence[tuple[str, Keyframe]], skipped: Skipped) -> Iterator[Moment]:
+    rig, profile = read_rig(drives.rig), read_profile(drives.profile)
+    clip = BagDrive(bag, rig).clip
+    frames = [frame for name, frame in chosen if name == clip]
+    examples = bag_examples(clip, bag, rig, profile, 1.0 / drives.period_s, skipped)
+    return at_keyframes(examples, frames, drives.period_s)
 
 
 def _pairs(moments: Sequence[Moment], out: Path) -> list[tuple[Moment, Any]]:

@@ -22,16 +22,15 @@ from alpamayo_ros.bundle.folder import INDEX_FILE, WEIGHTS_FILE, has_weights, re
 from alpamayo_ros.evaluation.openloop.provenance import described_sha256, file_sha256
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.profile import InputProfile
-from alpamayo_ros.training.dataset.adding import INDEX
 from alpamayo_ros.training.dataset.labels import read_labels
-from alpamayo_ros.training.dataset.reading import ids, open_dataset
+from alpamayo_ros.training.dataset.reading import described, ids, open_dataset
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.export import CARD, check_round_trip, figured, model_card
 from alpamayo_ros.training.fit import Fitted, fit
 from alpamayo_ros.training.lora import adapted, put_adapters
 from alpamayo_ros.training.measuring import Windows, expert_figures, windows_of
 from alpamayo_ros.training.processes import Processes, shard
-from alpamayo_ros.training.run import CONFIG, Run, provenance
+from alpamayo_ros.training.run import CONFIG, Run, check_tokenizer, provenance, tokenizer_sha256
 from alpamayo_ros.training.settings import Learned, Optimisation, Part
 from alpamayo_ros.training.sizes import open_codec, trained_model
 from alpamayo_ros.training.stages import leave_bundle
@@ -186,17 +185,6 @@ def opened_codec(bundle: Path) -> Codec:
     return codec
 
 
-def check_tokenizer(bundle: Path) -> None:
-    """Raise InvalidInput for a bundle whose tokenizer is another than the run that left it was told, where that is known."""
-    config = bundle.resolve().parent / CONFIG
-    said = read_json(config).get("tokenizer") if config.exists() else None
-    found = file_sha256(bundle / "tokenizer.json")
-    if said is not None and said != found:
-        raise InvalidInput(
-            f"{bundle / 'tokenizer.json'} is not what its weights were trained with: sha256 {found}, {config} says {said}"
-        )
-
-
 def _begun(asked: PostTraining, codec: Codec) -> Student:
     student = Student(trained_model(codec, asked.bundle), asked.learned)
     if asked.learned.lora_rank is not None:
@@ -213,16 +201,13 @@ def _told(asked: PostTraining, codec: Codec) -> dict[str, Any]:
         "weights": weights_told(asked.bundle),
         "config": sha256(repr(codec.config).encode()).hexdigest(),
         "profile": described_sha256(codec.profile),
-        "tokenizer": file_sha256(asked.bundle / "tokenizer.json"),
+        "tokenizer": tokenizer_sha256(asked.bundle),
     }
 
 
 def digests(data: Sequence[Path], labels: Sequence[Path]) -> dict[str, str]:
     """Which data sets and labels a run learns from."""
-    return {
-        "data": " ".join(file_sha256(folder / INDEX) for folder in data),
-        "labels": " ".join(map(file_sha256, labels)),
-    }
+    return {"data": described(data), "labels": " ".join(map(file_sha256, labels))}
 
 
 def weights_told(bundle: Path) -> str:

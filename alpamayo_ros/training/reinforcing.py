@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from alpamayo_ros.evaluation.openloop.provenance import file_sha256
 from alpamayo_ros.simulation.data.shards import read_scenes
 from alpamayo_ros.training.coc.client import Client
 from alpamayo_ros.training.coc.endpoint import Endpoint
@@ -26,7 +25,7 @@ from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.export import check_round_trip
 from alpamayo_ros.training.fit import ends
 from alpamayo_ros.training.measuring import expert_figures, expert_fits, windows_of
-from alpamayo_ros.training.posttraining import check_tokenizer, digests, leave_card, opened, opened_codec, weights_told
+from alpamayo_ros.training.posttraining import digests, leave_card, opened, opened_codec, weights_told
 from alpamayo_ros.training.processes import Processes
 from alpamayo_ros.training.reinforce import Reinforcement, Task, Tasks, reinforce
 from alpamayo_ros.training.rewards import (
@@ -42,7 +41,7 @@ from alpamayo_ros.training.rewards import (
 )
 from alpamayo_ros.training.rolling import rolling
 from alpamayo_ros.training.rollouts import question_of
-from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.run import Run, check_tokenizer, tokenizer_sha256
 from alpamayo_ros.training.sizes import open_codec, trained_model
 from alpamayo_ros.training.stages import leave_bundle
 from alpamayo_ros.training.streaming import SPLIT
@@ -134,7 +133,10 @@ def without_surroundings(rewards: RewardConfig, asked: Sequence[Example], world:
         return 0
     count = sum(not world.knows(example) for example in asked)
     if count:
-        where = "recorded drives, pairs and windows in which the expert did not drive on have no known surroundings"
+        where = (
+            "what was around is not known of recorded drives, pairs and windows in which the expert did not drive on, "
+            "and `experiment swapped` does not ask"
+        )
         print(f"rewards: {', '.join(terms)} are left out for {count} of {len(asked)} examples: {where}", file=sys.stderr)
     return count
 
@@ -164,8 +166,7 @@ def reinforce_bundle(
     """
     check_tokenizer(begin)
     model = trained_model(open_codec(begin), begin).to(processes.device)
-    tokenizer = file_sha256(begin / "tokenizer.json")
-    begun = {"begin": weights_told(begin), "tokenizer": tokenizer}
+    begun = {"begin": weights_told(begin), "tokenizer": tokenizer_sha256(begin)}
     run = Run(out, {"stage": "reinforce", "settings": settings, **begun, **(told or {})})
     with rolling(begin, out / "told", workers) as roll:
         reinforce(model, tasks, settings, roll, run, processes)

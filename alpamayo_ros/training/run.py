@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.progress import track
 
 from alpamayo_ros.bags.whole import whole_file
 from alpamayo_ros.bundle.folder import read_json
+from alpamayo_ros.evaluation.openloop.provenance import file_sha256, git_state
 from alpamayo_ros.types import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,12 +22,21 @@ if TYPE_CHECKING:
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 
+_TOLD_AGAIN = {
+    "tokenizer": "bring back the tokenizer.json that it began with",
+    "data": "name the data sets that it began with (one that was added to since is another one)",
+}
+"""How a run can go on that was told something else."""
+
 
 class Run:
     """An open run. Of several processes the first one writes."""
 
     def __init__(self, folder: Path, told: Mapping[str, DataclassInstance | str | int], *, writes: bool = True) -> None:
-        """Make the folder, or go on in one that was told the same. Raises InvalidInput for one that was told something else."""
+        """Make the folder, or go on in one that was told the same. Raises InvalidInput for one that was told something else.
+
+        What a folder does not say, as one that an older version made, is not compared.
+        """
         self.folder = folder
         self._writes = writes
         self._metrics: list[dict[str, float]] = []
@@ -78,17 +87,34 @@ class Run:
 
 
 def provenance() -> dict[str, Any]:
-    """Of the code and the libraries; a revision ends with + where the files differ from it, and is None outside a checkout."""
-    here = Path(__file__).parent
-    asked = ["git", "-C", str(here)]
-    revision = subprocess.run([*asked, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run([*asked, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=False)
-    commit = revision.stdout.strip() + ("+" if changed.stdout else "") if revision.returncode == 0 else None
-    return {"revision": commit, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    """Of the code and the libraries; the revision is of the checkout in which the sources lie, also where they are linked."""
+    package = Path(__file__).resolve().parents[1]
+    return {"revision": git_state(package), "torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def tokenizer_sha256(bundle: Path) -> str:
+    """Which vocabulary a bundle has: what its weights learned is numbered by it."""
+    return file_sha256(bundle / "tokenizer.json")
+
+
+def check_tokenizer(bundle: Path) -> None:
+    """Raise InvalidInput for a bundle whose tokenizer is another than the run that left it was told, where that is known."""
+    config = bundle.resolve().parent / CONFIG
+    said = read_json(config).get("tokenizer") if config.exists() else None
+    found = tokenizer_sha256(bundle)
+    if said is not None and said != found:
+        raise InvalidInput(
+            f"{bundle / 'tokenizer.json'} is not what its weights were trained with: sha256 {found}, {config} says {said}: "
+            f"{_TOLD_AGAIN['tokenizer']}"
+        )
 
 
 def _check_same(there: Mapping[str, Any], told: Mapping[str, Any], folder: Path) -> None:
-    if other := sorted(name for name in told if there.get(name) != told[name]):
-        raise InvalidInput(
-            f"{folder} is a run that was told something else ({', '.join(other)}): choose another folder, or delete it"
-        )
+    if not (other := sorted(name for name in told if name in there and there[name] != told[name])):
+        return
+    sides = [f"{name} was {there[name]}, is {told[name]}" for name in other if isinstance(told[name], str | int)]
+    ways = [_TOLD_AGAIN[name] for name in other if name in _TOLD_AGAIN]
+    raise InvalidInput(
+        f"{folder} is a run that was told something else ({', '.join(other)}): "
+        f"{'; '.join([*sides, ', or '.join([*ways, 'choose another folder', 'delete it'])])}"
+    )

@@ -8,7 +8,7 @@ action tokens, and `expert` flow matching on the keys and values of the backbone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,13 +25,14 @@ from alpamayo_ros.simulation.data.samples import SceneSamples
 from alpamayo_ros.training.augmentation import forget_motion
 from alpamayo_ros.training.batch import Batch
 from alpamayo_ros.training.checkpoints import backbone_sha256, weights_sha256
+from alpamayo_ros.training.dataset.reading import described
 from alpamayo_ros.training.encoding import Codec
 from alpamayo_ros.training.export import copy_layout
 from alpamayo_ros.training.fit import Feed, Fitted, fit
 from alpamayo_ros.training.gathering import Gatherer, gather
 from alpamayo_ros.training.lora import adapted
 from alpamayo_ros.training.processes import Processes
-from alpamayo_ros.training.run import Run
+from alpamayo_ros.training.run import Run, check_tokenizer, tokenizer_sha256
 from alpamayo_ros.training.seeing import Seer, see, shots_of
 from alpamayo_ros.training.settings import Learned, Optimisation, Part
 from alpamayo_ros.training.shelf import Shelf, shelve
@@ -124,19 +125,29 @@ smaller steps, and nothing from the beginning."""
 
 
 def train_stage(
-    name: StageName, stage: Stage, scenes: Scenes, begin: Path, out: Path, processes: Processes, shelf: Shelf | None = None
+    name: StageName,
+    stage: Stage,
+    scenes: Scenes,
+    begin: Path,
+    out: Path,
+    processes: Processes,
+    shelf: Shelf | None = None,
+    data: Sequence[Path] = (),
 ) -> Fitted:
     """Train one stage from the bundle `begin`, and leave its own in `out`/bundle, with the run beside it.
 
-    `shelf`: the scenes as the bundle's tower sees them, where somebody looked already. A run that was cut off goes on. Raises
-    InvalidInput for a folder of another run, too little data, a loss that is not finite.
+    `shelf`: the scenes as the bundle's tower sees them, where somebody looked already; `data`: the data sets that the scenes
+    are of. A run that was cut off goes on. Raises InvalidInput for a folder of another run, be it of other data or another
+    tokenizer, as `check_tokenizer` does, for too little data, and for a loss that is not finite.
     """
     if processes.count > 1:
         raise InvalidInput(f"a stage shares no shelf between processes yet: want 1, got {processes.count}")
     codec = open_codec(begin)
+    check_tokenizer(begin)
     model = begun_model(codec, begin, stage.optimisation.seed)
     begun = weights_sha256(model) if has_weights(begin) else UNTRAINED
-    run = Run(out, {"stage": name, "settings": stage, "begin": begun}, writes=processes.is_first)
+    learned_from = {"data": described(data), "tokenizer": tokenizer_sha256(begin)}
+    run = Run(out, {"stage": name, "settings": stage, "begin": begun, **learned_from}, writes=processes.is_first)
     if name == "see":
         seer = Seer(model.vlm.model.visual, codec)
         fitted = see(seer, shots_of(list(scenes())), stage.optimisation, run, processes)

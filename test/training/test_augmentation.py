@@ -1,4 +1,4 @@
-"""Dropped histories and forgotten motion are unknown, and nothing else changes."""
+"""Forgotten motion is unknown, and nothing else changes."""
 
 import numpy as np
 import pytest
@@ -8,23 +8,7 @@ from model.vocabulary import small_config
 
 from alpamayo_ros.bundle.config import read_config
 from alpamayo_ros.model.tokens import history_tokens
-from alpamayo_ros.training.augmentation import drop_history, forget_motion
-
-
-def test_a_dropped_history_is_unknown_from_start_to_end_and_nothing_else() -> None:
-    config = small_config()
-    start, end, unknown = (config.token_ids[name] for name in ("history_start", "history_end", "history"))
-    ids = torch.tensor([7, start, 400, 401, 402, end, 400, 8])
-    dropped = drop_history(ids, config, 1.0, np.random.default_rng(0))
-    assert dropped.tolist() == [7, start, unknown, unknown, unknown, end, 400, 8]
-    assert drop_history(ids, config, 0.0, np.random.default_rng(0)).equal(ids)
-
-
-def test_histories_are_dropped_as_often_as_asked() -> None:
-    config, rng = small_config(), np.random.default_rng(0)
-    ids = torch.tensor([config.token_ids["history_start"], 400, config.token_ids["history_end"]])
-    dropped = sum(not drop_history(ids, config, 0.3, rng).equal(ids) for _ in range(1000))
-    assert dropped == pytest.approx(300, abs=60)  # 4 standard deviations
+from alpamayo_ros.training.augmentation import forget_motion
 
 
 def test_forgotten_motion_leaves_the_newest_step_and_other_rows() -> None:

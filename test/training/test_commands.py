@@ -13,9 +13,11 @@ from typed import typed
 from alpamayo_ros.profile import read_profile
 from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
 from alpamayo_ros.simulation.data.shards import read_scenes
+from alpamayo_ros.training.coc.keyframes import Keyframe
 from alpamayo_ros.training.coc.schema import read_records
-from alpamayo_ros.training.commands import scenes_in
+from alpamayo_ros.training.commands import evened, kinds, scenes_in
 from alpamayo_ros.training.seeing import shots_of
+from alpamayo_ros.types import LateralAction
 
 ALPAMAYO = Path(sys.executable).with_name("alpamayo")
 
@@ -66,6 +68,14 @@ def test_the_world_labels_its_own_scenes_once(
     assert figures["samples"] == len(read_records(out).records) == figures["passed"] > 10
     again = json.loads(typed(monkeypatch, capsys, *words).out.splitlines()[-1])
     assert again["already_there"] == figures["samples"] == len(read_records(out).records)
+
+
+def test_of_usual_keyframes_no_more_are_asked_about_than_of_the_kind_in_the_middle() -> None:
+    counts: dict[LateralAction, int] = {"sharp_steer_left": 1, "steer_left": 3, "go_straight": 9}
+    found = [("drive", Keyframe(None, n, n, action)) for action, count in counts.items() for n in range(count)]
+    assert kinds(found) == counts
+    assert kinds(evened(found)) == {"sharp_steer_left": 1, "steer_left": 3, "go_straight": 3}
+    assert evened([]) == ()
 
 
 def test_a_size_that_is_to_learn_something_wants_data(

@@ -1,6 +1,7 @@
 """`alpamayo train debug`, as somebody would type it: all stages one after another, and the bundle that comes out of them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from model.nano import BUNDLE as NANO
-from training.lessons import examples, scene
+from training.lessons import examples, scene, scene_data
 from typed import typed
 
 from alpamayo_ros.bundle.folder import EXPERT_KEY, WEIGHTS_FILE, read_bundle, read_metadata
@@ -135,3 +136,35 @@ def test_a_run_of_other_settings_is_refused(trained: Trained) -> None:
     other = replace(STAGES_OF["sft"], asks_reasons=False)
     with pytest.raises(InvalidInput, match="told something else"):
         train_stage("sft", other, there_is, trained.out / "inject" / "bundle", trained.out / "sft", ALONE)
+
+
+def test_a_run_of_other_data_is_refused(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All stages, one of them, and all of a control that sees nothing."""
+    data, one = scene_data(tmp_path), trained.out / "sft"
+    for words, out in ((("debug",), trained.out), (("sft", "--begin", trained.out / "inject" / "bundle"), one)):
+        said = typed(monkeypatch, capsys, "train", *words, "--out", out, "--data", data, "--base", NANO)
+        assert said.status == 2, said.err
+        assert f"{out} is a run that was told something else (data)" in said.err
+        assert f"data was made on the spot, is {len(examples())} examples, index " in said.err
+        assert "name the data sets that it began with" in said.err
+    blind = typed(monkeypatch, capsys, "train", "debug", "--blind", "--out", trained.out, "--base", NANO)
+    assert (blind.status, f"{trained.out} is a run that was told something else (blind)" in blind.err) == (2, True), blind.err
+
+
+def test_a_tokenizer_that_was_changed_between_stages_or_since_is_refused(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, base = shutil.copytree(trained.out / "inject", tmp_path / "inject"), shutil.copytree(NANO, tmp_path / "base")
+    for tokenizer in (stage / "bundle" / "tokenizer.json", base / "tokenizer.json"):
+        tokenizer.write_text(tokenizer.read_text() + "\n")
+    with pytest.raises(InvalidInput, match=r"tokenizer\.json is not what its weights were trained with"):
+        train_stage("sft", STAGES_OF["sft"], there_is, stage / "bundle", tmp_path / "sft", ALONE)
+    said = typed(monkeypatch, capsys, "train", "debug", "--out", trained.out, "--base", base)
+    assert (said.status, "told something else (tokenizer)" in said.err) == (2, True), said.err
+    again = shutil.copytree(trained.out, tmp_path / "again")
+    begun = again / "begin" / "tokenizer.json"
+    begun.write_text(begun.read_text() + "\n")
+    said = typed(monkeypatch, capsys, "train", "debug", "--out", again, "--base", NANO)
+    assert (said.status, "begin/tokenizer.json is not what its weights were trained with" in said.err) == (2, True), said.err

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Literal
 
 from alpamayo_ros.training.coc.schema import ProactiveScenario, ReactiveScenario, Scenario
-from alpamayo_ros.types import HORIZON, STEP_S, MetaAction
+from alpamayo_ros.types import HORIZON, STEP_S, LateralAction, LongitudinalAction, MetaAction
 
 BEFORE_S = 0.5  # the keyframe is so long before the ego acts
 HISTORY_S = 2.0
@@ -66,6 +66,12 @@ class Keyframe:
     scenario: Scenario | None  # None: only the motion is known
     t_s: float  # since the start of the drive
     until_s: float  # the same for a reactive one
+    begins: LongitudinalAction | LateralAction | None = None  # the meta-action before which it lies, where only that is known
+
+    @property
+    def kind(self) -> str:
+        """What it is balanced by: its scenario, else what the ego begins to do."""
+        return str(self.scenario or self.begins)
 
 
 @dataclass(frozen=True)
@@ -117,14 +123,11 @@ def keyframes(actions: Sequence[MetaAction], events: Iterable[Event], duration_s
 
 def transitions(actions: Sequence[MetaAction], duration_s: float) -> tuple[Keyframe, ...]:
     """Half a second before every change of a meta-action, where both last 1 s or longer: all that motion alone can tell."""
-    return _within({_moment(None, t_s - BEFORE_S) for t_s in changes_s(actions)}, duration_s)
-
-
-def changes_s(actions: Sequence[MetaAction]) -> tuple[float, ...]:
-    """When a meta-action gives way to another one, both of 1 s or longer, on any axis."""
     axes = [[action for action in actions if action.axis == axis] for axis in ("longitudinal", "lateral")]
     pairs = [pair for ones in axes for pair in pairwise(ones)]
-    return tuple(sorted({after.start_s for before, after in pairs if min(_lasts_s(before), _lasts_s(after)) >= MIN_DURATION_S}))
+    begun = {after for before, after in pairs if min(_lasts_s(before), _lasts_s(after)) >= MIN_DURATION_S}
+    moments = (replace(_moment(None, action.start_s - BEFORE_S), begins=action.action) for action in begun)
+    return _within(moments, duration_s)
 
 
 def _lasts_s(action: MetaAction) -> float:
@@ -138,20 +141,20 @@ def moments_s(keyframe: Keyframe, step_s: float) -> tuple[float, ...]:
 
 
 def balanced(found: Iterable[tuple[str, Keyframe]], most_each: int) -> tuple[tuple[str, Keyframe], ...]:
-    """At most so many keyframes of each scenario, out of pairs (clip, keyframe), in the order of clips and times.
+    """At most so many keyframes of each kind, out of pairs (clip, keyframe), in the order of clips and times.
 
-    Which ones is drawn by a hash of clip, scenario and time: the same for any order of the pairs, and more clips take the
-    place of few.
+    Which ones is drawn by a hash of clip, kind and time: the same for any order of the pairs, and more clips take the place of
+    few.
     """
     ranked = defaultdict(list)
     for pair in set(found):
-        ranked[pair[1].scenario].append((_rank(*pair), pair))
+        ranked[pair[1].kind].append((_rank(*pair), pair))
     kept = [pair for ones in ranked.values() for _, pair in sorted(ones, key=lambda one: one[0])[:most_each]]
-    return tuple(sorted(kept, key=lambda pair: (pair[0], pair[1].t_s, str(pair[1].scenario))))
+    return tuple(sorted(kept, key=lambda pair: (pair[0], pair[1].t_s, pair[1].kind)))
 
 
 def _rank(clip: str, keyframe: Keyframe) -> bytes:
-    return hashlib.sha256(f"{clip} {keyframe.scenario} {keyframe.t_s:.3f}".encode()).digest()
+    return hashlib.sha256(f"{clip} {keyframe.kind} {keyframe.t_s:.3f}".encode()).digest()
 
 
 def _moment(scenario: Scenario | None, t_s: float) -> Keyframe:
@@ -213,4 +216,4 @@ def _within(found: Iterable[Keyframe], duration_s: float) -> tuple[Keyframe, ...
     last_s = duration_s - FUTURE_S
     cut = [replace(k, t_s=max(k.t_s, HISTORY_S), until_s=min(k.until_s, last_s)) if k.until_s > k.t_s else k for k in found]
     kept = [k for k in cut if HISTORY_S - 1e-6 <= k.t_s <= k.until_s + 1e-9 and k.until_s <= last_s + 1e-6]
-    return tuple(sorted(kept, key=lambda k: (k.t_s, str(k.scenario))))
+    return tuple(sorted(kept, key=lambda k: (k.t_s, k.kind)))

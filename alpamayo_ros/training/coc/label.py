@@ -16,11 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from alpamayo_ros.simulation.suites import SceneId
-from alpamayo_ros.training.coc.keyframes import BEFORE_S, changes_s
 from alpamayo_ros.training.coc.quality import assessed
 from alpamayo_ros.training.coc.schema import Moment, Record, Source, Unlabelled, append_record, read_records
 from alpamayo_ros.training.coc.world import SOURCE, WorldMoment, world_moments, world_record
-from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.workers import HERE, Failure, Workers, in_order, outcomes
 from alpamayo_ros.types import InvalidInput, MetaAction
 
@@ -122,23 +120,6 @@ def _moments(driven: list[WorldMoment | Unlabelled] | Failure) -> list[WorldMome
     if isinstance(driven, Failure):
         raise InvalidInput(f"{driven.item}: {driven.reason}")
     return driven
-
-
-def at_keyframes(examples: Iterable[Example], period_s: float) -> Iterator[Moment]:
-    """Of examples, `period_s` apart, those half a second before the motion changes: what is worth a teacher's time.
-
-    Examples come clip by clip and in the order of their t0. A change is read off the future of an example before it, where
-    both of its sides last 1 s or longer; nobody knows the scenario.
-    """
-    clip, wanted_ns = "", set[int]()
-    for example in examples:
-        t0_ns = example.observation.stamp_ns
-        if example.clip != clip:
-            clip, wanted_ns = example.clip, set()
-        if any(abs(t0_ns - at_ns) <= period_s / 2 * 1e9 for at_ns in wanted_ns):
-            yield Moment(example)
-        told_ns = {t0_ns + round((t_s - BEFORE_S) * 1e9) for t_s in changes_s(example.meta_actions)}
-        wanted_ns = {at_ns for at_ns in wanted_ns | told_ns if at_ns > t0_ns}
 
 
 class _Run:

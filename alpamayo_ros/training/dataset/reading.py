@@ -76,6 +76,15 @@ def open_dataset(*folders: Path) -> DataSet:
     return DataSet(first.profile, tuple(shard for data in opened for shard in data.shards))
 
 
+def described(folders: Sequence[Path]) -> str:
+    """Which data sets a run learns from: of each the examples and the index. Raises InvalidInput as `open_dataset` does."""
+    said = (
+        f"{sum(shard.examples for shard in _opened(folder).shards)} examples, index {file_sha256(folder / drives.INDEX)}"
+        for folder in folders
+    )
+    return "; ".join(said) or "made on the spot"
+
+
 def _opened(folder: Path) -> DataSet:
     index = read_json(folder / drives.INDEX)
     is_world = index.get("kind") != drives.KIND

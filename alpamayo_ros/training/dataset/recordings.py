@@ -16,7 +16,7 @@ import numpy as np
 from alpamayo_ros.dynamics import motion_from_trajectory
 from alpamayo_ros.evaluation.metrics import Driven
 from alpamayo_ros.evaluation.openloop.results import Window
-from alpamayo_ros.evaluation.openloop.truth import NOTHING, TIMES_S, Waiting
+from alpamayo_ros.evaluation.openloop.truth import NOTHING, Waiting
 from alpamayo_ros.evaluation.replay import BagPass
 from alpamayo_ros.geometry import rotation_z
 from alpamayo_ros.pipeline.observe import observe
@@ -24,7 +24,7 @@ from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.reasoning import meta_actions
 from alpamayo_ros.training.dataset.skipped import Skipped
 from alpamayo_ros.training.example import Example
-from alpamayo_ros.types import HORIZON, CameraFrame, InvalidInput, Observation, StaleInput, Trajectory
+from alpamayo_ros.types import HORIZON, STEP_S, CameraFrame, InvalidInput, Observation, StaleInput, Trajectory
 
 
 def check_example(example: Example, profile: InputProfile) -> None:
@@ -100,7 +100,7 @@ def _whole(
         if len(window.driven.xyz) < HORIZON:
             skipped.add("future", f"known for {len(window.driven.xyz)} of 64 points")
             continue
-        future = trajectory_of(window.driven, observation)
+        future = trajectory_of(window.driven, observation.speed_mps)
         example = Example(clip, observation, future, meta_actions(future, observation.speed_mps))
         try:
             check_example(example, profile)
@@ -110,14 +110,14 @@ def _whole(
         yield example
 
 
-def trajectory_of(driven: Driven, observation: Observation) -> Trajectory:
-    """A driven future of 64 points with the actions that explain it.
+def trajectory_of(driven: Driven, v0_mps: float) -> Trajectory:
+    """A driven future of n points, 0.1 s apart from 0.1 s on, with the actions that explain it from speed v0 m/s on.
 
     Places, headings and speeds are as they were recorded. Acceleration and curvature are the smoothed ones of the paper's
     section 3.2.2 (`dynamics.motion_from_trajectory`): differences of recorded speeds would be noise.
     """
-    history = observation.history
+    here = np.zeros((1, 3)), np.eye(3)[None]
     rotations = np.stack([rotation_z(yaw) for yaw in driven.yaw_rad.tolist()])
-    past = history.xyz.astype(np.float64), history.rot.astype(np.float64)
-    motion = motion_from_trajectory(*past, driven.xyz, rotations, observation.speed_mps)
-    return Trajectory(TIMES_S, driven.xyz, driven.yaw_rad, driven.speed_mps, motion.accel_mps2, motion.curvature_1pm)
+    motion = motion_from_trajectory(*here, driven.xyz, rotations, v0_mps)
+    t_s = STEP_S * np.arange(1.0, len(driven.xyz) + 1.0)
+    return Trajectory(t_s, driven.xyz, driven.yaw_rad, driven.speed_mps, motion.accel_mps2, motion.curvature_1pm)

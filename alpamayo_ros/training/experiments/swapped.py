@@ -30,7 +30,8 @@ from alpamayo_ros.training.fit import fit
 from alpamayo_ros.training.objectives import ClippedRatio
 from alpamayo_ros.training.processes import ALONE
 from alpamayo_ros.training.reinforce import Reinforcement, Task, reinforce
-from alpamayo_ros.training.rewards import WORLD, reward, truth_of
+from alpamayo_ros.training.reinforcing import without_surroundings
+from alpamayo_ros.training.rewards import WORLD, Redriven, reward, truth_of
 from alpamayo_ros.training.rolling import roll_here
 from alpamayo_ros.training.run import Run, provenance
 from alpamayo_ros.training.settings import PARTS, Learned, Optimisation
@@ -125,6 +126,8 @@ def swap_and_reinforce(
         begin_bundle(out / "begin", base, SIZE)
     shared_s: dict[str, float] = {}
     taught = _begin(data, tower, open_codec(out / "begin"), recipe, out / "inject", shared_s)
+    asked = [taught.train.lessons[place].example for place in evenly(taught.train, recipe.tasks)]
+    left_out = without_surroundings(WORLD, asked, Redriven(()))
     results = [run_seed(seed, taught, recipe, out / f"seed-{seed}") for seed in seeds]
     found = [changes(each) for each in results]
     told = {
@@ -132,6 +135,7 @@ def swap_and_reinforce(
         "recipe": asdict(recipe),
         "size": asdict(SIZE),
         "lessons": {"train": len(taught.train.lessons), "held_out": len(taught.held_out.lessons)},
+        "without_surroundings": left_out,
         "consistency_of_traces": {"train": own_consistency(taught.train), "held_out": own_consistency(taught.held_out)},
         "shared_cpu_s": shared_s,
         "made_by": provenance(),

@@ -1,5 +1,6 @@
 """Keyframes: half a second before the ego acts, by the rules of table 3, with room for a history and a future."""
 
+from collections import Counter
 from itertools import permutations
 
 import pytest
@@ -163,7 +164,8 @@ def test_a_range_is_cut_to_where_there_is_a_history_and_a_future() -> None:
 
 def test_without_events_every_change_of_motion_counts() -> None:
     made = transitions(DRIVE, DURATION_S)
-    assert [k.t_s for k in made] == [11.5, 14.5, 15.5, 16.5, 19.5]
+    begun = ["gentle_decelerate", "steer_left", "stop", "go_straight", "gentle_accelerate"]
+    assert [(k.t_s, k.kind) for k in made] == list(zip([11.5, 14.5, 15.5, 16.5, 19.5], begun, strict=True))
     assert all(k.scenario is None and k.t_s == k.until_s for k in made)
 
 
@@ -192,6 +194,8 @@ def test_scenarios_are_balanced_the_same_way_for_any_order() -> None:
     assert [k.scenario for _, k in kept].count("nudge") == 5
     assert [k.scenario for _, k in kept].count("cut_in") == 2
     assert kept == balanced([*reversed(few), *reversed(many)], most_each=5)
+    alone = [(clip, Keyframe(None, k.t_s, k.t_s, action)) for clip, k in many for action in ("stop", "go_straight")]
+    assert Counter(k.kind for _, k in balanced(alone, most_each=5)) == {"stop": 5, "go_straight": 5}
     assert balanced(many, most_each=20) == tuple(sorted(many, key=lambda pair: pair[0]))
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from training.coc.made import CRUISING, STOPPING, chain, example
+from training.coc.made import CRUISING, STOPPING, chain
 
 from alpamayo_ros.simulation.suites import SceneId
-from alpamayo_ros.training.coc.label import Item, Result, at_keyframes, in_turn, label_moments, label_world
+from alpamayo_ros.training.coc.label import Item, Result, in_turn, label_moments, label_world
 from alpamayo_ros.training.coc.schema import Record, Source, Unlabelled, append_record, read_records
-from alpamayo_ros.training.example import Example
 from alpamayo_ros.training.workers import Workers
 from alpamayo_ros.types import InvalidInput, MetaAction
 
@@ -189,23 +188,3 @@ def test_the_world_labels_itself_here_or_over_ray_and_goes_on_where_it_was(tmp_p
 def test_a_scene_that_nobody_knows_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no_such_family"):
         label_world([SceneId("no_such_family", 1)], tmp_path / "labels.jsonl")
-
-
-def window(t0_s: float, brakes_s: float, clip: str = "drive") -> Example:
-    """What is driven from t0 on, on the way to braking at some time."""
-    start = min(max(brakes_s - t0_s, 0.0), 6.4)
-    pieces = (("maintain_speed", 0.0, start), ("gentle_decelerate", start, 6.4))
-    actions = [MetaAction("longitudinal", action, a, b) for action, a, b in pieces if b > a]  # type: ignore[arg-type]
-    return example(round(t0_s * 1e9), [*actions, MetaAction("lateral", "go_straight", 0.0, 6.4)], clip)
-
-
-def test_of_a_drives_examples_those_before_the_motion_changes_are_worth_a_label() -> None:
-    examples = [window(2.0 + 0.5 * k, brakes_s=9.1) for k in range(20)]
-    assert [moment.t0_ns / 1e9 for moment in at_keyframes(examples, 0.5)] == [8.5]
-    assert [moment.t0_ns / 1e9 for moment in at_keyframes(examples[::2], 1.0)] == [9.0]
-
-
-def test_a_change_of_one_drive_is_none_of_the_next() -> None:
-    first = [window(2.0 + 0.5 * k, brakes_s=9.1, clip="a") for k in range(4)]
-    second = [window(2.0 + 0.5 * k, brakes_s=99.0, clip="b") for k in range(20)]
-    assert list(at_keyframes([*first, *second], 0.5)) == []

@@ -150,10 +150,12 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[
 
 
 def test_the_experiment_leaves_figures_and_a_picture_and_does_nothing_twice(
-    tmp_path: Path, quick: Callable[[], dict[str, object]]
+    tmp_path: Path, quick: Callable[[], dict[str, object]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = quick()
     found = json.loads((tmp_path / "out" / "swapped.json").read_text())
+    assert capsys.readouterr().err.count("collision, off_road, progress are left out for 4 of 4 examples") == 1
+    assert found["without_surroundings"] == 4
     (of_seed,) = found["seeds"]
     assert found["changes"] == told["changes"] == [changes(of_seed)]
     assert of_seed["seed"] == 7
