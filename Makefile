@@ -8,9 +8,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BUNDLE ?= models/ar1_nano@graphed
-# Test workers; 0: no second one, for a machine with one core. Nodes are tested after everything else: those that wait for one another
-# beside others, those that are timed one at a time.
-JOBS ?= 2
+# Test workers, one more than two cores have: nodes wait for one another. 0: no second one. Nodes that are timed are tested after
+# everything else, one at a time.
+JOBS ?= 3
+LINT := .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy alpamayo_ros
 COLCON := colcon --log-base log build --cmake-args -DPython3_EXECUTABLE=$(VENV)/bin/python -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
 
 ifdef ROS_DISTRO
@@ -50,10 +51,11 @@ SOURCES := CMakeLists.txt package.xml $(wildcard cmake/* msg/*) $(shell find alp
 demo: build
 	@$(RUN) .venv/bin/alpamayo demo --out out/demo --bundle $(BUNDLE)
 
-test: lint
+test: build
 	@status=0
-	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "not ros and not thorough" || status=1
-	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "ros and patient and not thorough" || status=1
+	{ $(LINT); } & lint=$$!
+	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "(not ros or patient) and not thorough" || status=1
+	wait $$lint || { status=1; echo "lint failed: its words are above" >&2; }
 	$(RUN) .venv/bin/pytest -m "ros and not patient and not thorough" || status=1
 	exit $$status
 
@@ -115,9 +117,7 @@ sbom:
 	$(PYTHON) cmake/sbom.py out/sbom.json docs/sbom.cdx.json
 
 lint: build
-	@.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy alpamayo_ros
+	@$(LINT)
 
 bench: build
 	@$(RUN) .venv/bin/alpamayo bench ros

@@ -149,7 +149,10 @@ def test_a_namesake_that_is_refused_is_not_the_planner_that_goes_on(tmp_path: Pa
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize("name", ["nan", "stale", "no_stop", "old_after_jump", "undead"])
+@pytest.mark.parametrize(
+    "name",
+    ["nan", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("stale", "no_stop", "old_after_jump", "undead"))],
+)
 def test_a_broken_planner_is_caught(tmp_path: Path, name: str) -> None:
     variant = broken_variants()[name]
     with watched(tmp_path) as (publishing, process):

@@ -23,6 +23,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object],
     return simulate(asked), out
 
 
+@pytest.mark.thorough
 def test_the_figures_are_those_of_the_first_driver(driven: tuple[dict[str, object], Path]) -> None:
     figures, out = driven
     assert figures["driver"] == "kinematic"
@@ -32,6 +33,7 @@ def test_the_figures_are_those_of_the_first_driver(driven: tuple[dict[str, objec
     assert stored["drivers"]["kinematic"]["progress"]["mean"] == figures["progress"]
 
 
+@pytest.mark.thorough
 def test_every_table_has_the_references_and_every_latency(driven: tuple[dict[str, object], Path]) -> None:
     _, out = driven
     stored = json.loads((out / "simulation.json").read_text())
@@ -41,6 +43,7 @@ def test_every_table_has_the_references_and_every_latency(driven: tuple[dict[str
         assert name in (out / "report.html").read_text()
 
 
+@pytest.mark.thorough
 def test_a_drive_that_ended_badly_can_be_watched(driven: tuple[dict[str, object], Path]) -> None:
     figures, out = driven
     films = [str(path) for path in (out / "films").glob("kinematic-free_road-*.mp4")]
@@ -50,6 +53,7 @@ def test_a_drive_that_ended_badly_can_be_watched(driven: tuple[dict[str, object]
     assert f'src="films/{Path(films[0]).name}"' in (out / "report.html").read_text()
 
 
+@pytest.mark.thorough
 def test_every_drive_of_those_asked_for_is_a_bag(driven: tuple[dict[str, object], Path]) -> None:
     _, out = driven
     (bag,) = (out / "bags" / "kinematic").iterdir()

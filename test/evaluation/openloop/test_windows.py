@@ -152,6 +152,7 @@ def test_two_runs_are_equal_to_the_byte(evaluated: BagEvaluation, bag: Path, set
     assert not same_windows(evaluated, evaluate_bag(bag, replace(setup, rate_hz=1.0)))
 
 
+@pytest.mark.thorough
 def test_the_shipped_bundle_gives_the_same_twice(tmp_path: Path) -> None:
     nano = shared_files() / "models" / "ar1_nano"
     rig = read_rig("seven_camera")
