@@ -124,7 +124,7 @@ def write_manifest(folder: Path, made_for: MadeFor) -> Manifest:
     try:
         manifest = Manifest(made_for=made_for, files=files)
     except ValidationError as error:
-        raise InvalidInput(f"{folder}: {' '.join(str(error).split()):.1000}") from error
+        raise InvalidInput(f"{folder}: {' '.join(str(error).split()):.1000}: {BUILD_AGAIN}") from error
     written = folder / f".{MANIFEST_FILE}.part"  # a crash leaves no half manifest
     written.write_text(manifest.model_dump_json(indent=2) + "\n")
     written.replace(folder / MANIFEST_FILE)

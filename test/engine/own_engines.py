@@ -181,6 +181,36 @@ class SlowToOpen(Puppet):
         time.sleep(1.0)
 
 
+def with_a_failing_network() -> object:
+    """A bundle's fast engine, whose network does what the seed says: 1 loses its device, 2 knows no numbers, 3 finds no end."""
+    import torch  # the other engines here want numpy alone
+    from model.nano import BUNDLE
+
+    from alpamayo_ros.engine.graphed.engine import GraphedEngine
+
+    class Failing(GraphedEngine):
+        def infer(self, observation: Observation, request: Request) -> ModelOutput:
+            head = self.model.vlm.lm_head.weight.detach()
+            whole, begin = head.clone(), self._network.begin
+
+            def lost(*_: object) -> torch.Tensor:
+                raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+            if request.seed == 1:
+                self._network.begin = lost  # type: ignore[method-assign]
+            if request.seed == 2:
+                head[7, 0] = float("nan")
+            if request.seed == 3:
+                head[[self._tokenizer.id("<|traj_future_start|>"), self._config.eos_token_id]] = 0.0
+            try:
+                return super().infer(observation, request)
+            finally:
+                head.copy_(whole)
+                self._network.begin = begin  # type: ignore[method-assign]
+
+    return Failing(BUNDLE)
+
+
 class Driver(Puppet):
     """A puppet that keeps its speed and goes straight on, where it is not told to do anything wrong."""
 

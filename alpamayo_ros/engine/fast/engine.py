@@ -39,6 +39,9 @@ UNPRUNED = Pruning(prefill_keep=1.0, decode_keep=1.0)
 LATE_NS = 500_000_000
 """An answer may be asked for so long after its newest frame: what came meanwhile must not push out its oldest."""
 
+WARMED = ("cuda",)
+"""Kinds of devices on which a first answer takes seconds: what it needs is loaded, or recorded, then."""
+
 Answering = Callable[[Observation, Request], ModelOutput]
 
 
@@ -56,10 +59,17 @@ class FastEngine:
     """
 
     def __init__(
-        self, bundle: Bundle, config: Config, tokenizer: Tokenizer, network: Network, seldom: Answering | None = None
+        self,
+        bundle: Bundle,
+        config: Config,
+        tokenizer: Tokenizer,
+        network: Network,
+        device: torch.device,  # of the network; where that is one of WARMED, the engine is warm when it is open
+        seldom: Answering | None = None,
     ) -> None:
         """Raises InvalidInput for a corpus that cannot be read."""
         self.weights: Weights = bundle.weights
+        self.device = device
         self._profile = profile = bundle.profile
         self._config, self._tokenizer, self._network, self._seldom = config, tokenizer, network, seldom
         # What was said, and is guessed again. Benchmarks put another one in its place.
@@ -70,6 +80,8 @@ class FastEngine:
         self._last: Asked | None = None
         self.told: Sequence[int] | None = None
         """Ids that are written whatever the network would choose: benchmarks say how many words there are, and which."""
+        if device.type in WARMED:
+            self.warm_up()
 
     @torch.inference_mode()
     def add_frame(self, frame: CameraFrame) -> None:
@@ -95,7 +107,10 @@ class FastEngine:
             return self._infer(self._prompt(observation, mode), request)
 
     def warm_up(self) -> None:
-        """Answer once with words and once without, and forget it: what is recorded then is not recorded while driving."""
+        """Answer once with words and once without, and forget it: what is recorded then is not recorded while driving.
+
+        With one sample: nobody knows yet how many will be asked for.
+        """
         blank = blank_observation(self._profile)
         for request in (Request(max_tokens=2 * BLOCK), Request(reasoning="none")):
             self.infer(blank, request)
@@ -121,6 +136,9 @@ class FastEngine:
     def close(self) -> None:
         """Give back the device's memory."""
         self._network.close()
+        self._sight.forget_all()
+        self._arrivals.forget()
+        self._last = None
 
     def _prompt(self, observation: Observation, mode: Mode) -> Prompt:
         frames = observed_frames(observation, self._profile)

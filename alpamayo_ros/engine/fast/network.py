@@ -40,7 +40,8 @@ class Network(Protocol):
         """Logits (1 + n, V) after a prompt and after each of n words that are guessed to follow, in a pass for `width` words.
 
         Words have slots from the prompt's `first_slot` on; there is memory for `room` of them. Parts up to the cuts are read
-        one by one whether they are known or not, so that rounding does not tell. A pass for no words has no logits.
+        one by one whether they are known or not, so that rounding does not tell. A pass for no words has no logits. Bins of
+        trajectories are never among words: their logits are good for nothing.
         """
         ...
 

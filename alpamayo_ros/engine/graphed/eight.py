@@ -79,11 +79,11 @@ class EightBitEngine(FastEngine):
     def _open(self, folder: Path, watched: Callable[[GraphedNetwork], Network]) -> None:
         bundle, config = open_bundle(folder)
         model = open_model(bundle, config, claim_device())
-        self.device, self.dtype = model.vlm.lm_head.weight.device, model.vlm.lm_head.weight.dtype
+        head, self.dtype = model.vlm.lm_head.weight, model.vlm.lm_head.weight.dtype
         network = GraphedNetwork(
             model, bundle.profile.image_height, bundle.profile.image_width, len(bundle.profile.cameras), in_fp8=True
         )
-        super().__init__(bundle, config, read_tokenizer(folder, config), watched(network))
+        super().__init__(bundle, config, read_tokenizer(folder, config), watched(network), head.device)
 
 
 def checked(folder: Path) -> Parity:
@@ -99,7 +99,7 @@ def checked(folder: Path) -> Parity:
     if parity.model != model:
         raise InvalidInput(f"{path} is of model {parity.model}, this is {model}: {look}")
     if parity.too_far:
-        raise InvalidInput(f"{folder}: not in FP8: {parity.too_far}")
+        raise InvalidInput(f"{folder}: not in FP8: {parity.too_far}: open @graphed")
     return parity
 
 
@@ -109,7 +109,7 @@ def hold(folder: Path, seen: Iterable[Observation]) -> Parity:
     bundle, config = open_bundle(folder)
     windows = list(seen)
     if not windows:
-        raise InvalidInput(f"{folder}: no window to hold FP8 against the exact engine on")
+        raise InvalidInput(f"{folder}: no window to hold FP8 against the exact engine on: take a longer bag")
     exact = _answers(GraphedEngine(folder), windows)
     eight = _answers(EightBitEngine.unchecked(folder), windows)
     same = [one[0].texts == other[0].texts for one, other in zip(exact, eight, strict=True)]

@@ -33,10 +33,9 @@ class GraphedEngine(FastEngine):
         network = GraphedNetwork(
             self.model, bundle.profile.image_height, bundle.profile.image_width, len(bundle.profile.cameras)
         )
-        self.device, self.dtype = self.model.vlm.lm_head.weight.device, self.model.vlm.lm_head.weight.dtype
-        super().__init__(bundle, config, read_tokenizer(folder, config), watched(network), self.as_the_reference)
-        if self.device.type == "cuda":
-            self.warm_up()
+        head, self.dtype = self.model.vlm.lm_head.weight, self.model.vlm.lm_head.weight.dtype
+        tokenizer = read_tokenizer(folder, config)
+        super().__init__(bundle, config, tokenizer, watched(network), head.device, self.as_the_reference)
 
     def as_the_reference(self, observation: Observation, request: Request) -> ModelOutput:
         """What the reference answers on these very weights. Raises EngineFailure, InvalidInput."""

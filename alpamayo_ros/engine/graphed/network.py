@@ -15,7 +15,7 @@ from alpamayo_ros.engine.graphed.passes import FlowPass, LanguagePass, Store, Vi
 from alpamayo_ros.engine.speculation.drafts import BLOCK, GUESSES
 from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Images, Scene
-from alpamayo_ros.types import U8
+from alpamayo_ros.types import U8, EngineFailure
 
 REACH = 64
 """Passes look at whole multiples of so many slots: those of about as long texts share a stage."""
@@ -30,10 +30,10 @@ class GraphedNetwork:
 
         `in_fp8`: the language model's matrices in eight bits. The last one and the expert's bear it worst, and stay."""
         self._model = model
-        self._vision = VisionPass(model, image_height, image_width, cameras if model.config.views is not None else 1)
-        self.batch = self._vision.batch
-        # A CPU pays for every column.
-        self.guesses, self.again = (GUESSES, WIDTHS[-1]) if model.vlm.lm_head.weight.is_cuda else (2 * BLOCK, BLOCK)
+        self.batch = cameras if model.config.views is not None else 1
+        self._vision: VisionPass | None = VisionPass(model, image_height, image_width, self.batch)
+        # A CPU pays for every column, and for every pass: three blocks hold most texts of ar1_nano (docs/engines.md).
+        self.guesses, self.again = (GUESSES, WIDTHS[-1]) if model.vlm.lm_head.weight.is_cuda else (3 * BLOCK, 3 * BLOCK)
         self._layers = fused(model.vlm.model.language_model, in_eight_bits if in_fp8 else None)
         self._expert = fused(model.expert)
         self._passes: dict[tuple[int, int, int, int], LanguagePass] = {}
@@ -43,7 +43,9 @@ class GraphedNetwork:
         self._read: tuple[Cut, ...] = ()
 
     def look(self, images: Sequence[U8]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """As `Network.look`."""
+        """As `Network.look`. Raises EngineFailure where it is closed."""
+        if self._vision is None:
+            raise EngineFailure("this engine is closed: open another one")
         return self._vision(images)
 
     def scene(self, tokens: Tensor, deepstack: tuple[Tensor, ...], images: Images) -> Scene:
@@ -60,6 +62,7 @@ class GraphedNetwork:
         """As `Network.close`."""
         for held in (self._passes, self._flows, self._layers, self._expert):
             held.clear()
+        self._vision = None
         self._model.to("meta")
         self._store = Store(torch.empty(0, 0, 0, 0), torch.empty(0, 0, 0, 0))
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from alpamayo_ros.engine.fast.prompt import Prompt
@@ -108,7 +109,14 @@ class LanguagePass:
             x = layer.after_attention(x, torch.cat(found))
             if first and i + 1 < len(self._seen):
                 x[:first] += self._seen[i + 1]
-        return self._model.logits(language.norm(x[self._asked])) if self._width else x[:0]
+        return self._logits(language.norm(x[self._asked])) if self._width else x[:0]
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(n, V) float32. Bins of trajectories are never among words: their rows, most of a small network's, are not read."""
+        head, first = self._model.vlm.lm_head.weight, self._model.config.traj_token_start
+        bins = hidden.new_full((len(hidden), self._model.config.traj_vocab_size), -torch.inf)
+        others = (F.linear(hidden, rows) for rows in (head[:first], head[first + bins.shape[1] :]))
+        return torch.cat([next(others), bins, *others], dim=-1).float()
 
 
 class VisionPass:

@@ -45,7 +45,8 @@ class TensorRtEngine(FastEngine):
         bundle, config = open_bundle(folder)
         manifest, sessions = open_plans(folder, config, here)
         self._room = room_of(manifest)
-        super().__init__(bundle, config, read_tokenizer(folder, config), PartsNetwork(sessions, config, here.device))
+        network = PartsNetwork(sessions, config, here.device)
+        super().__init__(bundle, config, read_tokenizer(folder, config), network, here.device)
 
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
         """As `FastEngine.infer`. Raises InvalidInput, before anything runs, for more than the plans have room for."""

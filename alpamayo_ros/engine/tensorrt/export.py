@@ -80,7 +80,9 @@ def _checked(part: Part, path: Path, dtype: torch.dtype) -> Exported:
     session = open_session(path)
     error = max(largest_difference(part, session, sizes, dtype) for sizes in UNTRACED)
     if not error <= TOLERANCE:
-        raise EngineFailure(f"{path}: differs from torch by {error:.2g}, limit {TOLERANCE:.0e}")
+        raise EngineFailure(
+            f"{path}: differs from torch by {error:.2g}, limit {TOLERANCE:.0e}: build with the other --opset, or open @graphed"
+        )
     return Exported(part.name, path, error)
 
 

@@ -152,7 +152,7 @@ def parts(model: Alpamayo, images: Images) -> list[Part]:
         taken = {"tokens": (len(images.cameras), tokens, vision.out_hidden_size)}
         made.append(Part("views", ViewsPart(model.views, shown), taken, ("scene",)))
     elif model.views is not None:
-        raise InvalidInput(f"no parts of a network with {type(model.views).__name__}")
+        raise InvalidInput(f"no parts of a network with {type(model.views).__name__}: open @graphed")
     read = {"token_ids": (1, "prompt"), "positions": (3, 1, "prompt"), "scene_rows": (1, "prompt"), "is_image": (1, "prompt")}
     seen = dict.fromkeys(("scene", *deepstack), ("scene", width))
     new = ("logits", "new_keys", "new_values")

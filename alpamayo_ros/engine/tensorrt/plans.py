@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WORKSPACE_BYTES = 4 << 30
 REBUILD = f"{BUILD_AGAIN}, on this machine"
+OTHERWISE = "build with the other --opset, or open @graphed"
 SMALLER = "ask for fewer samples, fewer max_tokens or a shorter route, or open @graphed"
 
 
@@ -38,7 +39,9 @@ class Limits(NamedTuple):
 def load_tensorrt() -> ModuleType:
     """The bindings. Raises EngineFailure that says what is missing, before anything of them can crash."""
     if not torch.cuda.is_available():
-        raise EngineFailure("TensorRT: torch finds no CUDA device here")
+        raise EngineFailure(
+            "TensorRT: torch finds no CUDA device here: install NVIDIA's driver and torch with CUDA, or open @graphed"
+        )
     try:
         import tensorrt
     except ImportError as error:
@@ -58,7 +61,7 @@ def build_plan(trt: Any, onnx: Path, part: Part, limits: Mapping[str, Limits]) -
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
         said = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
-        raise EngineFailure(f"{onnx}: TensorRT does not parse it: {said}")
+        raise EngineFailure(f"{onnx}: TensorRT does not parse it: {said}: {OTHERWISE}")
     profile = builder.create_optimization_profile()
     for name, shape in part.inputs.items():
         least, usual, most = (shape_of(shape, {size: limit[i] for size, limit in limits.items()}) for i in range(3))
@@ -67,10 +70,10 @@ def build_plan(trt: Any, onnx: Path, part: Part, limits: Mapping[str, Limits]) -
     config.clear_flag(trt.BuilderFlag.TF32)
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     if config.add_optimization_profile(profile) < 0:
-        raise EngineFailure(f"{onnx}: TensorRT takes no such sizes: {dict(limits)}")
+        raise EngineFailure(f"{onnx}: TensorRT takes no such sizes: {dict(limits)}: open @graphed")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise EngineFailure(f"{onnx}: TensorRT built nothing; its own log on stderr says why")
+        raise EngineFailure(f"{onnx}: TensorRT built nothing; its own log on stderr says why: {OTHERWISE}")
     return bytes(plan)
 
 

@@ -105,9 +105,9 @@ def test_a_look_at_other_weights_is_none(held: tuple[Path, Parity], tmp_path: Pa
 @pytest.mark.parametrize(
     ("off", "why"),
     [
-        ({"same_words": 0.5}, "0.50 of the sentences are the same, want 0.90"),
-        ({"apart_m": 0.5}, "trajectories are 0.50 m apart, want at most 0.30"),
-        ({"apart_m": float("nan")}, "trajectories are nan m apart"),
+        ({"same_words": 0.5}, "0.50 of the sentences are the same, want 0.90: open @graphed"),
+        ({"apart_m": 0.5}, "trajectories are 0.50 m apart, want at most 0.30: open @graphed"),
+        ({"apart_m": float("nan")}, "trajectories are nan m apart, .*: open @graphed"),
     ],
 )
 def test_what_strays_too_far_does_not_open(held: tuple[Path, Parity], off: dict[str, float], why: str, tmp_path: Path) -> None:
@@ -126,6 +126,6 @@ def test_a_page_with_other_names_is_refused(held: tuple[Path, Parity], tmp_path:
 
 
 def test_nothing_seen_is_nothing_held(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="no window"):
+    with pytest.raises(InvalidInput, match="no window to hold FP8 against the exact engine on: take a longer bag"):
         hold(BUNDLE, [])
     assert replace(Parity("m", "cpu", 1, 1.0, 0.0, 0.0), same_words=float("nan")).too_far

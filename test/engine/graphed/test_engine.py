@@ -156,6 +156,28 @@ def test_a_frame_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sum(looks) == 2 * len(frames) + 1, "frames of an earlier epoch are forgotten"
 
 
+def test_images_are_looked_at_in_batches_of_one_size_whenever_that_is(
+    pair: tuple[EagerEngine, GraphedEngine, list[Observation]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU another size may be other bits. One image where prompts are read as they come, else those of a time."""
+    _, fast, observations = pair
+    tower, sizes = fast.model.vlm.model.visual, set[int]()
+    look = tower.forward
+    monkeypatch.setattr(tower, "forward", lambda patches, grid: (sizes.add(len(patches)), look(patches, grid))[1])
+    hint_all(fast, shown_again(observations[0], epoch=1))
+    later = shown_again(observations[0], epoch=2)
+    fast._sight.features(next(iter(later.frames.values()))[:2])
+    fast.infer(later, REQUESTS[1])
+    assert sizes == {fast._network.batch}
+    assert fast._network.batch == (1 if fast.model.config.views is None else len(fast._profile.cameras))
+
+
+def shown_again(seen: Observation, epoch: int) -> Observation:
+    """As if nobody had looked at it."""
+    frames = {role: tuple(replace(frame, epoch=epoch) for frame in frames) for role, frames in seen.frames.items()}
+    return replace(seen, epoch=epoch, frames=frames)
+
+
 @pytest.mark.parametrize("kind", [EagerEngine, GraphedEngine])
 def test_logits_that_are_no_numbers_are_no_words(kind: type[EagerEngine | GraphedEngine]) -> None:
     """One damaged weight of the last matrix: keys, values and actions are what they were."""

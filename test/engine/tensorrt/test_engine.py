@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch.onnx._internal.exporter import _onnx_program
 
 from alpamayo_ros.bundle.config import open_bundle
 from alpamayo_ros.bundle.manifest import MANIFEST_FILE, Machine, read_manifest, write_manifest
+from alpamayo_ros.engine.fast import engine as fast
 from alpamayo_ros.engine.fast.prompt import PADDED, Prompt
 from alpamayo_ros.engine.tensorrt import build
 from alpamayo_ros.engine.tensorrt.build import Here, build_plans
@@ -75,6 +78,38 @@ def test_an_engine_of_plans_answers_as_the_reference_does(built: Path) -> None:
     with closing(TensorRtEngine(built, on)) as engine:
         assert_same(built, engine, seen_by(built))
     assert set(on.trt.streams) == {1}
+
+
+def test_plans_have_run_once_before_anybody_asks(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "WARMED", ("cpu",))
+    on = here()
+    with closing(TensorRtEngine(built, on)) as engine:
+        ran = len(on.trt.streams)
+        assert ran > len(part_names(open_bundle(built)[1])), "every part, the expert in every step"
+        assert not engine._sight._known, "nothing of it is remembered"
+
+
+def test_a_closed_engine_holds_no_plan(built: Path) -> None:
+    engine = TensorRtEngine(built, here())
+    plans = [weakref.ref(session) for session in engine._network._sessions.values()]  # type: ignore[attr-defined]
+    assert len(plans) == len(part_names(open_bundle(built)[1]))
+    engine.infer(seen_by(built), Request(steps=1, reasoning="none"))
+    engine.close()
+    gc.collect()
+    assert [plan() for plan in plans] == [None] * len(plans)
+    assert not engine._sight._known
+
+
+def test_plans_that_do_not_run_are_a_failure_and_the_next_answer_is_whole(built: Path) -> None:
+    """As a device that is lost may tell it: by a call that says no."""
+    on, request = here(), Request(steps=1, reasoning="none")
+    with closing(TensorRtEngine(built, on)) as engine:
+        expected = engine.infer(seen_by(built), request)
+        on.trt.refuses.add("execute_async_v3")
+        with pytest.raises(EngineFailure, match=r"prefill: TensorRT did not run; .*: open @graphed"):
+            engine.infer(seen_by(built), request)
+        on.trt.refuses.clear()
+        assert engine.infer(seen_by(built), request).actions.tobytes() == expected.actions.tobytes()
 
 
 def test_a_request_beyond_the_plans_is_refused_before_anything_runs(built: Path) -> None:
@@ -172,6 +207,13 @@ def test_plans_that_are_not_those_that_were_built_are_refused_with_what_to_do(bu
     breaking(folder / "engines" / KEY)
     with pytest.raises(refusal, match=says):
         TensorRtEngine(folder, here())
+
+
+def test_a_folder_that_no_manifest_describes_is_refused_with_what_to_do(built: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(built / "engines" / KEY, tmp_path / KEY)
+    (place / ".hidden").write_bytes(b"x")
+    with pytest.raises(InvalidInput, match=f"{KEY}: .*String should match pattern.*: {AGAIN}"):
+        listed_again(place)
 
 
 def test_plans_for_another_machine_or_model_are_refused_with_what_to_do(built: Path, tmp_path: Path) -> None:

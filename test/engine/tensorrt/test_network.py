@@ -53,7 +53,7 @@ def parts_of(folder: Path) -> list[Part]:
 def engine_of(folder: Path, sessions: Mapping[str, Session]) -> FastEngine:
     bundle, config = open_bundle(folder)
     network = PartsNetwork(sessions, config, torch.device("cpu"))
-    return FastEngine(bundle, config, read_tokenizer(folder, config), network)
+    return FastEngine(bundle, config, read_tokenizer(folder, config), network, torch.device("cpu"))
 
 
 def assert_same(folder: Path, engine: FastEngine, seen: Observation) -> None:

@@ -136,5 +136,8 @@ def test_a_name_or_argument_that_is_not_there_is_found(bindings: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so_before_anything_can_crash() -> None:
-    with pytest.raises(EngineFailure, match="TensorRT: torch finds no CUDA device here"):
+    with pytest.raises(
+        EngineFailure,
+        match="TensorRT: torch finds no CUDA device here: install NVIDIA's driver and torch with CUDA, or open @graphed",
+    ):
         load_tensorrt()

@@ -1,0 +1,90 @@
+"""A fast engine is warm when it is open, and holds nothing when it is closed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from engine.fast.test_writing import tiny
+from engine.tensorrt.test_network import TorchSession
+from model.nano import BUNDLE, observation
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from alpamayo_ros.engine.fast import engine as fast
+from alpamayo_ros.engine.fast.engine import FastEngine
+from alpamayo_ros.engine.graphed.eight import EightBitEngine
+from alpamayo_ros.engine.graphed.engine import GraphedEngine
+from alpamayo_ros.engine.speculation.drafts import BLOCK
+from alpamayo_ros.engine.tensorrt.network import PartsNetwork
+from alpamayo_ros.engine.tensorrt.parts import parts
+from alpamayo_ros.model.vision import Images
+from alpamayo_ros.types import EngineFailure, Request
+
+Opened = Callable[[Path], FastEngine]
+BOTH = pytest.mark.parametrize("opened", [GraphedEngine, EightBitEngine.unchecked])
+FIRST = (Request(max_tokens=2 * BLOCK), Request(reasoning="none"))
+
+
+def stages(engine: FastEngine) -> set[object]:
+    """What a GPU has recorded."""
+    return {*engine._network._passes, *engine._network._flows}  # type: ignore[attr-defined]
+
+
+@BOTH
+def test_where_a_first_answer_takes_seconds_everything_is_recorded_before_it(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "WARMED", ("cpu",))
+    with closing(opened(BUNDLE)) as engine:
+        recorded = stages(engine)
+        assert recorded
+        assert not engine._sight._known, "nothing of it is remembered"
+        for request in FIRST:
+            engine.infer(observation(), request)
+        assert stages(engine) == recorded
+
+
+def storages() -> set[int]:
+    """Of every tensor that Python can reach, by the address of what keeps its numbers."""
+    gc.collect()  # on a CPU a stage and its pass hold each other
+    found = [each for each in gc.get_objects() if issubclass(type(each), Tensor)]
+    return {StorageWeakRef(each.untyped_storage()).cdata for each in found if each.device.type != "meta" and each.numel()}
+
+
+@BOTH
+@torch.inference_mode()
+def test_a_closed_engine_holds_no_tensor_and_no_frame(opened: Opened) -> None:
+    before = storages()
+    engine = opened(BUNDLE)
+    seen = observation()
+    for role in seen.frames:
+        engine.add_frame(seen.frames[role][-1])
+    engine.infer(seen, Request(steps=1, max_tokens=4))
+    engine.infer(seen, Request(steps=1, reasoning="none"))
+    frame = weakref.ref(seen.frames["rear_tele"][-1])
+    del seen
+    assert len(storages() - before) > 50, "weights, slots, features, stages"
+    engine.close()
+    assert storages() - before == set()
+    assert frame() is None
+    with pytest.raises(EngineFailure, match="this engine is closed: open another one"):
+        engine.infer(observation(), FIRST[1])
+
+
+def test_closed_parts_hold_no_session_and_no_slots() -> None:
+    model = tiny(torch.float32)
+    sessions = {part.name: TorchSession(part) for part in parts(model, Images(torch.empty(2, 0), (4, 4), (1, 1), (0, 1)))}
+    network = PartsNetwork(sessions, model.config, torch.device("cpu"))
+    network._reserve(100, torch.zeros(1, 1, 1, 1, 4))
+    held = [weakref.ref(each) for each in (*sessions.values(), network._keys, network._values)]
+    del sessions
+    assert all(each() is not None for each in held)
+    network.close()
+    network.close()
+    assert [each() for each in held] == [None] * len(held)
