@@ -113,10 +113,13 @@ class LanguagePass:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """(n, V) float32. Bins of trajectories are never among words: their rows, most of a small network's, are not read."""
-        head, first = self._model.vlm.lm_head.weight, self._model.config.traj_token_start
-        bins = hidden.new_full((len(hidden), self._model.config.traj_vocab_size), -torch.inf)
-        others = (F.linear(hidden, rows) for rows in (head[:first], head[first + bins.shape[1] :]))
-        return torch.cat([next(others), bins, *others], dim=-1).float()
+        head, first, count = (
+            self._model.vlm.lm_head.weight,
+            self._model.config.traj_token_start,
+            self._model.config.traj_vocab_size,
+        )
+        before, after = F.linear(hidden, head[:first]), F.linear(hidden, head[first + count :])
+        return torch.cat([before, hidden.new_full((len(hidden), count), -torch.inf), after], dim=-1).float()
 
 
 class VisionPass:

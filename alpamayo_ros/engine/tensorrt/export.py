@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alpamayo_ros.engine.tensorrt.parts import Part, Sizes, examples
+from alpamayo_ros.engine.tensorrt.parts import OTHERWISE, Part, Sizes, examples
 from alpamayo_ros.types import EngineFailure
 
 Opset = Literal[18, 23]
@@ -80,9 +80,7 @@ def _checked(part: Part, path: Path, dtype: torch.dtype) -> Exported:
     session = open_session(path)
     error = max(largest_difference(part, session, sizes, dtype) for sizes in UNTRACED)
     if not error <= TOLERANCE:
-        raise EngineFailure(
-            f"{path}: differs from torch by {error:.2g}, limit {TOLERANCE:.0e}: build with the other --opset, or open @graphed"
-        )
+        raise EngineFailure(f"{path}: differs from torch by {error:.2g}, limit {TOLERANCE:.0e}: {OTHERWISE}")
     return Exported(part.name, path, error)
 
 

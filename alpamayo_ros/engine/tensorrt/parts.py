@@ -28,6 +28,9 @@ from alpamayo_ros.types import HORIZON, InvalidInput
 Sizes = dict[str, int]
 """What a size of a tensor is called -> how large it is."""
 
+OTHERWISE = "build with the other --opset, or open @graphed"
+"""What is left to whoever has a part of which nothing can be built."""
+
 
 class Part(NamedTuple):
     """A module with the names and sizes of what goes in and comes out."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alpamayo_ros.bundle.manifest import BUILD_AGAIN, Input
 from alpamayo_ros.bundle.manifest import Tensor as Output
-from alpamayo_ros.engine.tensorrt.parts import Part, shape_of
+from alpamayo_ros.engine.tensorrt.parts import OTHERWISE, Part, shape_of
 from alpamayo_ros.types import EngineFailure
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 WORKSPACE_BYTES = 4 << 30
 REBUILD = f"{BUILD_AGAIN}, on this machine"
-OTHERWISE = "build with the other --opset, or open @graphed"
 SMALLER = "ask for fewer samples, fewer max_tokens or a shorter route, or open @graphed"
 
 
