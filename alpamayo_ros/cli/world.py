@@ -75,6 +75,7 @@ def make_dataset(
         str,
         arg(metavar="DIR", help="a bundle that drives in those from some time on, instead of a push: labels say the way out"),
     ] = "",
+    plan_hz: Annotated[float, arg(help="plans per simulated second of who drives: 2 or 10; labels stay at two")] = 2.0,
     pairs: Annotated[
         int, arg(help="instead of drives, so many pairs of windows of a scene that only a light or a lead tells apart")
     ] = 0,
@@ -90,7 +91,17 @@ def make_dataset(
     from alpamayo_ros.simulation.suites import families_of
 
     wanted = family or (families_of_pairs() if pairs else families_of(split))
-    recipe = Recipe(split, read_rig(rig), read_profile(profile), wanted, skip, straying=straying, led_by=led_by, pairs=pairs)
+    recipe = Recipe(
+        split,
+        read_rig(rig),
+        read_profile(profile),
+        wanted,
+        skip,
+        straying=straying,
+        led_by=led_by,
+        plan_hz=plan_hz,
+        pairs=pairs,
+    )
     return make(out, recipe, samples, workers)
 
 

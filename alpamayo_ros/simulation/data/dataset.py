@@ -34,7 +34,7 @@ from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.simulation.closed_loop.engines import EnginePolicy
 from alpamayo_ros.simulation.closed_loop.leading import LedExpert
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
-from alpamayo_ros.simulation.closed_loop.settings import DEFAULTS
+from alpamayo_ros.simulation.closed_loop.settings import DEFAULTS, LoopSettings
 from alpamayo_ros.simulation.closed_loop.straying import StrayingExpert
 from alpamayo_ros.simulation.data.pairs import PAIR_FAMILIES, scene_pairs
 from alpamayo_ros.simulation.data.samples import Scene, SceneSamples, scene_samples
@@ -65,18 +65,22 @@ class Recipe:
     duration_s: float | None = None  # of a drive; None is the family's own
     straying: float = 0.0  # share of the drives in which the vehicle leaves the expert's way once
     led_by: str = ""  # the bundle that then drives; "": the vehicle is pushed
+    plan_hz: float = DEFAULTS.plan_hz  # of who drives; labels stay at two a second
     pairs: int = 0  # instead of drives: at most so many pairs of each scene that only cameras can tell apart
 
     def __post_init__(self) -> None:
         self.rig.check_covers(self.profile)
         if not 0 <= self.straying <= 1 or self.pairs < 0:
             raise InvalidInput(f"straying {self.straying}, want a share of 0 to 1; pairs {self.pairs}, want 0 or more")
-        if self.pairs and self.straying:
-            raise InvalidInput(f"pairs are driven by the expert: want straying 0, got {self.straying}")
+        if self.pairs and (self.straying or self.plan_hz != DEFAULTS.plan_hz):
+            asked = f"want straying 0 and plan_hz {DEFAULTS.plan_hz:g}"
+            raise InvalidInput(f"pairs are driven by the expert: {asked}, got {self.straying:g} and {self.plan_hz:g}")
         if self.led_by and bundle_folder(self.led_by) is None:
             raise InvalidInput(f"{self.led_by} has no folder: want a bundle, whose files say who drove")
         if self.led_by and not self.straying:
             raise InvalidInput(f"{self.led_by} drives in the share of drives that stray: want straying above 0")
+        if DEFAULTS.period_ticks % self.settings.period_ticks:
+            raise InvalidInput(f"plan_hz {self.plan_hz:g}: want a multiple of the labels' {DEFAULTS.plan_hz:g} Hz, up to 10")
         if self.split not in SPLITS:
             raise InvalidInput(f"unknown split {self.split!r}, want one of {', '.join(SPLITS)}")
         if not 0 <= self.skip < len(SPLITS[self.split]):
@@ -84,6 +88,11 @@ class Recipe:
         wanted = families_of(self.split)
         if not self.families or not set(self.families) <= set(wanted):
             raise InvalidInput(f"families for split {self.split}: want any of {', '.join(wanted)}, got {list(self.families)}")
+
+    @property
+    def settings(self) -> LoopSettings:
+        """Of the drives. Raises InvalidInput for a rate that the world does not have."""
+        return LoopSettings(plan_hz=self.plan_hz)
 
     def described(self) -> dict[str, Any]:
         """For the index, with the versions of what it goes through."""
@@ -94,6 +103,7 @@ class Recipe:
             "duration_s": self.duration_s,
             "straying": self.straying,
             "led_by": _leader(self.led_by) if self.led_by else "",
+            "plan_hz": self.plan_hz,
             "pairs": self.pairs,
             "rig": self.rig.model_dump(mode="json"),
             "profile": self.profile.model_dump(mode="json"),
@@ -115,7 +125,7 @@ class Recipe:
         """
         if not self.pairs:
             driver = astray() if self.strays(scene) else ExpertPolicy()
-            taken = scene_samples(scene, self.rig, self.profile, self.duration_s, driver)
+            taken = scene_samples(scene, self.rig, self.profile, self.duration_s, driver, self.settings)
             yield _always_balanced(taken) if self.led_by and _has_strayed(taken.scene) else taken
             return
         for kind in (kind for kind, families in PAIR_FAMILIES.items() if scene.family in families):
@@ -129,7 +139,7 @@ class Recipe:
         if not self.led_by or not any(map(self.strays, part)):
             yield StrayingExpert
             return
-        with closing(EnginePolicy(self.led_by, self.rig, self.profile.name, DEFAULTS)) as model:
+        with closing(EnginePolicy(self.led_by, self.rig, self.profile.name, self.settings)) as model:
             yield partial(LedExpert, model)
 
     def scenes(self) -> Iterator[SceneId]:

@@ -21,7 +21,7 @@ from alpamayo_ros.safety.checks import findings
 from alpamayo_ros.safety.limits import LIMITS
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import ExpertPolicy
-from alpamayo_ros.simulation.closed_loop.settings import start_ns, tick_of
+from alpamayo_ros.simulation.closed_loop.settings import DEFAULTS, LoopSettings, start_ns, tick_of
 from alpamayo_ros.simulation.data.course import COURSE_M, course
 from alpamayo_ros.simulation.data.sights import KINDS, sights
 from alpamayo_ros.simulation.episode import Episode, Planned
@@ -178,15 +178,20 @@ class SceneSamples:
 
 
 def scene_samples(
-    scene: SceneId, rig: Rig, profile: InputProfile, duration_s: float | None = None, driver: ExpertPolicy | None = None
+    scene: SceneId,
+    rig: Rig,
+    profile: InputProfile,
+    duration_s: float | None = None,
+    driver: ExpertPolicy | None = None,
+    settings: LoopSettings = DEFAULTS,
 ) -> SceneSamples:
     """Let the expert drive a scene, and label it. Raises InvalidInput as `samples_of` does, and for an unknown scene."""
-    episode = run_episode(make_scenario(scene.family, scene.seed, duration_s), driver or ExpertPolicy())
+    episode = run_episode(make_scenario(scene.family, scene.seed, duration_s), driver or ExpertPolicy(), settings)
     return samples_of(episode, rig, profile)
 
 
 def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "") -> SceneSamples:
-    """Label the expert's drive; pictures are of the profile's cameras, at its size.
+    """Label the expert's drive, twice a second; pictures are of the profile's cameras, at its size.
 
     A drive that ended with an incident has no samples but of instants at which somebody else drove. Raises InvalidInput for a
     drive whose driver failed (a data set would silently lack what it fails on), for a rig that lacks a camera of the profile,
@@ -217,7 +222,8 @@ def samples_of(episode: Episode, rig: Rig, profile: InputProfile, world: str = "
 def _labels(episode: Episode, profile: InputProfile) -> tuple[list[Label], Counter[str]]:
     """Labels of the windows whose past was driven, and whose future was, or would have been; and why others have none."""
     back = max(profile.history_steps - 1, -profile.frame_offsets_ms[0] // _STEP_MS)
-    seen = [planned for planned in episode.planned if tick_of(planned.t0_s) >= back]
+    labelled = [planned for planned in episode.planned if DEFAULTS.plans_at(tick_of(planned.t0_s))]
+    seen = [planned for planned in labelled if tick_of(planned.t0_s) >= back]
     strayed = [planned for planned in seen if planned.has_strayed]
     whole = [each for each in seen if not each.has_strayed and tick_of(each.t0_s) < len(episode.snapshots) - HORIZON]
     kept = [each for each in whole if not any(each.t0_s < other.t0_s < each.t0_s + _HORIZON_S for other in strayed)]

@@ -12,6 +12,7 @@ from alpamayo_ros.profile import read_profile, shared_files
 from alpamayo_ros.simulation.closed_loop.leading import BEGINS_S, SEES_BEFORE_S, LedExpert, begins_s
 from alpamayo_ros.simulation.closed_loop.loop import run_episode
 from alpamayo_ros.simulation.closed_loop.policies import AlwaysStop, ExpertPolicy
+from alpamayo_ros.simulation.closed_loop.settings import LoopSettings
 from alpamayo_ros.simulation.data import dataset
 from alpamayo_ros.simulation.data.dataset import Recipe, make_dataset
 from alpamayo_ros.simulation.data.samples import SceneSamples, samples_of
@@ -102,6 +103,15 @@ def test_where_it_drives_the_label_is_what_the_expert_would_have_done_there(led:
     late = [label for label in scene.labels if label.t0_s > DURATION_S - 1.0]
     assert late
     assert all(label.trajectory.speed_mps[-1] > 5.0 for label in late), "from a stand the expert would drive on"
+
+
+def test_who_plans_ten_times_a_second_is_labelled_twice_a_second() -> None:
+    often = run_episode(SCENARIO, LedExpert(Straight()), LoopSettings(plan_hz=10.0))
+    led_s = [planned.t0_s for planned in often.planned if planned.has_strayed]
+    assert np.diff(led_s) == pytest.approx(0.1)
+    labelled_s = [label.t0_s for label in samples_of(often, small_rig_of(160, 96), PROFILE).scene.labels]
+    assert labelled_s[-1] in led_s
+    assert {round(t_s % 0.5, 6) % 0.5 for t_s in labelled_s} == {0.0}
 
 
 def test_labels_of_a_drive_survive_a_shard(led: Episode, tmp_path: Path) -> None:

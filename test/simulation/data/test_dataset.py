@@ -184,6 +184,11 @@ def test_wrong_splits_families_and_counts_are_refused(tmp_path: Path) -> None:
         replace(RECIPE, split="tset")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"families for split train: want any of .*, got \['lane_ends'\]"):
         replace(RECIPE, split="train", families=("lane_ends",))
+    for rate_hz in (1.0, 5.0, 7.0):
+        with pytest.raises(InvalidInput, match=f"plan_hz {rate_hz:g}"):
+            replace(RECIPE, plan_hz=rate_hz)
+    with pytest.raises(InvalidInput, match="want straying 0 and plan_hz 2, got 0 and 10"):
+        replace(RECIPE, plan_hz=10.0, pairs=2)
     assert set(HELD_OUT) <= set(replace(RECIPE, split="test", families=tuple(HELD_OUT)).families)
     for samples, workers in ((0, 1), (1, 0)):
         with pytest.raises(InvalidInput, match="want 1 sample and 1 worker or more"):
@@ -202,5 +207,5 @@ def test_pairs_of_scenes_are_a_data_set_too(tmp_path: Path, monkeypatch: pytest.
     assert one.samples[0].history.xyz.tobytes() == other.samples[0].history.xyz.tobytes()
     assert one.scene.windows[0].decision != other.scene.windows[0].decision
     assert all(window.is_balanced for scene in taken for window in scene.scene.windows)
-    with pytest.raises(InvalidInput, match=r"pairs are driven by the expert: want straying 0, got 0\.5"):
+    with pytest.raises(InvalidInput, match=r"pairs are driven by the expert: want straying 0 and plan_hz 2, got 0\.5"):
         replace(recipe, straying=0.5)
