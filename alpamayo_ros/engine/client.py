@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from types import TracebackType
@@ -31,7 +32,7 @@ class EngineClient:
     `infer` is for one thread at a time; everything else may be called from any thread. Closed by close(), `with`, garbage
     collection or the end of the interpreter, whichever comes first; a killed parent takes its child with it.
     Raises InvalidInput when ring and profile disagree and for a bundle that cannot be opened, EngineFailure with the child's
-    words when it does not get ready.
+    words when it does not get ready, which is also where it would refuse one of `requests` whenever it comes.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EngineClient:
         engine_python: str = "",  # another interpreter, with numpy and what the engine needs; empty: this one
         limits: Limits | None = None,
         refused: str = "",  # why what was asked for does not run, where this runs in its place
+        requests: Sequence[Request] = (),  # what `infer` will be asked for, but for seeds, where that is known
     ) -> None:
         if ring.image_shape != profile.image_shape:
             raise InvalidInput(f"frame ring of {ring.image_shape} images, profile {profile.name} wants {profile.image_shape}")
@@ -54,7 +56,7 @@ class EngineClient:
         self._ids = count(1)
         self.space = bundle_action_space(bundle)  # what its actions mean
         limits = limits or Limits(ready_timeout_s=MODEL_READY_S if bundle_folder(bundle) else Limits.ready_timeout_s)
-        self._keeper = Keeper(lambda: EngineProcess(bundle, ring, engine_python), limits)
+        self._keeper = Keeper(lambda: EngineProcess(bundle, ring, engine_python, requests), limits)
         self._close = weakref.finalize(self, self._keeper.close)
         try:
             self._keeper.wait_ready(limits.ready_timeout_s + 1.0)  # the keeper's own limit comes first, with its reason

@@ -6,6 +6,7 @@ sampled text under speculation, its distribution does. Dropping, repeating or re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from alpamayo_ros.bundle.provenance import Weights as Weights  # noqa: PLC0414 - what an engine of one's own says of itself
@@ -28,6 +29,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give back the device. The engine is unusable afterwards; closing twice is allowed."""
+
+
+@runtime_checkable
+class Prepares(Engine, Protocol):
+    """An engine that wants to know what it will be asked: to refuse it before anybody drives, and to have it run once."""
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """Whatever comes will be asked like one of these, but for its seed. Raises InvalidInput, EngineFailure."""
 
 
 @runtime_checkable

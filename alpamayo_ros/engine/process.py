@@ -11,11 +11,14 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from alpamayo_ros.engine import wire
 from alpamayo_ros.engine.ring import FrameRing
+from alpamayo_ros.types import Request
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,15 +47,16 @@ class EngineProcess:
     InvalidInput when the ring is closed.
     """
 
-    def __init__(self, bundle: str, ring: FrameRing, python: str) -> None:
+    def __init__(self, bundle: str, ring: FrameRing, python: str, requests: Sequence[Request]) -> None:
         ring_fd = ring.fd
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(0.0)
-        arguments = json.dumps([bundle, theirs.fileno(), ring_fd, ring.image_shape, ring.slots, os.getpid()])
+        fds, asked = (theirs.fileno(), ring_fd), list(map(asdict, requests))
+        arguments = json.dumps([bundle, *fds, ring.image_shape, ring.slots, os.getpid(), asked])
         try:
             self._process = subprocess.Popen(
                 [python or sys.executable, "-c", _START, str(Path(__file__).parents[1]), arguments],
-                pass_fds=(theirs.fileno(), ring_fd),
+                pass_fds=fds,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

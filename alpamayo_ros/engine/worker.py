@@ -14,14 +14,15 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alpamayo_ros.engine import wire
-from alpamayo_ros.engine.contract import Engine
+from alpamayo_ros.engine.contract import Engine, Prepares
 from alpamayo_ros.engine.loading import open_engine
 from alpamayo_ros.engine.ring import FrameReader
-from alpamayo_ros.types import CameraFrame, EngineFailure, InvalidInput
+from alpamayo_ros.types import CameraFrame, EngineFailure, InvalidInput, Request
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -36,6 +37,7 @@ class Arguments(NamedTuple):
     image_shape: tuple[int, int, int]
     slots: int
     parent: int  # process id
+    requests: Sequence[Mapping[str, Any]]  # what will be asked for, where that is known
 
 
 class Link:
@@ -92,6 +94,8 @@ def main(arguments: Arguments) -> None:
     reader = FrameReader(arguments.ring_fd, arguments.image_shape, arguments.slots)
     try:
         engine = open_engine(arguments.bundle)
+        if arguments.requests and isinstance(engine, Prepares):
+            engine.prepare([Request(**request) for request in arguments.requests])
     except (InvalidInput, EngineFailure) as error:
         link.reply(wire.encode("failure", {"id": 0, "text": str(error)}))
         sys.exit(1)  # without a traceback: the reply says it all

@@ -25,7 +25,7 @@ from alpamayo_ros.nodes.autoware import autoware_outputs
 from alpamayo_ros.nodes.health import Health
 from alpamayo_ros.nodes.outputs import Outputs
 from alpamayo_ros.nodes.params import PlannerParams, declare
-from alpamayo_ros.nodes.planning import Planning, navigation_words
+from alpamayo_ros.nodes.planning import Planning, navigation_words, requests_of
 from alpamayo_ros.nodes.process import run_node
 from alpamayo_ros.nodes.supervising import limits_of, settings_of, timing_of
 from alpamayo_ros.pipeline.buffers import Buffers, check_rates, ring_slots
@@ -135,11 +135,11 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
     def _engine(self, profile: InputProfile, ring: FrameRing) -> EngineClient:
         """The one that is named, or the one that may run in its place. Raises InvalidInput, EngineFailure."""
         params, folder = self.params, bundle_folder(self.params.bundle)
-        deadline_ms = params.deadline_ms or default_deadline_ms(params.bundle)
+        deadline_ms, requests = params.deadline_ms or default_deadline_ms(params.bundle), requests_of(params)
         if params.fallback != "none" and folder is None:
             raise InvalidInput(f"fallback {params.fallback}: {params.bundle} is no folder that another engine could run")
         try:
-            return EngineClient(params.bundle, profile, ring, deadline_ms, params.engine_python)
+            return EngineClient(params.bundle, profile, ring, deadline_ms, params.engine_python, requests=requests)
         except (InvalidInput, EngineFailure) as refusal:
             if params.fallback in ("none", bundle_engine(params.bundle)):
                 raise
@@ -147,7 +147,7 @@ class PlannerNode(LifecycleNode):  # type: ignore[misc]
             # A deadline that was set for the one that is named may be too short for this one.
             patient_ms = max(deadline_ms, default_deadline_ms(instead))
             try:
-                engine = EngineClient(instead, profile, ring, patient_ms, params.engine_python, refused=told)
+                engine = EngineClient(instead, profile, ring, patient_ms, params.engine_python, refused=told, requests=requests)
             except (InvalidInput, EngineFailure) as second:
                 raise EngineFailure(f"{params.bundle}: {told}; in its place {instead}: {second}") from second
             self.get_logger().warning(f"{params.bundle} does not open, {instead} runs in its place: {told}")

@@ -147,27 +147,13 @@ class Planning:
                 self._plan(t0_ns)
 
     def _plan(self, t0_ns: int) -> None:
-        request, space, doubt = self._request(t0_ns), self._engine.space, self._supervising.doubt
+        request = request_of(self._params, seed_of(t0_ns, self._params.seed))
+        space, doubt = self._engine.space, self._supervising.doubt
         for cycle in self._deliberating.cycles(self._buffers, t0_ns, self._engine, request, space, self._limits, doubt):
             ready = self._with_readiness(cycle)
             self._supervising.take(ready, self._status(ready))
             if self._supervising.is_stopped or self._buffers.epoch != cycle.epoch:
                 return  # what would refine it comes too late
-
-    def _request(self, t0_ns: int) -> Request:
-        p = self._params
-        return Request(
-            samples=p.samples,
-            reasoning=p.reasoning,
-            greedy=p.greedy,
-            temperature=p.temperature,
-            top_p=p.top_p,
-            steps=p.steps,
-            guidance=p.guidance,
-            seed=seed_of(t0_ns, p.seed),
-            max_tokens=p.max_tokens,
-            share_reasoning=p.share_reasoning,
-        )
 
     def _with_readiness(self, cycle: Cycle) -> Cycle:
         """Add the time from the last camera message of this t0 (when DDS had it) to the finished observation."""
@@ -195,6 +181,29 @@ class Planning:
             return CameraStatus(float("nan"), float("nan"), lost)
         age_ms = (cycle.t0_ns - cycle.observation.frames[role][-1].stamp_ns) / 1e6
         return CameraStatus(age_ms, max(cycle.observation.sync_error_ms[role], key=abs), lost)
+
+
+def request_of(params: PlannerParams, seed: int) -> Request:
+    """What a cycle asks for."""
+    p = params
+    return Request(
+        samples=p.samples,
+        reasoning=p.reasoning,
+        greedy=p.greedy,
+        temperature=p.temperature,
+        top_p=p.top_p,
+        steps=p.steps,
+        guidance=p.guidance,
+        seed=seed,
+        max_tokens=p.max_tokens,
+        share_reasoning=p.share_reasoning,
+    )
+
+
+def requests_of(params: PlannerParams) -> list[Request]:
+    """All that cycles will ask for, but for seeds. Raises InvalidInput."""
+    usual, deliberation = request_of(params, seed=0), deliberation_of(params)
+    return [usual, deliberation.brief(usual)] if deliberation.thinks_briefly(usual) else [usual]
 
 
 def deliberation_of(params: PlannerParams) -> Deliberation:

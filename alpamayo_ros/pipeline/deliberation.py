@@ -34,6 +34,14 @@ class Deliberation:
         if self.on_demand and self.samples < 2:
             raise InvalidInput(f"one sample cannot disagree with itself: want samples >= 2 on demand, got {self.samples}")
 
+    def brief(self, request: Request) -> Request:
+        """The request of a plan without words."""
+        return replace(request, reasoning="none", samples=self.samples)
+
+    def thinks_briefly(self, request: Request) -> bool:
+        """Whether a plan without words is ever asked for beside the request's own."""
+        return request.reasoning != "none" and (self.on_demand or self.provisional)
+
 
 ALWAYS = Deliberation()
 
@@ -71,8 +79,7 @@ class Deliberating:
         if request.reasoning == "none" or (why and not asked.provisional):
             yield self._remembered(think(seen, observation, engine, request, space, limits))
             return
-        brief = replace(request, reasoning="none", samples=asked.samples)
-        quick = think(seen, observation, engine, brief, space, limits)
+        quick = think(seen, observation, engine, asked.brief(request), space, limits)
         why = why or self._why_after(quick)
         if not why:
             self._without += 1

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
 from alpamayo_ros.engine import wire
-from alpamayo_ros.types import HORIZON, CameraFrame, EngineFailure, ModelOutput, Observation, Request
+from alpamayo_ros.types import HORIZON, CameraFrame, EngineFailure, InvalidInput, ModelOutput, Observation, Request
 
 
 def answer(samples: int, text: str) -> ModelOutput:
@@ -179,6 +180,18 @@ class SlowToOpen(Puppet):
     def __init__(self) -> None:
         super().__init__()
         time.sleep(1.0)
+
+
+class Picky(Puppet):
+    """Knows before anybody drives what it will be asked for, and takes four samples at most."""
+
+    def prepare(self, requests: Sequence[Request]) -> None:
+        self.asked = requests
+        if any(request.samples > 4 for request in requests):
+            raise InvalidInput("this engine takes 4 samples at most")
+
+    def told(self, _: Request) -> str:
+        return str([(request.samples, request.reasoning, request.greedy) for request in self.asked])
 
 
 def with_a_failing_network() -> object:

@@ -169,7 +169,7 @@ def test_a_bundle_that_cannot_be_opened_is_refused_before_a_process_starts(small
 
 
 def test_a_process_that_is_refused_its_engine_ends_without_a_traceback(small_ring: FrameRing) -> None:
-    process = EngineProcess("kinematik", small_ring, "")
+    process = EngineProcess("kinematik", small_ring, "", ())
     told = list(iter(lambda: process.receive(10.0), b""))
     failures = [wire.decode(packet) for packet in told if packet and wire.decode(packet).kind == "failure"]
     assert [failure.fields["id"] for failure in failures] == [0]
@@ -189,6 +189,20 @@ def test_an_engine_that_does_not_open_says_why_and_is_not_started_again(
 def test_an_engine_that_is_not_ready_in_time_is_killed(small_ring: FrameRing) -> None:
     with pytest.raises(EngineFailure, match=r"not ready within 0\.5 s"):
         EngineClient("engine.own_engines:slow_to_open", PROFILE, small_ring, PATIENT_MS, limits=Limits(ready_timeout_s=0.5))
+
+
+def test_an_engine_is_told_what_it_will_be_asked_for_and_may_refuse_it_before_anybody_drives(small_ring: FrameRing) -> None:
+    picky, words = "engine.own_engines:Picky", Request(samples=3, greedy=False)
+    asked = (words, Request(reasoning="none", samples=4))
+    with EngineClient(picky, PROFILE, small_ring, PATIENT_MS, requests=asked) as client:
+        heard = told(client, "told")
+        assert heard == "[(3, 'full', False), (4, 'none', True)]"
+        os.kill(pid_of(client), signal.SIGKILL)
+        assert soon(lambda: client.restarts == 1)
+        client.wait_ready(30.0)
+        assert told(client, "told") == heard, "the next process is told as well"
+    with pytest.raises(EngineFailure, match="this engine takes 4 samples at most"):
+        EngineClient(picky, PROFILE, small_ring, PATIENT_MS, requests=(words, Request(samples=5)))
 
 
 def test_an_interpreter_that_is_not_there_is_named(small_ring: FrameRing) -> None:

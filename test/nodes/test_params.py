@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from alpamayo_ros.nodes.params import PlannerParams, RecorderParams, ReplayParams, VisualizerParams, declare, read
+from alpamayo_ros.nodes.planning import requests_of
 from alpamayo_ros.profile import shared_files
 from alpamayo_ros.types import InvalidInput, Request
 
@@ -139,6 +140,17 @@ def test_the_ranges_of_a_request_are_those_of_the_engine_contract() -> None:
 
 @pytest.mark.ros
 @pytest.mark.patient
+def test_all_that_cycles_will_ask_for_is_known_before_the_first() -> None:
+    params = read(PlannerParams, {"samples": 3, "quick_samples": 6, "greedy": False})
+    (usual,) = requests_of(params)
+    assert (usual.samples, usual.greedy, usual.reasoning) == (3, False, "full")
+    brief = replace(usual, reasoning="none", samples=6)
+    assert requests_of(replace(params, reason_on_demand=True)) == [usual, brief]
+    assert requests_of(replace(params, provisional=True)) == [usual, brief]
+    wordless = replace(params, provisional=True, reasoning="none")
+    assert requests_of(wordless) == [replace(usual, reasoning="none")], "never asked twice for the same"
+
+
 def test_parameters_are_declared_described_ranged_and_read_only(context: rclpy.Context) -> None:
     node = node_with(context, deadline_ms=250, use_sim_time=True)
     assert declare(node, PlannerParams) == PlannerParams(deadline_ms=250.0)

@@ -49,6 +49,7 @@ START_REFUSALS = {
     "unknown parameter": ("rigg:=seven_camera", "unknown parameter 'rigg', did you mean 'rig'?"),
     "missing bundle": ("bundle:=models/nowhere", "no engine 'models/nowhere': want one of kinematic"),
     "empty bundle folder": ("bundle:={tmp}", "profile.yaml: no such file"),
+    "more than the engine takes": ("bundle:=engine.own_engines:Picky samples:=5", "this engine takes 4 samples at most"),
     "engine that does not open": ("bundle:=engine.own_engines:dies_opening", "ValueError: no such weights"),
     "unknown role": ("rig:={role}", "unknown camera role 'front_telephoto'"),
     "camera too slow for the profile": ("rig:={slow}", "front_left at 1.5 Hz is too slow for frames 500 ms apart"),
@@ -67,7 +68,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, s
     arguments = [argument.format(**files) for argument, _ in START_REFUSALS.values()]
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
         patch.setenv("PYTHONPATH", str(TEST_FOLDER))
-        done = pool.map(lambda argument: refused("planner_node", "-p", argument), arguments)
+        done = pool.map(lambda given: refused("planner_node", *f"-p {' -p '.join(given.split())}".split()), arguments)
         return dict(zip(START_REFUSALS, done, strict=True))
 
 

@@ -42,6 +42,8 @@ LATE_NS = 500_000_000
 WARMED = ("cuda",)
 """Kinds of devices on which a first answer takes seconds: what it needs is loaded, or recorded, then."""
 
+_ANY_WORD = 0  # of every vocabulary here
+
 Answering = Callable[[Observation, Request], ModelOutput]
 
 
@@ -81,7 +83,7 @@ class FastEngine:
         self.told: Sequence[int] | None = None
         """Ids that are written whatever the network would choose: benchmarks say how many words there are, and which."""
         if device.type in WARMED:
-            self.warm_up()
+            self.warm_up((Request(), Request(reasoning="none")))
 
     @torch.inference_mode()
     def add_frame(self, frame: CameraFrame) -> None:
@@ -98,22 +100,36 @@ class FastEngine:
     @torch.inference_mode()
     def infer(self, observation: Observation, request: Request) -> ModelOutput:
         """Actions and words for one observation. Raises InvalidInput; EngineFailure, and forgets all that was computed."""
+        self.check(request)
         with self._forgetting(), out_of_memory_told(f"{request.samples} samples"):
-            if request.guidance or request.trajectory == "tokens" or self._profile.pruning != UNPRUNED:
-                if self._seldom is None:
-                    raise InvalidInput("this engine has no guidance, trajectories as tokens or pruned prompts: want @eager")
+            if self._seldom is not None and self._is_seldom(request):
                 return self._seldom(observation, request)
             mode: Mode = "act" if request.reasoning == "none" else "reason"
             return self._infer(self._prompt(observation, mode), request)
 
-    def warm_up(self) -> None:
-        """Answer once with words and once without, and forget it: what is recorded then is not recorded while driving.
+    def check(self, request: Request) -> None:
+        """Raise InvalidInput for a request that has no answer here, whatever the observation."""
+        if self._seldom is None and self._is_seldom(request):
+            raise InvalidInput("this engine has no guidance, trajectories as tokens or pruned prompts: want @eager")
 
-        With one sample: nobody knows yet how many will be asked for.
+    def prepare(self, requests: Sequence[Request]) -> None:
+        """See `contract.Prepares`."""
+        for request in requests:
+            self.check(request)
+        if self.device.type in WARMED:
+            self.warm_up(requests)
+
+    def warm_up(self, requests: Sequence[Request]) -> None:
+        """Answer each once and forget it: what is recorded then is not recorded while driving. Raises as `infer`.
+
+        One that needs memory for more words than those before it drops what they recorded: the most words come first. What is
+        written is told: a word over and over, so that there are passes with guesses and without, and then an end.
         """
-        blank = blank_observation(self._profile)
-        for request in (Request(max_tokens=2 * BLOCK), Request(reasoning="none")):
+        blank, start = blank_observation(self._profile), self._tokenizer.id("<|traj_future_start|>")
+        for request in requests:
+            self.told = [*([_ANY_WORD] * min(2 * BLOCK, request.max_tokens - 1)), start]
             self.infer(blank, request)
+        self.told = None
         self.reset(blank.epoch + 1)
 
     def reset(self, epoch: int) -> None:
@@ -121,6 +137,9 @@ class FastEngine:
         self._sight.forget(epoch)
         self.memory.forget()
         self._arrivals.forget()
+
+    def _is_seldom(self, request: Request) -> bool:
+        return bool(request.guidance) or request.trajectory == "tokens" or self._profile.pruning != UNPRUNED
 
     @contextmanager
     def _forgetting(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from alpamayo_ros.engine.tensorrt.network import PartsNetwork, slots_written
 from alpamayo_ros.engine.tensorrt.parts import part_names
 from alpamayo_ros.engine.tensorrt.plans import PlanSession
 from alpamayo_ros.model.tokens import read_tokenizer
-from alpamayo_ros.types import InvalidInput, ModelOutput, Observation, Request
+from alpamayo_ros.types import InvalidInput, Request
 
 
 class Room(NamedTuple):
@@ -48,10 +48,10 @@ class TensorRtEngine(FastEngine):
         network = PartsNetwork(sessions, config, here.device)
         super().__init__(bundle, config, read_tokenizer(folder, config), network, here.device)
 
-    def infer(self, observation: Observation, request: Request) -> ModelOutput:
-        """As `FastEngine.infer`. Raises InvalidInput, before anything runs, for more than the plans have room for."""
+    def check(self, request: Request) -> None:
+        """As `FastEngine.check`, and for more than the plans have room for."""
+        super().check(request)
         check_room(request, self._room)
-        return super().infer(observation, request)
 
 
 def open_plans(folder: Path, config: Config, here: Here) -> tuple[Manifest, dict[str, PlanSession]]:

@@ -20,7 +20,6 @@ from alpamayo_ros.engine.fast import engine as fast
 from alpamayo_ros.engine.fast.engine import FastEngine
 from alpamayo_ros.engine.graphed.eight import EightBitEngine
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
-from alpamayo_ros.engine.speculation.drafts import BLOCK
 from alpamayo_ros.engine.tensorrt.network import PartsNetwork
 from alpamayo_ros.engine.tensorrt.parts import parts
 from alpamayo_ros.model.vision import Images
@@ -28,7 +27,7 @@ from alpamayo_ros.types import EngineFailure, Request
 
 Opened = Callable[[Path], FastEngine]
 BOTH = pytest.mark.parametrize("opened", [GraphedEngine, EightBitEngine.unchecked])
-FIRST = (Request(max_tokens=2 * BLOCK), Request(reasoning="none"))
+FIRST = (Request(), Request(reasoning="none"))
 
 
 def stages(engine: FastEngine) -> set[object]:
@@ -48,6 +47,26 @@ def test_where_a_first_answer_takes_seconds_everything_is_recorded_before_it(
         for request in FIRST:
             engine.infer(observation(), request)
         assert stages(engine) == recorded
+
+
+def test_what_is_known_to_be_asked_for_is_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "WARMED", ("cpu",))
+    asked = [Request(samples=3, greedy=False, max_tokens=40), Request(samples=4, reasoning="none")]
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        engine.prepare(asked)
+        recorded = stages(engine)
+        assert not engine._sight._known
+        for request in asked:
+            engine.infer(observation(), request)
+        assert stages(engine) == recorded
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        assert not stages(engine) >= recorded, "several samples are passes of their own"
+
+
+def test_nothing_runs_ahead_where_a_first_answer_is_as_quick_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        monkeypatch.setattr(engine, "infer", lambda *_: pytest.fail("an answer on a CPU may take a minute"))
+        engine.prepare([Request(samples=3)])
 
 
 def storages() -> set[int]:

@@ -127,7 +127,7 @@ def test_warming_up_is_forgotten() -> None:
     """What a GPU does when an engine opens: it says nothing about what is answered then."""
     seen = observation()
     with closing(GraphedEngine(BUNDLE)) as cold, closing(GraphedEngine(BUNDLE)) as warm:
-        warm.warm_up()
+        warm.warm_up(REQUESTS)
         assert not warm._sight._known
         assert warm.memory.tree(64) == cold.memory.tree(64)
         assert_same(warm.infer(seen, REQUESTS[0]), cold.infer(seen, REQUESTS[0]))

@@ -119,6 +119,10 @@ def test_a_request_beyond_the_plans_is_refused_before_anything_runs(built: Path)
             engine.infer(seen_by(built), Request(samples=17))
         with pytest.raises(InvalidInput, match=r"6 texts of up to 400 tokens take \d+ slots .*: lower max_tokens or samples"):
             engine.infer(seen_by(built), Request(samples=6, greedy=False, max_tokens=400))
+        with pytest.raises(InvalidInput, match="17 samples, these plans take 1 to 16"):
+            engine.prepare([Request(), Request(samples=17)])
+        with pytest.raises(InvalidInput, match="this engine has no guidance"):
+            engine.prepare([Request(guidance=1.0)])
     assert on.trt.streams == []
 
 
