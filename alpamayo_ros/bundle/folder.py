@@ -130,14 +130,21 @@ def read_index(folder: Path) -> dict[str, str]:
 def read_header(path: Path) -> dict[str, Any]:
     """Header of a safetensors file, without its tensors: `__metadata__`, and dtype, shape and place of each tensor.
 
-    Raises InvalidInput.
+    Raises InvalidInput, also for a file that is shorter or longer than its header says.
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         text = file.read(size) if size <= _MAX_HEADER_BYTES else b""
     if not text or len(text) < size:
         raise InvalidInput(f"{path}: not a safetensors file: {path.stat().st_size} bytes, header of {size}")
-    return _json_object(text, path)
+    header, held = _json_object(text, path), path.stat().st_size
+    try:
+        described = 8 + size + max((of["data_offsets"][1] for name, of in header.items() if name != "__metadata__"), default=0)
+    except (KeyError, IndexError, TypeError) as error:
+        raise InvalidInput(f"{path}: want data_offsets of every tensor, got {error!r}") from error
+    if held != described:
+        raise InvalidInput(f"{path}: {held} bytes where its header describes {described}: bring the whole file")
+    return header
 
 
 def has_weights(folder: Path) -> bool:

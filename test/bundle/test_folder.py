@@ -141,12 +141,24 @@ def test_the_backbones_config_is_in_config_json_or_beside_it(folder: Path, confi
         (b"\xff" * 16, "not a safetensors file: 16 bytes"),
         (b"\x02" + bytes(7) + b"[]", "want a JSON object, got list"),
         (b"\x02" + bytes(7) + b"{{", "not JSON"),
+        (b"\x08" + bytes(7) + b'{"a":{}}', "want data_offsets of every tensor, got KeyError"),
+        (b"\x07" + bytes(7) + b'{"a":1}', "want data_offsets of every tensor, got TypeError"),
     ],
 )
 def test_a_file_that_is_no_safetensors_is_refused(folder: Path, content: bytes, said: str) -> None:
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(InvalidInput, match=f"model.safetensors: {said}"):
         read_bundle(folder)
+
+
+def test_weights_that_are_cut_short_or_grown_behind_their_header_are_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save(path, weights="trained")
+    whole = path.read_bytes()
+    for held in (whole[:-1], whole + b"0"):
+        path.write_bytes(held)
+        with pytest.raises(InvalidInput, match=f"model.safetensors: {len(held)} bytes where its header describes {len(whole)}"):
+            read_bundle(folder)
 
 
 def test_a_header_tells_tensors_without_reading_them(tmp_path: Path) -> None:
