@@ -126,10 +126,12 @@ class FastEngine:
         written is told: a word over and over, so that there are passes with guesses and without, and then an end.
         """
         blank, start = blank_observation(self._profile), self._tokenizer.id("<|traj_future_start|>")
-        for request in requests:
-            self.told = [*([_ANY_WORD] * min(2 * BLOCK, request.max_tokens - 1)), start]
-            self.infer(blank, request)
-        self.told = None
+        try:
+            for request in requests:
+                self.told = [*([_ANY_WORD] * min(2 * BLOCK, request.max_tokens - 1)), start]
+                self.infer(blank, request)
+        finally:
+            self.told = None
         self.reset(blank.epoch + 1)
 
     def reset(self, epoch: int) -> None:
