@@ -34,7 +34,7 @@ def run_demo(bag: Path, out: Path, rig_name: str, bundle: str) -> dict[str, Any]
     """
     rig = read_rig(rig_name)
     recording = out.resolve() / "recording"
-    with client_node("alpamayo_demo", use_sim_time=True) as node:
+    with client_node("alpamayo_demo") as node:
         collector = PlanCollector(node, PLANNER)
         _drive(node, collector, bag.resolve(), recording, out.resolve(), {"rig": rig_name, "bundle": bundle})
         counts = {role: collector.values(f"camera {role}") for role in rig.cameras}
