@@ -119,3 +119,20 @@ def examine(
     if not data:
         raise InvalidInput("want --data DIR of alpamayo make-dataset --split test")
     return examine_command(Exam(bundle, blind, windows, pairs, read_rig(rig), workers), data, out)
+
+
+@app.command
+def corpus(
+    bundle: Positional[
+        Annotated[str, arg(metavar="DIR", help="a trained bundle's folder; @graphed answers soonest, and all say the same")]
+    ],
+    data: Data = (),
+    windows: Annotated[int, arg(help="of split train, drawn from all of the data")] = 1000,
+) -> Figures:
+    """Write what a bundle says on windows of data sets beside it, as corpus.txt: fast engines guess its words from that."""
+    from alpamayo_ros.training.corpus import write_corpus
+    from alpamayo_ros.types import InvalidInput
+
+    if not data:
+        raise InvalidInput("want --data DIR of alpamayo make-dataset or add-drives")
+    return write_corpus(bundle, data, windows)

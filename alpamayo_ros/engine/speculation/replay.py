@@ -92,7 +92,7 @@ def passes_of(trace: Sequence[int], memory: Memory, guesses: int, block: int) ->
 
 def _after(tokens: Sequence[int], paths: Sequence[Sequence[int]], trace: Sequence[int]) -> list[int]:
     """What a network that says this trace would say after the prompt and after each node; where it never comes to, nothing."""
-    said = [trace[: len(path)] == [tokens[node] for node in path] for path in paths]
+    said = [list(trace[: len(path)]) == [tokens[node] for node in path] for path in paths]
     following = [*trace, ROOT]
     return [following[0], *(following[len(path)] if here else ROOT for path, here in zip(paths, said, strict=True))]
 
