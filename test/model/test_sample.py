@@ -139,6 +139,7 @@ def test_action_tokens_are_written_in_their_range(model: Alpamayo, tokenizer: To
     assert np.abs(output.actions).max() <= 10.0
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("ended_by_force")
 @pytest.mark.parametrize("share", [False, True])
 def test_drawn_action_tokens_are_drawn_for_every_sample(model: Alpamayo, tokenizer: Tokenizer, share: bool) -> None:

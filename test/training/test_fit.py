@@ -44,7 +44,8 @@ def test_every_loss_falls(tmp_path: Path) -> None:
         assert sum(losses[-5:]) < sum(losses[:5]), name
 
 
-@pytest.mark.parametrize("matrices", [pytest.param("adam", marks=pytest.mark.thorough), "muon"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("matrices", ["adam", "muon"])
 def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path, matrices: Literal["adam", "muon"]) -> None:
     # The cosine knows how long it will be: the first six steps of both are those of the longer one only with the same rates.
     flat = replace(SETTINGS, least_learning_rate=SETTINGS.learning_rate, matrices=matrices)

@@ -73,6 +73,7 @@ def test_the_backbone_moves_and_its_expert_has_to_learn_it_then(reinforce: Any, 
         EagerEngine(tmp_path / "run" / "bundle")
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_done_is_not_done_again_and_another_one_is_refused(reinforce: Any, tmp_path: Path) -> None:
     first = reinforce(tmp_path / "run")
     assert reinforce(tmp_path / "run").out.splitlines()[-1] == first.out.splitlines()[-1]

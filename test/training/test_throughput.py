@@ -7,6 +7,8 @@ from model.nano import BUNDLE as NANO
 
 from alpamayo_ros.training.throughput import TIMED, bench_training
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:

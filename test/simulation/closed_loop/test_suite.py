@@ -16,6 +16,7 @@ from alpamayo_ros.simulation.scenario import Scenario
 from alpamayo_ros.types import InvalidInput
 
 
+@pytest.mark.thorough
 def test_two_workers_drive_as_one_does(tmp_path: Path) -> None:
     driver = Driver(ATTENTIVE, profile=small_profile(tmp_path))
     scenarios = [short(seed=seed) for seed in range(2)]

@@ -144,6 +144,7 @@ def test_a_data_set_has_its_families_in_turn_and_says_what_is_in_it(
     assert {name: value for name, value in said.items() if name not in ("seconds", "files")} == index["figures"]
 
 
+@pytest.mark.thorough
 def test_two_workers_make_the_same_bytes_as_one(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """They start without what this process changed: their shards are cut here, by the parent."""
     make_dataset(tmp_path / "set", RECIPE, SAMPLES, workers=2)
@@ -195,6 +196,7 @@ def test_wrong_splits_families_and_counts_are_refused(tmp_path: Path) -> None:
             make_dataset(tmp_path / "set", RECIPE, samples, workers)
 
 
+@pytest.mark.thorough
 def test_pairs_of_scenes_are_a_data_set_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "SCENES_PER_SHARD", 1)
     recipe = replace(RECIPE, split="train", families=("red_light",), duration_s=None, pairs=2)

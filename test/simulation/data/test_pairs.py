@@ -11,6 +11,8 @@ from alpamayo_ros.simulation.data.samples import Sample, SceneSamples
 from alpamayo_ros.simulation.data.sights import KINDS
 from alpamayo_ros.simulation.suites import SceneId, families_of
 
+pytestmark = pytest.mark.thorough
+
 # Of even seeds the history is driven in the second world (green, nobody ahead), of odd ones in the first.
 MADE = [
     ("light", "red_light", 1_000_000),

@@ -199,6 +199,7 @@ def moves_over(name: str, of: Episode, step: int) -> bool:
     return bool(np.ptp(left) > 0.3) or any(body.indicator != "off" for body in past)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_cause_was_in_sight_during_the_last_two_seconds_and_is_what_it_is_called(family: str) -> None:
     made = drive(family, seed=2, duration_s=6.5)

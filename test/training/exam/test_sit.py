@@ -67,6 +67,7 @@ def sat(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, Path]:
     return sit(exam(), [scene()], "validation", out), out
 
 
+@pytest.mark.thorough
 def test_who_has_one_opinion_is_right_in_one_window_of_each_pair(sat: tuple[dict, Path]) -> None:
     figures, _ = sat
     assert figures["windows"] == len(windows())
@@ -75,6 +76,7 @@ def test_who_has_one_opinion_is_right_in_one_window_of_each_pair(sat: tuple[dict
     assert figures["figures"]["lead pairs: decision right"] == 0.0
 
 
+@pytest.mark.thorough
 def test_who_does_not_look_is_no_better_than_a_control_that_is_shown_grey(sat: tuple[dict, Path]) -> None:
     figures, _ = sat
     right = figures["figures"]["decision right, all windows"]
@@ -85,6 +87,7 @@ def test_who_does_not_look_is_no_better_than_a_control_that_is_shown_grey(sat: t
     assert figures["goals_met"] < figures["goals"]
 
 
+@pytest.mark.thorough
 def test_what_is_written_says_the_same(sat: tuple[dict, Path]) -> None:
     figures, out = sat
     told = json.loads((out / "exam.json").read_text())
