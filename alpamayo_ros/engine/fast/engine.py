@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,10 @@ LATE_NS = 500_000_000
 WARMED = ("cuda",)
 """Kinds of devices on which a first answer takes seconds: what it needs is loaded, or recorded, then."""
 
-_ANY_WORD = 0  # of every vocabulary here
+_ANY_WORD, _OTHER_WORD = 0, 1  # of every vocabulary here
+
+_WARMED_WORDS = (4 * BLOCK, BLOCK)
+"""So long are texts that are told to warm up: what is between them looks at as many slots as one or the other."""
 
 Answering = Callable[[Observation, Request], ModelOutput]
 
@@ -120,15 +124,16 @@ class FastEngine:
             self.warm_up(requests)
 
     def warm_up(self, requests: Sequence[Request]) -> None:
-        """Answer each once and forget it: what is recorded then is not recorded while driving. Raises as `infer`.
+        """Answer each a few times and forget it: what is recorded then is not recorded while driving. Raises as `infer`.
 
-        One that needs memory for more words than those before it drops what they recorded: the most words come first. What is
-        written is told: a word over and over, so that there are passes with guesses and without, and then an end.
+        What is written is told, a word over and over and then an end: the first time every word is a pass, the second time
+        another one stands before them, so that what follows is guessed in blocks. In rounds over all requests, for one that
+        needs memory for more words than those before it drops what they recorded.
         """
         blank, start = blank_observation(self._profile), self._tokenizer.id("<|traj_future_start|>")
         try:
-            for request in requests:
-                self.told = [*([_ANY_WORD] * min(2 * BLOCK, request.max_tokens - 1)), start]
+            for words, first, request in product(_WARMED_WORDS, (_ANY_WORD, _OTHER_WORD), requests):
+                self.told = [first, *([_ANY_WORD] * min(words, request.max_tokens - 2)), start][-request.max_tokens :]
                 self.infer(blank, request)
         finally:
             self.told = None

@@ -17,6 +17,9 @@ from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.vision import Images, Scene
 from alpamayo_ros.types import U8, EngineFailure
 
+ROUTE = 128
+"""Slots for a route in words, beyond those of the first prompts, which have none: what is recorded is not dropped for one."""
+
 REACH = 64
 """Passes look at whole multiples of so many slots: those of about as long texts share a stage."""
 
@@ -90,7 +93,7 @@ class GraphedNetwork:
 
     def go_on(self, words: Sequence[Word], width: int) -> Tensor:
         """Logits (n, V) after each of n more words, in a pass for `width`."""
-        reach = _reached(max(slot for word in words for slot in (*word.looks_at, word.slot)) + width)
+        reach = _reached(max(slot for word in words for slot in (*word.looks_at, word.slot)) + 1 + width)
         return self._pass(0, 0, width, reach)(None, self._placed(words, width, reach))[: len(words)]
 
     def denoise(self, noise: Tensor, behind: Sequence[tuple[int, Sequence[int]]], steps: int) -> Tensor:
@@ -126,9 +129,9 @@ class GraphedNetwork:
 
     def _reserve(self, slots: int) -> None:
         """Have memory for so many slots, and for the columns of a pass that have no word."""
-        wanted = _reached(slots + WIDTHS[-1])
-        if wanted <= self._store.slots:
+        if _reached(slots + WIDTHS[-1]) <= self._store.slots:
             return
+        wanted = _reached(slots + WIDTHS[-1] + ROUTE)
         text, like = self._model.config.text, self._model.vlm.lm_head.weight
         shape = (text.num_hidden_layers, text.num_key_value_heads, wanted, text.head_dim)
         self._read = ()

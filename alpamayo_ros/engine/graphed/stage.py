@@ -19,8 +19,18 @@ WARM_UPS = 3
 
 @cache
 def _pool() -> Any:
-    """Memory that all stages share: they never run at the same time, and what comes out of one is held meanwhile."""
+    """Memory that all stages share: they never run at the same time, and what comes out of one is held meanwhile.
+
+    One for the whole process, whatever engines are opened and closed in it. It is known to be sound for the pinned torch alone.
+    """
     return torch.cuda.graph_pool_handle()
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """Where stages warm up: one stream, for libraries keep a workspace for every stream that they see. It is not the one that
+    records, whose workspace belongs to what is recorded."""
+    return torch.cuda.Stream(device)
 
 
 class Stage(Generic[Result]):
@@ -40,7 +50,7 @@ class Stage(Generic[Result]):
         return self._result
 
     def _record(self, device: torch.device) -> None:
-        aside = torch.cuda.Stream(device)
+        aside = _aside(device)
         aside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(aside):
             for _ in range(WARM_UPS):

@@ -12,18 +12,19 @@ import pytest
 import torch
 from engine.fast.test_writing import tiny
 from engine.tensorrt.test_network import TorchSession
-from model.nano import BUNDLE, observation
+from model.nano import BUNDLE, T0_NS, observation
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from alpamayo_ros.engine.fast import engine as fast
 from alpamayo_ros.engine.fast.engine import FastEngine
 from alpamayo_ros.engine.graphed.eight import EightBitEngine
+from alpamayo_ros.engine.graphed import network
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.tensorrt.network import PartsNetwork
 from alpamayo_ros.engine.tensorrt.parts import parts
 from alpamayo_ros.model.vision import Images
-from alpamayo_ros.types import EngineFailure, Request
+from alpamayo_ros.types import EngineFailure, Navigation, Request
 
 Opened = Callable[[Path], FastEngine]
 BOTH = pytest.mark.parametrize("opened", [GraphedEngine, EightBitEngine.unchecked])
@@ -45,6 +46,48 @@ def test_where_a_first_answer_takes_seconds_everything_is_recorded_before_it(
         assert recorded
         assert not engine._sight._known, "nothing of it is remembered"
         for request in FIRST:
+            engine.infer(observation(), request)
+        assert stages(engine) == recorded
+
+
+def test_texts_that_are_guessed_find_their_passes_recorded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What follows another first word is guessed in blocks, which no text of an untrained network would be."""
+    monkeypatch.setattr(fast, "WARMED", ("cpu",))
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        recorded, start = stages(engine), engine._tokenizer.id("<|traj_future_start|>")
+        for first in (21, 22):
+            engine.told = [first, *range(30, 70), start]
+            engine.infer(observation(), FIRST[0])
+        assert len(engine.memory.tree(99).tokens) > 40, "it was remembered"
+        assert stages(engine) == recorded
+    monkeypatch.setattr(fast, "_OTHER_WORD", fast._ANY_WORD)
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        assert stages(engine) < recorded, "a block is a pass of its own"
+
+
+def test_a_route_in_words_drops_nothing_that_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prompt is longer, and may be a stage of its own: that one is recorded then."""
+    monkeypatch.setattr(fast, "WARMED", ("cpu",))
+    route = Navigation("turn_left", 40.0, "Wilhelm-Leuschner-Strasse" * 3, T0_NS)
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        recorded = stages(engine)
+        engine.infer(observation(navigation=route), FIRST[0])
+        assert stages(engine) > recorded
+    monkeypatch.setattr(network, "ROUTE", 0)
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        recorded = stages(engine)
+        engine.infer(observation(navigation=route), FIRST[0])
+        assert not stages(engine) >= recorded, "without room for it everything is recorded anew"
+
+
+def test_a_request_for_more_words_drops_nothing_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "WARMED", ("cpu",))
+    asked = [Request(max_tokens=20), Request(samples=3, greedy=False, max_tokens=300)]
+    with closing(GraphedEngine(BUNDLE)) as engine:
+        engine.prepare(asked)
+        recorded = stages(engine)
+        engine.told = [*range(30, 40), engine._tokenizer.id("<|traj_future_start|>")]
+        for request in asked:
             engine.infer(observation(), request)
         assert stages(engine) == recorded
 
