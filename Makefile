@@ -77,11 +77,12 @@ faults: build
 
 # For a machine with a GPU, ROS or not: CUDA graphs, FP8 and, where it is installed, TensorRT's plans of ar1_nano (and of GPU_BUNDLE=DIR)
 # are built, held against the reference and timed as `alpamayo bench engine` does (out/gpu/NAME); the figures of docs/performance.md for
-# a network of the released size with drawn weights. GPU_PYTHON: an interpreter that has requirements.txt but for ROS.
+# a network of the released size with drawn weights; with GPU_REFERENCE=DIR, a clone of NVlabs/alpamayo, its pipeline's beside them.
+# GPU_PYTHON: an interpreter that has requirements.txt but for ROS, and what that clone pins.
 GPU_PYTHON ?= .venv/bin/python
 gpu-test:
 	mkdir -p out/gpu
-	PYTHONPATH=. $(GPU_PYTHON) -m pytest -m gpu test/gpu -s -rs $(if $(GPU_BUNDLE),--bundle $(GPU_BUNDLE))
+	PYTHONPATH=. $(GPU_PYTHON) -m pytest -m gpu test/gpu -s -rs $(if $(GPU_BUNDLE),--bundle $(GPU_BUNDLE)) $(if $(GPU_REFERENCE),--reference $(GPU_REFERENCE))
 
 # Changes safety/ in small ways and runs its tests against each, in a copy with an environment of its own (docs/mutants.md).
 mutants:

@@ -2,7 +2,8 @@
 
 Whole answers are timed, from an observation to actions on the CPU. Texts are told: so many words, of which a share was said a
 cycle ago, so that what guesses are worth is set and not left to chance. Cold: nothing of an earlier cycle is known. Warm: every
-frame was hinted when it came, and texts said before are remembered; what the newest frames took then is told beside it.
+frame was hinted when it came, and texts said before are remembered; what the newest frames took then is told beside it, and
+both together: a reference does nothing before it is asked.
 Where all guesses are wrong, the same engine answers without any, too: the difference is the most that they cost.
 Rules: docs/performance.md.
 """
@@ -38,7 +39,7 @@ from alpamayo_ros.engine.stopwatch import Stopwatch, gpu_state, percentiles
 from alpamayo_ros.engine.tensorrt.engine import TensorRtEngine
 from alpamayo_ros.model.prompt import encode
 from alpamayo_ros.model.tokens import read_tokenizer
-from alpamayo_ros.types import EngineFailure, InvalidInput, ModelOutput, Observation, Request
+from alpamayo_ros.types import F64, EngineFailure, InvalidInput, ModelOutput, Observation, Request
 
 Figures = dict[str, Any]
 ON_GPU, ON_CPU = (200, 20), (40, 5)
@@ -65,10 +66,23 @@ def bench_pace(
     """
     if checkout is not None:
         source_of(checkout)
-    bundle, config = open_bundle(folder)
     if traces is not None:
-        said = Replayed(read_traces(traces), config)
+        said = Replayed(read_traces(traces), open_bundle(folder)[1])
         cases = [*cases, Case("warm, traces of drives", said.longest, replayed=said)]
+    exact, weights, rates = _bench_exact(folder, runs, cases, checkout)
+    eight = None if rates is None else bench_eight(folder, runs, cases, weights, rates)
+    try:
+        plans, why_not = bench_plans(folder, runs, cases), ""
+    except (EngineFailure, InvalidInput) as reason:  # nobody has to have TensorRT, or plans
+        plans, why_not = None, str(reason)
+    return exact | {"in_fp8": eight, "in_plans": plans, "no_plans": why_not}
+
+
+def _bench_exact(
+    folder: Path, runs: int, cases: Sequence[Case], checkout: Path | None
+) -> tuple[Figures, Weights | None, Rates | None]:
+    """The exact engine beside the references, all of whose memory is given back then; rates of a GPU alone."""
+    bundle, config = open_bundle(folder)
     on_gpu = (where := claim_device()).type == "cuda"
     rates = rates_of(where, getattr(torch, config.dtype)) if on_gpu else None
     _forget_peaks()
@@ -80,7 +94,7 @@ def bench_pace(
         peak = peak_memory(where)  # before anything else answers
         public = Public(checkout, engine.model, bundle.folder) if checkout else None
         race = race._replace(public=public)
-        figures = {
+        figures: Figures = {
             "weights": engine.weights,
             "device": torch.cuda.get_device_name(where) if on_gpu else "cpu",
             "dtype": str(engine.dtype).removeprefix("torch."),
@@ -92,12 +106,7 @@ def bench_pace(
             "cases": {case.name: timed(race, case) | alone[case.name] for case in cases},
             **peak,
         }
-    eight = bench_eight(folder, runs, cases, race.weights, race.rates) if on_gpu else None
-    try:
-        plans, why_not = bench_plans(folder, runs, cases), ""
-    except (EngineFailure, InvalidInput) as reason:  # nobody has to have TensorRT, or plans
-        plans, why_not = None, str(reason)
-    return figures | {"in_fp8": eight, "in_plans": plans, "no_plans": why_not}
+    return figures, race.weights, rates
 
 
 @torch.inference_mode()
@@ -182,11 +191,20 @@ def _ways(race: Race, case: Case) -> dict[str, Callable[[Observation, Request], 
 
 
 def _ratios(ms: Mapping[str, Sequence[float]]) -> Figures:
-    """How many times as fast, the median over runs, and what wrong guesses cost in the same run."""
+    """How many times as fast, the median over runs, and what wrong guesses cost in the same run; where frames came before,
+    with what they took then, too."""
     fast = np.array(ms["fast"])
-    others = {name: other for name, other in (("ratio", "reference"), ("public_ratio", "public")) if other in ms}
-    ratios = {name: round(float(np.median(np.array(ms[other]) / fast)), 3) for name, other in others.items()}
-    return ratios | ({"guesses_cost": percentiles(list(fast - np.array(ms["plain"])))} if "plain" in ms else {})
+    others = {name: np.array(ms[other]) for name, other in (("ratio", "reference"), ("public_ratio", "public")) if other in ms}
+    found: Figures = {name: _median(theirs / fast) for name, theirs in others.items()}
+    if "arrival" in ms:
+        both = fast + np.array(ms["arrival"])
+        found |= {"with_arrival": percentiles(list(both))}
+        found |= {f"{name}_with_arrival": _median(theirs / both) for name, theirs in others.items()}
+    return found | ({"guesses_cost": percentiles(list(fast - np.array(ms["plain"])))} if "plain" in ms else {})
+
+
+def _median(ratios: F64) -> float:
+    return round(float(np.median(ratios)), 3)
 
 
 def _of_the_gpu(race: Race, watch: Stopwatch, before: Figures | None) -> Figures:
@@ -253,22 +271,25 @@ def difference(case: Case, fast: ModelOutput, reference: ModelOutput, *, exact: 
 
 
 def answered_alone(race: Race, case: Case) -> Figures:
-    """Mean ms by stage, which waits for the device in between, and passes of the language model; nobody else answers here."""
+    """ms by stage, mean and median, which waits for the device in between, and passes of the language model; nobody else
+    answers here."""
     cycles, watch = Cycles(race, case), race.watch
-    ms, calls = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
+    calls, each = dict.fromkeys(STAGES, 0), {name: list[float]() for name in STAGES}
     work = Work(0, 0, 0, 0, 0)
     for run in range(-race.warm_up, race.runs):
         seen = cycles.next(Stopwatch(race.where))
         watch.begin_watching(race.where)
         race.engine.infer(seen, cycles.request)
         if run >= 0:
-            ms = {name: ms[name] + watch.ms[name] for name in STAGES}
             calls = {name: calls[name] + watch.calls[name] for name in STAGES}
+            for name in STAGES:
+                each[name].append(watch.ms[name])
         images = 0 if case.warm else sum(map(len, seen.frames.values()))
         work = Work(images, watch.tail if case.warm else watch.tokens, 0, case.samples, race.config.flow_steps)
         watch.begin_watching(None)
-    mean = {name: round(spent / race.runs, 3) for name, spent in ms.items()}
-    figures: Figures = {"stage_ms": mean, "passes": round((calls["begin"] + calls["go_on"]) / race.runs, 2)}
+    mean, median = ({name: round(float(of(ms)), 3) for name, ms in each.items()} for of in (np.mean, np.median))
+    passes = round((calls["begin"] + calls["go_on"]) / race.runs, 2)
+    figures: Figures = {"stage_ms": mean, "stage_p50_ms": median, "passes": passes}
     if race.weights is None or race.rates is None:
         return figures | {"fraction_of_floor": None}
     floors = stage_floors_ms(race.weights, race.rates, work._replace(passes=calls["go_on"] / race.runs))

@@ -7,6 +7,16 @@ from pathlib import Path
 from typing import Any
 
 PERCENTILES = ("p50_ms", "p95_ms", "p99_ms")
+COLUMNS = (
+    "case",
+    "p50 / p95 / p99 ms",
+    "newest frames · and the answer, p50 ms",
+    "flow, p50 ms",
+    "passes",
+    "reference p50 ms",
+    "times as fast · newest frames included",
+)
+PUBLIC = ("public reference p50 ms", "times as fast · newest frames included", "its answer")
 COLOURS = {"look": "#88ccee", "scene": "#44aa99", "begin": "#117733", "go_on": "#ddcc77", "denoise": "#cc6677"}
 LABELS = {
     "look": "look at new frames",
@@ -56,21 +66,26 @@ def cost(name: str, found: Mapping[str, Any]) -> str:
 def table(cases: Mapping[str, Any]) -> str:
     """As Markdown: whole answers, ms, and what the references take for the same."""
     has_public = any("public" in found for found in cases.values())
-    public = " public reference p50 ms | times as fast | its answer |" if has_public else ""
-    head = f"| case | p50 / p95 / p99 ms | newest frames, p50 ms | passes | reference p50 ms | times as fast |{public}\n"
-    head += f"|---|---|---|---|---|---|{'---|---|---|' if has_public else ''}\n"
+    columns = (*COLUMNS, *(PUBLIC if has_public else ()))
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
     return head + "".join(row(name, found, has_public=has_public) for name, found in cases.items())
 
 
 def row(name: str, found: Mapping[str, Any], *, has_public: bool) -> str:
     """One case."""
     whole = " / ".join(f"{found['fast'][p]:.1f}" for p in PERCENTILES)
-    arrival = f"{found['arrival']['p50_ms']:.1f}" if "arrival" in found else "in it"
-    reference, ratio = (f"{found['reference']['p50_ms']:.1f}", f"{found['ratio']:.2f}") if "ratio" in found else "--"
-    told = f"| {name} | {whole} | {arrival} | {found['passes']:.1f} | {reference} | {ratio} |"
+    arrival = " · ".join(f"{found[one]['p50_ms']:.1f}" for one in ("arrival", "with_arrival") if one in found) or "in it"
+    reference = f"{found['reference']['p50_ms']:.1f}" if "reference" in found else "-"
+    flow = f"{found['stage_p50_ms']['denoise']:.1f}"
+    told = f"| {name} | {whole} | {arrival} | {flow} | {found['passes']:.1f} | {reference} | {times(found, 'ratio')} |"
     if "public" in found:
-        told += f" {found['public']['p50_ms']:.1f} | {found['public_ratio']:.2f} | {held(found['public_answer'])} |"
+        told += f" {found['public']['p50_ms']:.1f} | {times(found, 'public_ratio')} | {held(found['public_answer'])} |"
     return f"{told}{' - | - | - |' if has_public and 'public' not in found else ''}\n"
+
+
+def times(found: Mapping[str, Any], ratio: str) -> str:
+    """How many times as fast, and behind a dot with what the newest frames took, where they came before."""
+    return " · ".join(f"{found[one]:.2f}" for one in (ratio, f"{ratio}_with_arrival") if one in found) or "-"
 
 
 def held(answer: Mapping[str, Any]) -> str:

@@ -56,9 +56,9 @@ def write_corpus(bundle: str, data: Sequence[Path], windows: int) -> dict[str, A
 
 
 def _lines(answers: Sequence[ModelOutput], tokenizer: Tokenizer, *, meta_actions: bool) -> list[str]:
-    """Of texts that came to an end, in the order in which they were said."""
+    """Of texts that came to an end and say something, in the order in which they were said."""
     lines: list[str] = []
-    for line in (line_of(answer) for answer in answers if answer.complete[0]):
+    for line in (line_of(answer) for answer in answers if answer.complete[0] and answer.texts[0]):
         with suppress(InvalidInput):
             spelled(line, tokenizer, meta_actions=meta_actions)
             lines.append(line)

@@ -103,7 +103,7 @@ def test_a_device_without_memory_left_is_an_engine_failure(
 # ---------------------------------------------------------------------------------------------------------- released layouts
 
 
-def released_bundle(folder: Path, generation: Generation) -> Path:
+def released_bundle(folder: Path, generation: Generation, dtype: str = "float32") -> Path:
     """A bundle as `alpamayo fetch` leaves it, but for the size of its network, its vocabulary of bytes and its pins."""
     name = {"r1": "alpamayo_r1_10b", "1.5": "alpamayo_1_5_10b"}[generation]
     copytree(SHIPPED.parent / name, folder)
@@ -118,7 +118,7 @@ def released_bundle(folder: Path, generation: Generation) -> Path:
     backbone = stored.pop("vlm_config")
     backbone["image_token_id"], backbone["text_config"]["eos_token_id"] = START - 2, 258
     stored |= {"traj_token_start_idx": START, "vocab_size": START + 500 + 28, "min_pixels": 1024, "max_pixels": 65536}
-    stored |= {"traj_token_ids": trajectory_ids(START + 500), "model_dtype": "float32"}
+    stored |= {"traj_token_ids": trajectory_ids(START + 500), "model_dtype": dtype}
     (folder / "config.json").write_text(json.dumps(stored))
     (folder / "backbone.json").write_text(json.dumps(backbone))
     with torch.device("meta"):

@@ -47,8 +47,20 @@ def test_every_case_has_its_figures(found: dict[str, Any]) -> None:
         assert set(case["fast"]) == set(case["reference"]) == {"p50_ms", "p95_ms", "p99_ms"}
         assert ("arrival" in case) == (name != "cold")
         assert tuple(case["stage_ms"]) == STAGES
+        assert tuple(case["stage_p50_ms"]) == STAGES
         assert case["stage_ms"]["denoise"] > 0
     assert (found["weights"], found["runs"], found["warm_up"]) == ("untrained", 2, 2)
+
+
+def test_newest_frames_that_came_before_the_question_are_told_apart_and_together(found: dict[str, Any]) -> None:
+    assert not {"with_arrival", "ratio_with_arrival"} & set(found["cases"]["cold"])
+    for name in ("warm", "new", "no words"):
+        case = found["cases"][name]
+        assert case["with_arrival"]["p99_ms"] > max(case["fast"]["p50_ms"], case["arrival"]["p50_ms"])
+        assert 0 < case["ratio_with_arrival"] < case["ratio"], "the reference looks at them when it is asked"
+        both = f"{case['arrival']['p50_ms']:.1f} · {case['with_arrival']['p50_ms']:.1f}"
+        assert f" | {both} | {case['stage_p50_ms']['denoise']:.1f} | " in pace_page.page(found)
+        assert f" | {case['ratio']:.2f} · {case['ratio_with_arrival']:.2f} |" in pace_page.page(found)
 
 
 def test_what_guesses_cost_is_told_where_all_are_wrong(found: dict[str, Any]) -> None:

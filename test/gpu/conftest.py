@@ -13,6 +13,7 @@ from model.nano import SHIPPED
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bundle", metavar="DIR", help="a bundle that is built, compared and timed beside the shipped ar1_nano")
+    parser.addoption("--reference", metavar="DIR", help="a clone of NVlabs/alpamayo, which answers beside ours")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A recorded drive, once to learn from and once kept."""
     folder, profile = tmp_path_factory.mktemp("drives"), read_profile(str(SHIPPED / "profile.yaml"))
     rig = small_rig_of(profile.image_width, profile.image_height)
-    make_bag(folder / LEARNED, rig, duration_s=9.0, seed=2)  # 2 s of history and 6.4 s of future leave two windows
+    make_bag(folder / LEARNED, rig, duration_s=9.0, seed=2)  # 2 s of history and 6.4 s of future leave 0.6 s, at 5 Hz
     shutil.copytree(folder / LEARNED, folder / KEPT)
     for clip in (LEARNED, KEPT):
         add_drives(folder / f"of_{clip}", Recipe(profile, rate_hz=5.0), [BagDrive(folder / clip, rig)])
@@ -67,10 +68,10 @@ class Heard(Memory):
 
 def written(bundle: Path, data: Path) -> list[tuple[int, ...]]:
     """Ids of what a bundle says on the windows of a data set, in the order of `alpamayo corpus`."""
-    engine = GraphedEngine(bundle)
-    engine.memory = heard = Heard()
-    for example in examples(open_dataset(data), "train", seed=0, epoch=0):
-        engine.infer(example.observation, Request())
+    with closing(GraphedEngine(bundle)) as engine:
+        engine.memory = heard = Heard()
+        for example in examples(open_dataset(data), "train", seed=0, epoch=0):
+            engine.infer(example.observation, Request())
     return heard.texts
 
 

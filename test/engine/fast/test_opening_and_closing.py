@@ -18,8 +18,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from alpamayo_ros.engine.fast import engine as fast
 from alpamayo_ros.engine.fast.engine import FastEngine
-from alpamayo_ros.engine.graphed.eight import EightBitEngine
 from alpamayo_ros.engine.graphed import network
+from alpamayo_ros.engine.graphed.eight import EightBitEngine
 from alpamayo_ros.engine.graphed.engine import GraphedEngine
 from alpamayo_ros.engine.tensorrt.network import PartsNetwork
 from alpamayo_ros.engine.tensorrt.parts import parts

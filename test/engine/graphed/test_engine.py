@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from engine.contract_checks import check_hints_never_matter
+from engine.graphed import narrow
 from engine.test_eager import released_bundle, seen_by
 from model.nano import BUNDLE, T0_NS, observation
 from model.released import Generation
@@ -271,3 +272,12 @@ def test_it_may_be_closed_twice_and_holds_no_weights_then() -> None:
     engine.close()
     assert not engine._network._layers
     assert all(parameter.is_meta for parameter in engine.model.parameters())
+
+
+@pytest.mark.parametrize("kind", narrow.KINDS)
+def test_in_bfloat16_it_answers_as_the_reference_but_for_rounding(kind: narrow.Kind, tmp_path: Path) -> None:
+    engine, seen = narrow.narrow(kind, tmp_path / "bundle")
+    with closing(engine):
+        assert engine.dtype == torch.bfloat16
+        assert all(narrow.apart(engine, seen, request) <= narrow.APART[kind] for request in narrow.REQUESTS)
+        assert narrow.apart_when_wrong(engine, seen, narrow.REQUESTS[0]) > narrow.APART[kind]
