@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,14 @@ def _think(asked: Sequence[tuple[Way, EngineClient]], one_pass: BagPass, t0_ns: 
     first = turn % len(asked)
     for way, engine in (*asked[first:], *asked[:first]):
         request = Request(way.request.samples, way.request.reasoning, seed=seed_of(t0_ns))
-        way.cycles.append(tuple(way.deliberating.cycles(one_pass.buffers, t0_ns, engine, request, engine.space)))
+        cycles = way.deliberating.cycles(one_pass.buffers, t0_ns, engine, request, engine.space)
+        way.cycles.append(tuple(map(_without_pictures, cycles)))
+
+
+def _without_pictures(cycle: Cycle) -> Cycle:
+    """They lie in a ring that has to take the next ones."""
+    seen = cycle.observation
+    return cycle if seen is None else replace(cycle, observation=replace(seen, frames={}))
 
 
 def told(way: Way, usual: Way, poses: Sequence[EgoPose]) -> dict[str, float | int | None]:

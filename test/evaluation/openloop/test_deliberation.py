@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from evaluation.openloop.conftest import SECONDS
 from evaluation.openloop.made import plan, trajectory
 
 from alpamayo_ros.evaluation.openloop.deliberation import FILE, Way, bench_deliberation, told
@@ -54,8 +55,8 @@ def test_a_bag_is_thought_about_in_every_way(bag: Path, small_rig: tuple[Rig, Pa
     """The baseline says a sentence where it is asked to, and drives the same without."""
     found = bench_deliberation(bag, small_rig[0], "kinematic", tmp_path)["ways"]
     assert json.loads((tmp_path / FILE).read_text()) == found
-    plans = found["words always"]["plans"]
-    assert plans > 5
+    plans, cycles = found["words always"]["plans"], found["words always"]["cycles"]
+    assert (cycles, plans) == (10 * SECONDS, 10 * (SECONDS - 2.0)), "every anchor frame, and those that have a history"
     reasoned = {name: figures["reasoned"] for name, figures in found.items()}
     on_demand = 1 + (plans - 1) // 5
     assert reasoned == {"words always": plans, "no words": 0, "on demand": on_demand, "provisional": plans, "both": on_demand}
