@@ -51,6 +51,7 @@ class Here(NamedTuple):
     trt: Any  # TensorRT's bindings
     machine: Machine
     device: torch.device
+    memory_bytes: int  # of the device, all of it
 
 
 class Built(NamedTuple):
@@ -92,7 +93,7 @@ def found_here() -> Here:
     if driver is None or torch.version.cuda is None:
         raise EngineFailure(f"{version} does not say which driver this is: install NVIDIA's driver and torch with CUDA")
     machine = Machine(f"sm_{major}{minor}", str(trt.__version__), torch.version.cuda, driver)
-    return Here(trt, machine, torch.device("cuda"))
+    return Here(trt, machine, torch.device("cuda"), torch.cuda.mem_get_info()[1])
 
 
 def engine_key(machine: Machine, precision: Precision) -> str:

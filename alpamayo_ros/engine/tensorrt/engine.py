@@ -62,6 +62,8 @@ def open_plans(folder: Path, config: Config, here: Here) -> tuple[Manifest, dict
     if manifest.files.keys() != (wanted := {f"{name}.plan" for name in names}):
         found = ", ".join(sorted(manifest.files))
         raise InvalidInput(f"{place}: lists {found}, this network wants {', '.join(sorted(wanted))}: {BUILD_AGAIN}")
+    if (size := sum(file.bytes for file in manifest.files.values())) > here.memory_bytes:
+        raise InvalidInput(f"{place}: plans of {size} bytes, this GPU has {here.memory_bytes}: open @graphed")
     sessions = {name: PlanSession(here.trt, verified_bytes(place, manifest, f"{name}.plan"), name) for name in names}
     described = [session.described() for session in sessions.values()]
     check_tensors(

@@ -38,7 +38,12 @@ KEY = "sm_90-11.4.0.106-fp32"
 
 
 def here(compute_capability: str = "sm_90", *refuses: str) -> Here:
-    return Here(Fake(*refuses), Machine(compute_capability, Fake.__version__, "13.0", "580.1"), torch.device("cpu"))
+    return Here(
+        Fake(*refuses),
+        Machine(compute_capability, Fake.__version__, "13.0", "580.1"),
+        torch.device("cpu"),
+        memory_bytes=1 << 34,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -211,6 +216,16 @@ def test_plans_that_are_not_those_that_were_built_are_refused_with_what_to_do(bu
     breaking(folder / "engines" / KEY)
     with pytest.raises(refusal, match=says):
         TensorRtEngine(folder, here())
+
+
+def test_plans_larger_than_the_gpu_are_refused_before_they_are_read(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "alpamayo_ros.engine.tensorrt.engine.verified_bytes",
+        lambda *_: pytest.fail("a file may be larger than this machine's memory"),
+    )
+    size = sum(path.stat().st_size for path in (built / "engines" / KEY).glob("*.plan"))
+    with pytest.raises(InvalidInput, match=f"plans of {size} bytes, this GPU has {size - 1}: open @graphed"):
+        TensorRtEngine(built, here()._replace(memory_bytes=size - 1))
 
 
 def test_a_folder_that_no_manifest_describes_is_refused_with_what_to_do(built: Path, tmp_path: Path) -> None:
