@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -18,12 +18,14 @@ WARM_UPS = 3
 
 
 @cache
-def _pool() -> Any:
-    """Memory that all stages share: they never run at the same time, and what comes out of one is held meanwhile.
+def _first() -> torch.cuda.CUDAGraph:
+    """Records next to nothing, and holds the memory that all stages share, whatever engines are closed meanwhile.
 
-    One for the whole process, whatever engines are opened and closed in it. It is known to be sound for the pinned torch alone.
-    """
-    return torch.cuda.graph_pool_handle()
+    They never run at the same time, and what comes out of one is held until the next."""
+    first = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(first):
+        torch.zeros(1, device="cuda")
+    return first
 
 
 @cache
@@ -57,6 +59,6 @@ class Stage(Generic[Result]):
                 self._run()
         torch.cuda.current_stream(device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=_pool()):
+        with torch.cuda.graph(self._graph, pool=_first().pool()):
             self._result = self._run()
         del self._run  # it holds the pass that holds this stage: memory would wait for a collection of the garbage
