@@ -26,8 +26,8 @@ SPLIT: Split = "train"  # what a bundle says on others is what it is measured by
 def write_corpus(bundle: str, data: Sequence[Path], windows: int) -> dict[str, Any]:
     """Ask a bundle about so many windows, drawn from all of the data's, and write what it says as its `corpus.txt`.
 
-    Texts without an end are left out, and those that `read_corpus` would refuse. Raises InvalidInput where nothing is left, for
-    an engine without a bundle, and for data of another profile; what was there stays then.
+    Texts without an end are left out and counted, and those that `read_corpus` would refuse. Raises InvalidInput where nothing
+    is left, for an engine without a bundle, and for data of another profile; what was there stays then.
     """
     folder, profile = bundle_folder(bundle), bundle_profile(bundle)
     if folder is None:
@@ -44,12 +44,13 @@ def write_corpus(bundle: str, data: Sequence[Path], windows: int) -> dict[str, A
         answers = [engine.infer(example.observation, Request()) for example in watched]
     lines = _lines(answers, read_tokenizer(folder, read_config(folder)), meta_actions=profile.meta_actions)
     if not lines:
-        raise InvalidInput(f"{bundle}: none of {len(answers)} texts came to an end: nothing to guess from")
+        raise InvalidInput(f"{bundle}: none of {len(answers)} texts came to an end in words: nothing to guess from")
     with whole_file(folder / CORPUS_FILE) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
     return {
         "windows": len(answers),
         "lines": len(lines),
+        "left_out": len(answers) - len(lines),
         "different": len(set(lines)),
         "files": [str(folder / CORPUS_FILE)],
     }
