@@ -99,7 +99,7 @@ def draw(pace: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure  # half a second that only this command needs
 
     names = list(pace["cases"])
-    figure = Figure(figsize=(8.0, 0.42 * len(names) + 1.2), layout="constrained", dpi=110)
+    figure = Figure(figsize=(8.0, 0.42 * len(names) + 1.6), layout="constrained", dpi=110)
     axes = figure.subplots()
     for row, name in enumerate(names):
         found, left = pace["cases"][name], 0.0
@@ -112,5 +112,5 @@ def draw(pace: Mapping[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(f"ms on {pace['device']}, {pace['dtype']}, weights {pace['weights']}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    figure.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8)
     figure.savefig(path, metadata={"Software": None})
