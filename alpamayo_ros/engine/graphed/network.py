@@ -93,7 +93,8 @@ class GraphedNetwork:
 
     def go_on(self, words: Sequence[Word], width: int) -> Tensor:
         """Logits (n, V) after each of n more words, in a pass for `width`."""
-        reach = _reached(max(slot for word in words for slot in (*word.looks_at, word.slot)) + 1 + width)
+        last = max(slot for word in words for slot in (*word.looks_at, word.slot))
+        reach = _reached(last + 1 + width)  # where recording leaves its words lies behind all of these
         return self._pass(0, 0, width, reach)(None, self._placed(words, width, reach))[: len(words)]
 
     def denoise(self, noise: Tensor, behind: Sequence[tuple[int, Sequence[int]]], steps: int) -> Tensor:
