@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from bisect import bisect_left
@@ -14,6 +15,10 @@ from alpamayo_ros.pipeline.images import pixels_into
 from alpamayo_ros.pipeline.window import CameraWindow, Counts, fingerprint, window_frames, window_ns
 from alpamayo_ros.profile import InputProfile, Rig
 from alpamayo_ros.types import U8, CameraFrame, EncodedFrame, InvalidInput
+
+NICER = 5
+"""Threads that decode are so much nicer than their process (Linux has a niceness for each thread): where cores are few, what is
+decoded is wanted by the next plan, and the engine is at this one."""
 
 MAX_FUTURE_NS = 100_000_000
 """A stamp further ahead of the clock than this is refused."""
@@ -225,6 +230,7 @@ class FrameBuffer:
         return sum(frame is not None for frame in found)
 
     def _decode_until_closed(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICER)
         while True:
             with self._work:
                 while not self._closed and not any(camera.pending for camera in self._cameras.values()):

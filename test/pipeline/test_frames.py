@@ -5,6 +5,7 @@ Buffers without threads are lazy: `ready_ms` and `ready` ask for everything. Tha
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline.vehicle import HEIGHT, MS, PROFILE, SECOND, TWO_CAMERAS, WIDTH, Clock, CountingRing, T, encoded, jpeg, rig
 
-from alpamayo_ros.pipeline.frames import FrameBuffer
+from alpamayo_ros.pipeline.frames import NICER, FrameBuffer
 from alpamayo_ros.pipeline.window import Counts, ring_slots, window_frames, window_ns
 from alpamayo_ros.types import U8, CameraFrame, EncodedFrame, InvalidInput
 
@@ -51,6 +52,22 @@ def test_a_frame_is_decoded_and_ready() -> None:
     counts = buffer.counts[FRONT]
     assert (counts.received, counts.decoded, counts.missing, counts.reason) == (2, 2, 0, "")
     assert buffer.counts[REAR].received == 0
+
+
+def test_threads_that_decode_make_way_for_the_rest_of_their_process() -> None:
+    niceness: dict[str, int] = {}
+    decoded = threading.Event()
+
+    def heard(frame: CameraFrame) -> None:
+        niceness[threading.current_thread().name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        decoded.set()
+
+    buffer = FrameBuffer(TWO_CAMERAS, rig(), CountingRing(), 1, on_frame=heard)
+    offer(buffer, 0)
+    assert decoded.wait(10.0)
+    buffer.close()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness == {"decode-0": min(own + NICER, 19)}, "and nobody else became any nicer"
 
 
 def test_frames_out_of_order_take_their_place() -> None:

@@ -36,6 +36,7 @@ def trained(folder: Path, settings: Optimisation = SETTINGS, learned: Learned = 
     return student, fit(student, feed, settings, run, ALONE), run
 
 
+@pytest.mark.thorough
 def test_every_loss_falls(tmp_path: Path) -> None:
     _, fitted, run = trained(tmp_path / "run", replace(SETTINGS, steps=30))
     assert fitted.loss_last < 0.8 * fitted.loss_first

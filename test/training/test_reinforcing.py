@@ -29,6 +29,8 @@ from alpamayo_ros.training.rewards import PAPER, RELEASED, WORLD, Redriven, Roll
 from alpamayo_ros.training.run import CONFIG
 from alpamayo_ros.types import HORIZON, InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 SHORT = ("--steps", 2, "--batch", 1, "--pool", 2, "--rollouts", 3, "--max-tokens", 4, "--examples", 3, "--temperature", 1.0)
 SHORT = (*SHORT, "--measured", 2)
 FAST = ("--learning-rate", 1e-2)
@@ -73,7 +75,6 @@ def test_the_backbone_moves_and_its_expert_has_to_learn_it_then(reinforce: Any, 
         EagerEngine(tmp_path / "run" / "bundle")
 
 
-@pytest.mark.thorough
 def test_a_run_that_is_done_is_not_done_again_and_another_one_is_refused(reinforce: Any, tmp_path: Path) -> None:
     first = reinforce(tmp_path / "run")
     assert reinforce(tmp_path / "run").out.splitlines()[-1] == first.out.splitlines()[-1]

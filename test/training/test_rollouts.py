@@ -15,6 +15,8 @@ from alpamayo_ros.training.encoding import with_answer
 from alpamayo_ros.training.rollouts import Group, log_probs_of, question_of, roll_out, roll_out_all
 from alpamayo_ros.types import InvalidInput, Navigation, Request
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = debug_codec().config
 START, BINS = CONFIG.token_ids["future_start"], range(CONFIG.traj_token_start, CONFIG.traj_token_start + 1000)
 DRAWN = Request(samples=6, greedy=False, temperature=1.0, top_p=1.0, seed=3, max_tokens=64)

@@ -58,6 +58,7 @@ def test_drawings_share_no_id(page: tuple[str, str]) -> None:
     assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', page[0])) <= set(ids)
 
 
+@pytest.mark.thorough
 def test_the_same_evaluation_gives_the_same_bytes(
     page: tuple[str, str], evaluation: Evaluation, recorded: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,8 @@ from alpamayo_ros.simulation.families import make_scenario
 from alpamayo_ros.simulation.state import Snapshot
 from alpamayo_ros.types import HORIZON, STEP_S, EngineFailure, InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 DURATION_S = 18.0
 SCENARIO = make_scenario("free_road", 3, DURATION_S)
 BEGIN_S = begins_s(SCENARIO)
@@ -163,7 +165,6 @@ def test_when_it_begins_is_drawn_from_the_scene_alone() -> None:
     assert all(BEGINS_S[0] <= each <= BEGINS_S[1] for each in begin_s)
 
 
-@pytest.mark.thorough
 def test_a_data_set_is_led_by_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped network, which remembers what it saw and said: what it did in one drive is nothing to the next."""
     recipe = Recipe("train", small_rig_of(160, 96), PROFILE, ("free_road", "curve"), 4, 6.0, straying=1.0, led_by=NANO)

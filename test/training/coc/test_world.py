@@ -34,6 +34,8 @@ from alpamayo_ros.training.coc.world import (
 from alpamayo_ros.training.coc.world_events import OFF_CENTRE_M, events
 from alpamayo_ros.types import InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 SCENES = [
     SceneId(family, 1)
     for family in (

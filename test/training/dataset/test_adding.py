@@ -25,6 +25,8 @@ from alpamayo_ros.training.dataset.skipped import Skipped
 from alpamayo_ros.training.example import Example
 from alpamayo_ros.types import InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 RATE_HZ = 4.0
 
 
@@ -89,7 +91,6 @@ def test_a_new_drive_adds_its_shards_and_touches_no_other(
     assert add_drives(out, recipe, [other])["examples"] == both["examples"]
 
 
-@pytest.mark.thorough
 def test_what_was_cut_off_goes_on_with_the_drives_that_are_missing(
     drive: BagDrive, other: BagDrive, recipe: Recipe, tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
