@@ -59,7 +59,8 @@ test: build
 	$(RUN) .venv/bin/pytest -m "ros and not patient and not thorough" || status=1
 	exit $$status
 
-# The tests that `make test` leaves out for their length: whole trainings, several processes, Ray, a browser, ONNX of every part.
+# The tests that `make test` leaves out for their length: whole trainings and data sets, conversions, films, several processes, Ray, a browser,
+# ONNX of every part.
 thorough: build
 	@status=0
 	$(RUN) .venv/bin/pytest -n $(JOBS) --dist loadfile -m "thorough and not ros" || status=1

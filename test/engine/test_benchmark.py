@@ -21,6 +21,8 @@ from alpamayo_ros.model.network import Alpamayo
 from alpamayo_ros.model.prompt import Prompt
 from alpamayo_ros.types import HORIZON, EngineFailure, InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 STAGES = ["look", "prefill", "token", "flow", "whole"]
 
 

@@ -17,6 +17,8 @@ from alpamayo_ros.bags import BagWriter
 from alpamayo_ros.evaluation.conversion.convert import Kind, convert
 from alpamayo_ros.types import InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 FRONT = "camera_front_wide_120fov"
 EGOMOTION = "labels/egomotion/egomotion.chunk_0003.zip"
 

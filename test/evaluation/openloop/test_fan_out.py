@@ -22,6 +22,8 @@ from alpamayo_ros.profile import Rig
 from alpamayo_ros.simulation.data.bag import make_bag
 from alpamayo_ros.types import EngineFailure, InvalidInput, Request
 
+pytestmark = pytest.mark.thorough
+
 SETUP = Setup("seven_camera", ("kinematic",), "seven_camera", Request(samples=6), 2.0)
 
 
@@ -160,7 +162,6 @@ def test_what_no_bag_could_be_evaluated_with_is_refused_before_any(
     assert evaluated == []
 
 
-@pytest.mark.thorough
 def test_more_than_any_machine_has_is_refused(bags: dict[str, Path], tmp_path: Path) -> None:
     """Ray would wait for such a machine without end."""
     pytest.importorskip("ray")
@@ -218,7 +219,6 @@ def test_without_ray_the_remedy_is_named_by_the_missing_module(
     assert missing.value.name == "ray", "which cli.MISSING has a remedy for"
 
 
-@pytest.mark.thorough
 def test_ray_gives_the_same_evaluation_to_the_byte(tmp_path: Path, small_rig: tuple[Rig, Path], small_profile: Path) -> None:
     """Real bags, real engines in processes of their own, a real Ray; one of the bags is broken."""
     pytest.importorskip("ray")

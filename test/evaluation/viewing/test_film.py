@@ -22,6 +22,8 @@ from alpamayo_ros.pipeline.poses import Skew
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import U8
 
+pytestmark = pytest.mark.thorough
+
 MS = 1_000_000
 FRONT_WIDE = np.s_[100:130, 325:635]
 """The ground 3 to 14 m ahead in the front wide camera, on a page of GIF_PX."""

@@ -20,6 +20,8 @@ from alpamayo_ros.geometry import apply, odom_from_ego
 from alpamayo_ros.profile import Rig
 from alpamayo_ros.types import InvalidInput
 
+pytestmark = pytest.mark.thorough
+
 Said = list[tuple[int, str, str, bytes]]
 
 
