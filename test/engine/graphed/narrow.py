@@ -47,10 +47,11 @@ def narrow(kind: Kind, folder: Path) -> tuple[GraphedEngine, Observation]:
 @torch.inference_mode()
 def _make_loud(engine: GraphedEngine) -> None:
     """Drawn weights are so small that actions are hardly more than their noise, whatever is seen."""
-    parts = (engine.model.vlm.model.language_model.layers, engine.model.expert, engine.model.action_in_proj)
-    for weight in (weight for part in (*parts, engine.model.action_out_proj) for weight in part.parameters()):
-        if weight.ndim == 2:
-            weight *= 6
+    model = engine.model
+    for part in (model.vlm.model.language_model.layers, model.expert, model.action_in_proj, model.action_out_proj):
+        for weight in part.parameters():
+            if weight.ndim == 2:
+                weight *= 6
 
 
 def apart(engine: GraphedEngine, seen: Observation, request: Request) -> float:

@@ -9,8 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from evaluation.openloop.conftest import SECONDS
-from evaluation.openloop.made import plan, trajectory
+from evaluation.openloop.made import SECONDS, plan, trajectory
 
 from alpamayo_ros.evaluation.openloop.deliberation import FILE, Way, bench_deliberation, told
 from alpamayo_ros.pipeline.cycle import Cycle
