@@ -90,7 +90,7 @@ def _opened(folder: Path) -> DataSet:
     is_world = index.get("kind") != drives.KIND
     want = scenes.VERSION if is_world else drives.VERSION
     if index.get("version") != want:
-        raise InvalidInput(f"{folder / drives.INDEX}: want version {want}, got {index.get('version')}")
+        raise InvalidInput(f"{folder / drives.INDEX}: want version {want}, got {index.get('version')}: make the data set anew")
     if "figures" not in index:
         raise InvalidInput(f"{folder}: a data set that was not finished: run what makes it once more")
     try:
